@@ -1,0 +1,187 @@
+//! The clock: the one place that reads time.
+
+#![expect(clippy::disallowed_methods, reason = "this is the place that reads time")]
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::record::Timestamp;
+
+/// Where an [`Obs`](crate::Obs) reads time: the system, or a [`ManualClock`] in tests.
+///
+/// ```
+/// use obs_core::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let manual = ManualClock::new();
+/// let clock = Clock::from(&manual);
+/// let before = clock.now();
+/// manual.advance(Duration::from_millis(5));
+/// assert_eq!(clock.now().since(before), Duration::from_millis(5));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(ManualClock),
+}
+
+/// A reading of a monotonic clock; only differences mean anything.
+///
+/// ```
+/// use obs_core::Clock;
+/// let clock = Clock::default();
+/// let before = clock.now();
+/// assert!(clock.now() >= before);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(
+    // For a manual clock, its offset from `BASE` in real time is the manual time.
+    TickSource,
+);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TickSource {
+    System(Instant),
+    Manual(u64),
+}
+
+impl Clock {
+    /// The monotonic time.
+    ///
+    /// ```
+    /// let _start = obs_core::Clock::default().now();
+    /// ```
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        match &self.0 {
+            Source::System => Tick(TickSource::System(Instant::now())),
+            Source::Manual(manual) => Tick(TickSource::Manual(manual.0.monotonic.load(Ordering::Acquire))),
+        }
+    }
+
+    /// The wall clock, UTC.
+    ///
+    /// ```
+    /// assert!(obs_core::Clock::default().wall().as_micros() > 0);
+    /// ```
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        let micros = match &self.0 {
+            Source::System => match SystemTime::now().duration_since(UNIX_EPOCH) {
+                Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+                // A clock before 1970 is wrong; a row needs some time all the same.
+                Err(_) => 0,
+            },
+            Source::Manual(manual) => manual.0.wall.load(Ordering::Acquire),
+        };
+        Timestamp::from_micros(micros)
+    }
+}
+
+impl Tick {
+    /// The time that passed since an earlier reading of the same clock; zero if it was later.
+    ///
+    /// ```
+    /// let clock = obs_core::Clock::default();
+    /// let (early, late) = (clock.now(), clock.now());
+    /// assert_eq!(early.since(late), std::time::Duration::ZERO.min(early.since(late)));
+    /// ```
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        match (self.0, earlier.0) {
+            (TickSource::System(late), TickSource::System(early)) => late.saturating_duration_since(early),
+            (TickSource::Manual(late), TickSource::Manual(early)) => {
+                Duration::from_nanos(late.saturating_sub(early))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// A clock that moves only when told to, for tests. Its wall clock starts at
+/// 2026-01-01T00:00:00Z.
+///
+/// ```
+/// use obs_core::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let manual = ManualClock::new();
+/// let clock = Clock::from(&manual);
+/// let start = clock.wall();
+/// manual.advance(Duration::from_secs(1));
+/// assert_eq!(clock.wall().as_micros() - start.as_micros(), 1_000_000);
+/// manual.jump_wall(-3_600_000_000);
+/// assert!(clock.wall() < start);
+/// ```
+#[derive(Clone, Default)]
+pub struct ManualClock(Arc<Hands>);
+
+struct Hands {
+    monotonic: AtomicU64,
+    wall: AtomicI64,
+}
+
+impl Default for Hands {
+    fn default() -> Self {
+        const START_OF_2026: i64 = 1_767_225_600_000_000;
+        Self { monotonic: AtomicU64::new(0), wall: AtomicI64::new(START_OF_2026) }
+    }
+}
+
+impl ManualClock {
+    /// A clock that stands still.
+    ///
+    /// ```
+    /// let clock = obs_core::Clock::from(&obs_core::ManualClock::new());
+    /// assert_eq!(clock.now(), clock.now());
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves both hands forward.
+    ///
+    /// ```
+    /// obs_core::ManualClock::new().advance(std::time::Duration::from_secs(1));
+    /// ```
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.0.monotonic.fetch_add(nanos, Ordering::AcqRel);
+        self.jump_wall(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// Moves the wall clock alone, forward or back, as an administrator or NTP would.
+    ///
+    /// ```
+    /// obs_core::ManualClock::new().jump_wall(-1_000_000);
+    /// ```
+    pub fn jump_wall(&self, micros: i64) {
+        self.0.wall.fetch_add(micros, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManualClock")
+            .field("monotonic_ns", &self.0.monotonic.load(Ordering::Relaxed))
+            .field("wall_us", &self.0.wall.load(Ordering::Relaxed))
+            .finish()
+    }
+}
+
+impl From<&ManualClock> for Clock {
+    fn from(manual: &ManualClock) -> Self {
+        Self(Source::Manual(manual.clone()))
+    }
+}

@@ -1,0 +1,260 @@
+//! The row-shaped value of a kept run.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    keep::KeepReason,
+    status::{Class, Status},
+};
+
+/// Everything a row says about one kept run.
+///
+/// Values are valid by construction: no NUL, no lone surrogate, no non-finite number, every text
+/// and document within its limit. A store may therefore write them as they are.
+///
+/// ```
+/// # use obs_core::testing::TestObs;
+/// let test = TestObs::new();
+/// let strategy = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+/// let mut run = strategy.start();
+/// run.keep();
+/// run.finish(Ok::<_, String>(1))?;
+/// let record = &test.records()[0];
+/// assert_eq!((&*record.strategy_id, &*record.strategy_version), ("bonus", "3"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunRecord {
+    /// UUIDv7: the run's start in milliseconds, then random bits and a counter.
+    pub run_id: Uuid,
+    /// The process that recorded the run.
+    pub epoch: Uuid,
+    /// The family of runs.
+    pub kind: Arc<str>,
+    /// The tenant, if one was given.
+    pub realm: Option<Arc<str>>,
+    /// What was executed.
+    pub strategy_id: Arc<str>,
+    /// Its version, as text.
+    pub strategy_version: Arc<str>,
+    /// Its type, e.g. `chain`, if one was given.
+    pub strategy_type: Option<Arc<str>>,
+    /// A hash of its content, if one was given.
+    pub strategy_hash: Option<Arc<str>>,
+    /// Whose run it is.
+    pub subject: Option<Box<str>>,
+    /// The caller's correlation id.
+    pub correlation_id: Option<Box<str>>,
+    /// The run that started this one.
+    pub parent_run_id: Option<Uuid>,
+    /// How the run ended.
+    pub status: Status,
+    /// The error's low-cardinality code; only for failures.
+    pub error_type: Option<Box<str>>,
+    /// The error's message.
+    pub error_message: Option<Box<str>>,
+    /// The node that failed.
+    pub error_node: Option<Box<str>>,
+    /// The number that the run produced, e.g. points.
+    pub value: Option<f64>,
+    /// The case that the run chose.
+    pub case_name: Option<Box<str>>,
+    /// When the run started.
+    pub started_at: Timestamp,
+    /// When the run ended.
+    pub finished_at: Timestamp,
+    /// How long it took, on a monotonic clock, in nanoseconds.
+    #[serde(rename = "duration_ns", with = "nanos")]
+    pub duration: Duration,
+    /// How many nodes it executed.
+    pub nodes: u64,
+    /// Whether it took longer than the SLO.
+    pub slow: bool,
+    /// Why it was kept.
+    pub keep_reason: KeepReason,
+    /// The probability with which a run like this one is kept, in (0, 1].
+    pub inclusion_probability: f64,
+    /// The rate in force for runs of this status, in [0, 1].
+    pub sample_rate: f64,
+    /// W3C trace id of the span in which the run started: 32 hexadecimal digits.
+    pub trace_id: Option<Box<str>>,
+    /// W3C span id of that span: 16 hexadecimal digits.
+    pub span_id: Option<Box<str>>,
+    /// The input, encoded.
+    pub input: Option<Json>,
+    /// The size of the whole encoded input, also where `input` holds less.
+    pub input_bytes: u64,
+    /// Whether `input` holds less than the whole input.
+    pub input_truncated: bool,
+    /// Further attributes, as one JSON object.
+    pub attributes: Option<Json>,
+    /// The executed nodes, as a JSON array of entries.
+    pub trace: Option<Json>,
+    /// How many entries the whole trace had.
+    pub trace_total: u64,
+    /// How many of them `trace` holds.
+    pub trace_kept: u64,
+    /// The size of the whole trace in bytes, before truncation.
+    pub trace_bytes: u64,
+}
+
+impl RunRecord {
+    /// The class of this record.
+    ///
+    /// ```
+    /// # use obs_core::{Class, testing::record};
+    /// assert_eq!(record("bonus", "1").class(), Class::Ok);
+    /// ```
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.status.class()
+    }
+
+    /// Roughly how much memory the record holds, in bytes; the lanes are bounded by it.
+    ///
+    /// ```
+    /// # use obs_core::testing::record;
+    /// assert!(record("bonus", "1").bytes() >= std::mem::size_of::<obs_core::RunRecord>());
+    /// ```
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.subject,
+            &self.correlation_id,
+            &self.error_type,
+            &self.error_message,
+            &self.error_node,
+            &self.case_name,
+            &self.trace_id,
+            &self.span_id,
+        ];
+        let documents = [&self.input, &self.attributes, &self.trace];
+        size_of::<Self>()
+            + texts.iter().filter_map(|text| text.as_deref()).map(str::len).sum::<usize>()
+            + documents.iter().filter_map(|json| json.as_ref()).map(|json| json.0.len()).sum::<usize>()
+    }
+}
+
+/// JSON text that is known to be valid.
+///
+/// ```
+/// let json = obs_core::Json::parse(r#"{"a":1}"#)?;
+/// assert_eq!(json.as_str(), r#"{"a":1}"#);
+/// assert_eq!(serde_json::to_string(&[json])?, r#"[{"a":1}]"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// Checks JSON text.
+    ///
+    /// # Errors
+    /// When the text is not one JSON value.
+    ///
+    /// ```
+    /// assert!(obs_core::Json::parse("{").is_err());
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        let raw: Box<RawValue> = serde_json::from_str(text)?;
+        Ok(Self(raw.into()))
+    }
+
+    /// Takes text that an encoder of this crate wrote.
+    pub(crate) fn trusted(text: Box<str>) -> Self {
+        debug_assert!(Self::parse(&text).is_ok(), "not JSON: {text}");
+        Self(text)
+    }
+
+    /// The text.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Json::parse("[1]")?.as_str(), "[1]");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
+        Ok(Self(raw.into()))
+    }
+}
+
+/// A point in time: microseconds since the Unix epoch, UTC.
+///
+/// ```
+/// let at = obs_core::Timestamp::from_micros(1_700_000_000_000_000);
+/// assert_eq!(at.as_micros(), 1_700_000_000_000_000);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since the Unix epoch.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Timestamp::from_micros(-1).as_micros(), -1);
+    /// ```
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Timestamp::from_micros(7).as_micros(), 7);
+    /// ```
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The time that lies `duration` before this one.
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time that lies `duration` after this one.
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+mod nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_nanos)
+    }
+}

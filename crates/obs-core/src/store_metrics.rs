@@ -1,0 +1,163 @@
+//! How a store's worker reports on itself, without knowing OpenTelemetry.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::clock::{Clock, Tick};
+
+/// What the worker knows about its store.
+///
+/// ```
+/// assert_eq!(obs_core::StoreState::Down.as_str(), "down");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum StoreState {
+    /// Not tried yet.
+    Starting = 0,
+    /// The last attempt worked.
+    Up = 1,
+    /// The last attempt failed; the worker tries again.
+    Down = 2,
+    /// The worker has stopped.
+    Stopped = 3,
+}
+
+impl StoreState {
+    /// Every state; the metric `obs.store.state` is the position in this list.
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Up, Self::Down, Self::Stopped];
+
+    /// The word for people.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::StoreState::Up.as_str(), "up");
+    /// ```
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for StoreState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The worker's reports on its store: a cheap handle, shared by the worker and the metrics.
+///
+/// Made by [`otel::Metrics::store`](crate::otel::Metrics::store), or unexported by `default`.
+///
+/// ```
+/// use obs_core::{StoreMetrics, StoreState};
+/// use std::time::Duration;
+///
+/// let store = StoreMetrics::default();
+/// assert_eq!(store.state(), StoreState::Starting);
+/// store.wrote(Ok(256), Duration::from_millis(5));
+/// assert_eq!(store.state(), StoreState::Up);
+/// assert!(store.last_write_age().is_some());
+/// store.wrote(Err(256), Duration::from_millis(5));
+/// assert_eq!(store.state(), StoreState::Down);
+/// ```
+#[derive(Clone, Default)]
+pub struct StoreMetrics(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: AtomicU8,
+    clock: Clock,
+    born: std::sync::OnceLock<Tick>,
+    /// Nanoseconds from `born` to the last write that worked, plus one; 0 is never.
+    last_write: AtomicU64,
+    exported: Option<Box<dyn WriteRecorder>>,
+}
+
+/// Where the histograms of a store go.
+pub(crate) trait WriteRecorder: Send + Sync {
+    fn wrote(&self, ok: bool, records: u64, took: Duration);
+}
+
+impl StoreMetrics {
+    pub(crate) fn exported(clock: Clock, recorder: Box<dyn WriteRecorder>) -> Self {
+        let born = std::sync::OnceLock::from(clock.now());
+        Self(Arc::new(Inner { clock, born, exported: Some(recorder), ..Inner::default() }))
+    }
+
+    /// One attempt to write a batch: how many records, whether it worked, how long it took.
+    ///
+    /// ```
+    /// obs_core::StoreMetrics::default().wrote(Ok(1), std::time::Duration::from_millis(1));
+    /// ```
+    pub fn wrote(&self, records: Result<u64, u64>, took: Duration) {
+        let (ok, count) = match records {
+            Ok(count) => (true, count),
+            Err(count) => (false, count),
+        };
+        self.set_state(if ok { StoreState::Up } else { StoreState::Down });
+        if ok {
+            let now = self.0.clock.now();
+            let born = *self.0.born.get_or_init(|| now);
+            let nanos = u64::try_from(now.since(born).as_nanos()).unwrap_or(u64::MAX - 1);
+            self.0.last_write.store(nanos.saturating_add(1), Ordering::Release);
+        }
+        if let Some(recorder) = &self.0.exported {
+            recorder.wrote(ok, count, took);
+        }
+    }
+
+    /// A change of state that is not a write: connected, lost, stopped.
+    ///
+    /// ```
+    /// let store = obs_core::StoreMetrics::default();
+    /// store.set_state(obs_core::StoreState::Stopped);
+    /// assert_eq!(store.state(), obs_core::StoreState::Stopped);
+    /// ```
+    pub fn set_state(&self, state: StoreState) {
+        self.0.state.store(state as u8, Ordering::Release);
+    }
+
+    /// The state of the store.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::StoreMetrics::default().state(), obs_core::StoreState::Starting);
+    /// ```
+    #[must_use]
+    pub fn state(&self) -> StoreState {
+        let state = usize::from(self.0.state.load(Ordering::Acquire));
+        StoreState::ALL.get(state).copied().unwrap_or(StoreState::Starting)
+    }
+
+    /// The time since a batch was last written, if one ever was.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::StoreMetrics::default().last_write_age(), None);
+    /// ```
+    #[must_use]
+    pub fn last_write_age(&self) -> Option<Duration> {
+        let nanos = self.0.last_write.load(Ordering::Acquire).checked_sub(1)?;
+        let born = *self.0.born.get()?;
+        Some(self.0.clock.now().since(born).saturating_sub(Duration::from_nanos(nanos)))
+    }
+}
+
+impl fmt::Debug for StoreMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreMetrics")
+            .field("state", &self.state())
+            .field("last_write_age", &self.last_write_age())
+            .finish()
+    }
+}

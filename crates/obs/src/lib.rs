@@ -1,0 +1,1 @@
+//! Instrumentation for applications that execute many runs.
