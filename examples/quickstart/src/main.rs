@@ -1,0 +1,3 @@
+//! A real rules engine on real earthquakes, watched by obs.
+
+fn main() {}
