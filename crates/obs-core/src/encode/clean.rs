@@ -1,0 +1,301 @@
+//! The serializer: walks a value, writes it as `serde_json` would, and repairs what needs it.
+
+use std::{
+    fmt::{Display, Write as _},
+    io,
+};
+
+use serde::{Serialize, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter};
+
+use super::{
+    container::{Container, Mode},
+    encoder::{Encoder, Stop},
+    limit::Bounded,
+    raw,
+};
+
+/// How many `Some` and newtype structs may lie inside each other along one path. They leave no
+/// brackets, so `depth_max` does not see them, but they use the stack all the same.
+const WRAPPERS_MAX: usize = 256;
+
+/// Where a value stands.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// Where any JSON value may stand.
+    Value,
+    /// A key: scalars become strings, everything else is an error.
+    Key,
+    /// The field of one of [`raw::TOKENS`]: a string that is JSON text, everything else is an error.
+    Raw,
+}
+
+/// The serializer for one value.
+pub(super) struct Clean<'e, 'o> {
+    encoder: &'e mut Encoder<'o>,
+    place: Place,
+}
+
+impl<'e, 'o> Clean<'e, 'o> {
+    pub(super) fn new(encoder: &'e mut Encoder<'o>, place: Place) -> Self {
+        Self { encoder, place }
+    }
+
+    fn scalar(self, write: impl FnOnce(&mut Bounded<'o>) -> io::Result<()>) -> Result<(), Stop> {
+        let quote: &[u8] = match self.place {
+            Place::Value => b"",
+            Place::Key => b"\"",
+            Place::Raw => return Err(Stop),
+        };
+        let sink = &mut self.encoder.sink;
+        sink.put(quote);
+        write(sink).map_err(|_| Stop)?;
+        sink.put(quote);
+        self.encoder.check()
+    }
+
+    fn null(self) -> Result<(), Stop> {
+        if self.place != Place::Value {
+            return Err(Stop);
+        }
+        self.scalar(|sink| CompactFormatter.write_null(sink))
+    }
+
+    fn non_finite(self) -> Result<(), Stop> {
+        self.encoder.changed.non_finite += 1;
+        self.null()
+    }
+
+    /// `Some` and newtype structs are what is in them.
+    fn wrapper<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
+        let Self { encoder, place } = self;
+        if encoder.wrappers == WRAPPERS_MAX {
+            if place != Place::Value {
+                return Err(Stop);
+            }
+            encoder.mark_too_deep();
+            return encoder.check();
+        }
+        encoder.wrappers += 1;
+        encoder.part(value, place)?;
+        encoder.wrappers -= 1;
+        Ok(())
+    }
+
+    fn container(self, open: &[u8], close: &'static [u8]) -> Result<Container<'e, 'o>, Stop> {
+        let Self { encoder, place } = self;
+        if place != Place::Value {
+            return Err(Stop);
+        }
+        let container = if encoder.open(open) {
+            Container::new(encoder, Mode::Items, close)
+        } else {
+            Container::new(encoder, Mode::Skip, b"")
+        };
+        Ok(container)
+    }
+
+    /// An enum variant with content: an object with the variant's name as its only key.
+    fn variant(self, name: &'static str) -> Result<Container<'e, 'o>, Stop> {
+        let mut object = self.container(b"{", b"}")?;
+        object.key(name)?;
+        Ok(object)
+    }
+
+    /// A variant whose content is itself an array or object.
+    fn nested_variant(
+        self,
+        name: &'static str,
+        open: &[u8],
+        close_both: &'static [u8],
+    ) -> Result<Container<'e, 'o>, Stop> {
+        let mut container = self.variant(name)?;
+        container.owes_value = false;
+        container.is_empty = true;
+        if container.mode == Mode::Skip {
+            return Ok(container);
+        }
+        if container.encoder.open(open) {
+            container.close = close_both;
+        } else {
+            container.mode = Mode::Skip;
+        }
+        Ok(container)
+    }
+}
+
+/// Methods for types that `serde_json`'s formatter has a method for.
+macro_rules! scalars {
+    ($($serialize:ident, $write:ident, $type:ty;)*) => {
+        $(fn $serialize(self, value: $type) -> Result<(), Stop> {
+            self.scalar(|sink| CompactFormatter.$write(sink, value))
+        })*
+    };
+}
+
+impl<'e, 'o> Serializer for Clean<'e, 'o> {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = Container<'e, 'o>;
+    type SerializeTuple = Container<'e, 'o>;
+    type SerializeTupleStruct = Container<'e, 'o>;
+    type SerializeTupleVariant = Container<'e, 'o>;
+    type SerializeMap = Container<'e, 'o>;
+    type SerializeStruct = Container<'e, 'o>;
+    type SerializeStructVariant = Container<'e, 'o>;
+
+    scalars! {
+        serialize_bool, write_bool, bool;
+        serialize_i8, write_i8, i8;
+        serialize_i16, write_i16, i16;
+        serialize_i32, write_i32, i32;
+        serialize_i64, write_i64, i64;
+        serialize_i128, write_i128, i128;
+        serialize_u8, write_u8, u8;
+        serialize_u16, write_u16, u16;
+        serialize_u32, write_u32, u32;
+        serialize_u64, write_u64, u64;
+        serialize_u128, write_u128, u128;
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), Stop> {
+        if !value.is_finite() {
+            return self.non_finite();
+        }
+        self.scalar(|sink| CompactFormatter.write_f32(sink, value))
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), Stop> {
+        if !value.is_finite() {
+            return self.non_finite();
+        }
+        self.scalar(|sink| CompactFormatter.write_f64(sink, value))
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Stop> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Stop> {
+        match self.place {
+            Place::Raw => raw::transcode(self.encoder, value),
+            Place::Value | Place::Key => self.encoder.string(value),
+        }
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Stop> {
+        if self.place == Place::Raw {
+            return Err(Stop);
+        }
+        let mut text = self.encoder.text();
+        let written = write!(text, "{value}");
+        // The text ends its own `Display` once it is full; any other error is the value's.
+        if written.is_err() && !text.is_cut() {
+            return Err(Stop);
+        }
+        text.end();
+        self.encoder.check()
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Stop> {
+        let mut array = self.container(b"[", b"]")?;
+        value.iter().try_for_each(|byte| array.element(byte))?;
+        array.finish()
+    }
+
+    fn serialize_none(self) -> Result<(), Stop> {
+        self.null()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
+        self.wrapper(value)
+    }
+
+    fn serialize_unit(self) -> Result<(), Stop> {
+        self.null()
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), Stop> {
+        self.null()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), Stop> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), Stop> {
+        self.wrapper(value)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Stop> {
+        let mut object = self.variant(variant)?;
+        object.value(value)?;
+        object.finish()
+    }
+
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Container<'e, 'o>, Stop> {
+        self.container(b"[", b"]")
+    }
+
+    fn serialize_tuple(self, _len: usize) -> Result<Container<'e, 'o>, Stop> {
+        self.container(b"[", b"]")
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _name: &'static str,
+        _len: usize,
+    ) -> Result<Container<'e, 'o>, Stop> {
+        self.container(b"[", b"]")
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Container<'e, 'o>, Stop> {
+        self.nested_variant(variant, b"[", b"]}")
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<Container<'e, 'o>, Stop> {
+        self.container(b"{", b"}")
+    }
+
+    fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Container<'e, 'o>, Stop> {
+        if !raw::TOKENS.contains(&name) {
+            return self.container(b"{", b"}");
+        }
+        let Self { encoder, place } = self;
+        if place != Place::Value {
+            return Err(Stop);
+        }
+        Ok(Container::new(encoder, Mode::Raw, b""))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Container<'e, 'o>, Stop> {
+        self.nested_variant(variant, b"{", b"}}")
+    }
+}

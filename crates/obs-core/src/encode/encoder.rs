@@ -1,0 +1,151 @@
+//! The state of one walk through a value, and how the walk ends.
+
+use std::{
+    fmt::{self, Display},
+    io::Write as _,
+};
+
+use serde::{Serialize, ser};
+
+use super::{
+    BYTES_FLOOR, DEPTH_CEILING, EncodeLimits, Encoded, Sanitized,
+    clean::{Clean, Place},
+    limit::Bounded,
+    text::Text,
+};
+
+/// What a value becomes that cannot be encoded. The error's own text is not shown: it may hold
+/// anything.
+const UNENCODABLE: &[u8] = br#"{"$unencodable":{"reason":"serialize"}}"#;
+
+/// The state of one walk through a value.
+pub(super) struct Encoder<'o> {
+    pub(super) sink: Bounded<'o>,
+    pub(super) changed: Sanitized,
+    string_bytes_max: usize,
+    depth_max: usize,
+    /// Arrays and objects that are open.
+    depth: usize,
+    /// `Some` and newtype structs that are open.
+    pub(super) wrappers: usize,
+    /// Values and containers that were begun and not finished. A `Serialize` may swallow the error
+    /// or the panic of a part and go on; the text is valid only if this is 0 at the end.
+    pub(super) unfinished: usize,
+}
+
+impl<'o> Encoder<'o> {
+    pub(super) fn new(out: &'o mut Vec<u8>, limits: &EncodeLimits) -> Self {
+        Self {
+            sink: Bounded::new(out, limits.bytes_max.max(BYTES_FLOOR)),
+            changed: Sanitized::default(),
+            string_bytes_max: limits.string_bytes_max,
+            depth_max: limits.depth_max.min(DEPTH_CEILING),
+            depth: 0,
+            wrappers: 0,
+            unfinished: 0,
+        }
+    }
+
+    pub(super) fn serializer(&mut self) -> Clean<'_, 'o> {
+        Clean::new(self, Place::Value)
+    }
+
+    /// Settles what the buffer holds after the walk.
+    pub(super) fn finish(mut self, returned_ok: bool, changed: &mut Sanitized) -> Encoded {
+        let bytes_total = self.sink.total();
+        // A walk that was given up looks like a failure, but its beginning is good.
+        let given_up = self.sink.is_exhausted();
+        let complete = returned_ok && self.unfinished == 0;
+        if !complete && !given_up {
+            self.sink.replace(UNENCODABLE);
+            changed.encode += 1;
+            return Encoded { bytes_total, truncated: true };
+        }
+        if self.sink.overflowed() || given_up {
+            self.sink.wrap_head();
+            self.changed.size += 1;
+        }
+        *changed += self.changed;
+        Encoded { bytes_total, truncated: self.changed.size + self.changed.depth > 0 }
+    }
+
+    /// Begins an array or object, or writes a marker in its place and returns false.
+    pub(super) fn open(&mut self, bracket: &[u8]) -> bool {
+        let fits = self.depth < self.depth_max;
+        if fits {
+            self.depth += 1;
+            self.sink.put(bracket);
+        } else {
+            self.mark_too_deep();
+        }
+        fits
+    }
+
+    /// Ends as many arrays and objects as there are brackets.
+    pub(super) fn close(&mut self, brackets: &[u8]) {
+        self.depth = self.depth.saturating_sub(brackets.len());
+        self.sink.put(brackets);
+    }
+
+    /// Begins a string.
+    pub(super) fn text(&mut self) -> Text<'_, 'o> {
+        Text::begin(&mut self.sink, &mut self.changed, self.string_bytes_max)
+    }
+
+    /// Counts work that leaves no bytes.
+    pub(super) fn spend(&mut self, work: usize) -> Result<(), Stop> {
+        self.sink.spend(work);
+        self.check()
+    }
+
+    /// Whether the walk may go on.
+    pub(super) fn check(&self) -> Result<(), Stop> {
+        if self.sink.is_exhausted() { Err(Stop) } else { Ok(()) }
+    }
+
+    /// Writes a whole string.
+    pub(super) fn string(&mut self, value: &str) -> Result<(), Stop> {
+        let mut text = self.text();
+        text.push(value);
+        text.end();
+        self.check()
+    }
+
+    /// Writes what stands in the place of something that is too deep.
+    pub(super) fn mark_too_deep(&mut self) {
+        let depth_max = self.depth_max;
+        let marked = write!(self.sink, r#"{{"$truncated":{{"depth":{depth_max}}}}}"#);
+        debug_assert!(marked.is_ok(), "a bounded writer takes everything");
+        self.changed.depth += 1;
+    }
+
+    /// Serializes a part. An error or a panic inside leaves it unfinished for good.
+    pub(super) fn part<T: Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+        place: Place,
+    ) -> Result<(), Stop> {
+        self.unfinished += 1;
+        value.serialize(Clean::new(self, place))?;
+        self.unfinished -= 1;
+        Ok(())
+    }
+}
+
+/// The walk ended early: the value failed, or the sink is exhausted, which the sink knows.
+#[derive(Debug)]
+pub(super) struct Stop;
+
+impl Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value cannot be encoded")
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl ser::Error for Stop {
+    fn custom<T: Display>(_message: T) -> Self {
+        Self
+    }
+}

@@ -1,0 +1,168 @@
+//! A writer that stores as much as a limit allows and only counts what comes after.
+
+use std::io::{self, Write as _};
+
+/// How much of one value is looked at, in bytes of JSON, before the walk is given up. Without it a
+/// value that never ends would never return.
+pub(super) const WALK_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The longest text before `$head`, with two numbers of 20 digits.
+const FRAME_BYTES_MAX: usize = 96;
+
+/// What closes the marker after `$head`.
+const FRAME_END: &[u8] = b"\"}";
+
+/// Appends to a buffer, which grows by `limit` at most.
+pub(super) struct Bounded<'o> {
+    out: &'o mut Vec<u8>,
+    /// Where this value begins; what lies before is not ours.
+    start: usize,
+    limit: usize,
+    /// Bytes that were written, stored or not.
+    written: u64,
+    /// Bytes that a string limit left out.
+    omitted: u64,
+    /// Work that left no bytes, e.g. elements of an array that is too deep.
+    idle: u64,
+}
+
+impl<'o> Bounded<'o> {
+    pub(super) fn new(out: &'o mut Vec<u8>, limit: usize) -> Self {
+        Self { start: out.len(), out, limit, written: 0, omitted: 0, idle: 0 }
+    }
+
+    /// Writes bytes; whole characters only, because a cut looks for a boundary.
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
+        let room = self.limit - (self.out.len() - self.start);
+        let stored = &bytes[..bytes.len().min(room)];
+        self.reserve(stored.len());
+        self.out.extend_from_slice(stored);
+    }
+
+    /// Counts bytes that a string limit left out.
+    pub(super) fn omit(&mut self, bytes: usize) {
+        self.omitted += bytes as u64;
+    }
+
+    /// Counts work that left no bytes.
+    pub(super) fn spend(&mut self, work: usize) {
+        self.idle += work as u64;
+    }
+
+    /// Bytes that were written so far, stored or not.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The size of the encoding as if there were no limits, as far as it is known.
+    pub(super) fn total(&self) -> u64 {
+        self.written + self.omitted
+    }
+
+    /// How much more of the value may be looked at.
+    pub(super) fn walk_left(&self) -> u64 {
+        WALK_BYTES_MAX.saturating_sub(self.written + self.idle)
+    }
+
+    /// Whether the value must not be looked at any further.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.written + self.idle > WALK_BYTES_MAX
+    }
+
+    /// Whether something was not stored.
+    pub(super) fn overflowed(&self) -> bool {
+        self.written > self.limit as u64
+    }
+
+    /// Throws away what was stored and stores `marker`, which must fit, instead.
+    pub(super) fn replace(&mut self, marker: &[u8]) {
+        self.out.truncate(self.start);
+        self.reserve(marker.len());
+        self.out.extend_from_slice(marker);
+    }
+
+    /// Wraps what was stored into the marker for a value that is too large, inside the limit and
+    /// without another buffer.
+    pub(super) fn wrap_head(&mut self) {
+        let stored = &self.out[self.start..];
+        // `kept` is not known yet; it has as many digits as this or fewer.
+        let frame_len = frame(self.total(), stored.len()).1;
+        let room = self.limit.saturating_sub(frame_len + FRAME_END.len());
+        let (kept, quoted_len) = fitting(stored, room);
+        let (frame, frame_len) = frame(self.total(), kept);
+        let len = frame_len + quoted_len + FRAME_END.len();
+
+        self.out.truncate(self.start + kept);
+        self.reserve(len - kept);
+        self.out.resize(self.start + len, 0);
+        let text = &mut self.out[self.start..];
+        let mut to = frame_len + quoted_len;
+        text[to..].copy_from_slice(FRAME_END);
+        // From the back, because a byte never moves towards the front.
+        for from in (0..kept).rev() {
+            let byte = text[from];
+            to -= 1;
+            text[to] = byte;
+            if needs_escape(byte) {
+                to -= 1;
+                text[to] = b'\\';
+            }
+        }
+        text[..frame_len].copy_from_slice(&frame[..frame_len]);
+    }
+
+    /// Makes room by doubling, but never beyond the limit.
+    fn reserve(&mut self, more: usize) {
+        let len = self.out.len();
+        if self.out.capacity() - len < more {
+            let ceiling = self.start.saturating_add(self.limit);
+            let capacity = (2 * self.out.capacity()).max(64).min(ceiling).max(len + more);
+            self.out.reserve_exact(capacity - len);
+        }
+    }
+}
+
+/// The formatter of `serde_json` writes numbers through this.
+impl io::Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The marker up to the text of `$head`, and its length.
+fn frame(total: u64, kept: usize) -> ([u8; FRAME_BYTES_MAX], usize) {
+    let mut buffer = [0; FRAME_BYTES_MAX];
+    let mut rest = &mut buffer[..];
+    let fits = write!(rest, r#"{{"$truncated":{{"bytes":{total},"kept":{kept}}},"$head":""#);
+    debug_assert!(fits.is_ok(), "20 digits each fit");
+    let len = FRAME_BYTES_MAX - rest.len();
+    (buffer, len)
+}
+
+/// How much of `json` fits into `room` as the content of a JSON string, in whole characters, and
+/// how long it is then.
+fn fitting(json: &[u8], room: usize) -> (usize, usize) {
+    let mut quoted_len = 0;
+    let fits = json.iter().take_while(|byte| {
+        quoted_len += 1 + usize::from(needs_escape(**byte));
+        quoted_len <= room
+    });
+    let fits = &json[..fits.count()];
+    let kept = match str::from_utf8(fits) {
+        Ok(_) => fits.len(),
+        Err(cut) => cut.valid_up_to(),
+    };
+    let escapes = fits[..kept].iter().filter(|byte| needs_escape(**byte)).count();
+    (kept, kept + escapes)
+}
+
+/// JSON text that we wrote contains no control characters, so these two are all.
+fn needs_escape(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\')
+}
