@@ -73,11 +73,13 @@ pub(crate) struct Sanitized {
     pub(crate) depth: u64,
     /// Values that could not be encoded at all.
     pub(crate) encode: u64,
+    /// Starts of runs that happened elsewhere, at a time that cannot be.
+    pub(crate) clock: u64,
 }
 
 impl Sanitized {
     /// Every count with the word that metrics use for it.
-    pub(crate) const fn reasons(&self) -> [(&'static str, u64); 6] {
+    pub(crate) const fn reasons(&self) -> [(&'static str, u64); 7] {
         [
             ("non_finite", self.non_finite),
             ("nul", self.nul),
@@ -85,6 +87,7 @@ impl Sanitized {
             ("size", self.size),
             ("depth", self.depth),
             ("encode", self.encode),
+            ("clock", self.clock),
         ]
     }
 }
@@ -97,6 +100,7 @@ impl AddAssign for Sanitized {
         self.size += other.size;
         self.depth += other.depth;
         self.encode += other.encode;
+        self.clock += other.clock;
     }
 }
 

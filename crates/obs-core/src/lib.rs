@@ -1,17 +1,83 @@
-//! Instrumentation for code that executes many runs.
+//! Instrumentation for code that executes many *runs*: rules, strategies, chains, workflows,
+//! agents.
+//!
+//! Every run is measured, the runs that matter become records, and every one is accounted for. This
+//! crate neither waits nor does I/O nor spawns: it ends at [`Sink::submit`].
+//!
+//! # In libraries
+//!
+//! Take a [`Kind`] or an [`Obs`] from your caller, resolve strategies once, and observe their runs:
+//!
+//! ```
+//! use obs_core::{Obs, RunFailure};
+//!
+//! fn score(obs: &Obs, event: &str) -> Result<f64, String> {
+//!     let bonus = obs.kind("dsl.execution").lookup("welcome-bonus", "3");
+//!     bonus.observe(event, |run| {
+//!         run.subject("user-7");
+//!         run.node("n1").kind("compare").branch("match");
+//!         Ok(12.5)
+//!     })
+//! }
+//! # let obs = Obs::builder().build()?;
+//! # assert_eq!(score(&obs, "purchase"), Ok(12.5));
+//! # Ok::<(), obs_core::BuildError>(())
+//! ```
+//!
+//! # In applications
+//!
+//! Use the `obs` crate, which makes an [`Obs`] from configuration, with exporters and a store.
+//!
+//! # For implementers
+//!
+//! A store's worker implements [`Sink`] and settles each record's [`Ticket`]; it reports on itself
+//! through [`StoreMetrics`]. [`otel`] is the one module that names OpenTelemetry's types.
 
+mod assemble;
 mod clock;
+mod encode;
+mod error;
+mod finished;
+mod ids;
 mod keep;
+mod kind;
+mod label;
 mod ledger;
+mod limits;
+mod mapping;
+mod obs;
+mod outcome;
 mod record;
+mod recorder;
+mod run;
+mod run_error;
+mod sampler;
+mod scratch;
 mod sink;
 mod status;
 mod store_metrics;
+mod strategies;
+mod strategy;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod trace;
 
 pub use clock::{Clock, ManualClock, Tick};
+pub use error::BuildError;
+pub use finished::{FinishedNode, FinishedRun};
 pub use keep::{KeepPolicy, KeepReason, Rate, RateError, SLO_DEFAULT};
+pub use kind::{Kind, KindSpec};
+pub use label::Label;
 pub use ledger::{ClassLedger, Dropped, Ledger, RunLedger, Ticket};
+pub use limits::Limits;
+pub use mapping::{Instrument, MetricsMapping};
+pub use obs::{Builder, Obs, Recording};
 pub use record::{Json, RunRecord, Timestamp};
+pub use recorder::otel;
+pub use run::{InputRun, Run};
+pub use run_error::{ErrorStatus, RunError, RunFailure};
+pub use scratch::{AttributeValue, Node};
 pub use sink::{Kept, Sink};
 pub use status::{Class, DropReason, Status};
 pub use store_metrics::{StoreMetrics, StoreState};
+pub use strategy::{Strategy, StrategyBuilder};

@@ -1,0 +1,110 @@
+//! Puts the record of a kept run together; every value becomes valid here.
+
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanId, TraceId};
+
+use crate::{
+    encode::{Sanitized, clean_text},
+    keep::Keep,
+    limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, WORD_BYTES_MAX},
+    outcome::{EncodeInput, Outcome},
+    record::{Json, RunRecord},
+    run::Run,
+};
+
+/// What `()` encodes to: no input.
+const NO_INPUT: &[u8] = b"null";
+
+/// The input as it stands in the record.
+#[derive(Default)]
+struct Input {
+    json: Option<Json>,
+    bytes: u64,
+    truncated: bool,
+}
+
+impl Run {
+    pub(crate) fn to_record(
+        &mut self,
+        outcome: &Outcome<'_>,
+        duration: Duration,
+        keep: &Keep,
+        input: Option<&dyn EncodeInput>,
+    ) -> RunRecord {
+        let (run_id, started_at) = self.identity(outcome, duration);
+        let (trace_id, span_id) = self.span;
+        let value = self.value;
+        let (parent_run_id, nodes) = (self.parent, self.nodes);
+        let shared = std::sync::Arc::clone(self.strategy.shared());
+        let core = &shared.core;
+        let scratch = self.scratch();
+        let mut changed = std::mem::take(&mut scratch.changed);
+        let input = encode_input(input, &mut changed);
+        let attributes = scratch.attributes_json();
+        changed += std::mem::take(&mut scratch.changed);
+        let trace = scratch.trace.keep(outcome.status.is_failure(), core.limits.trace_entries);
+        let text = |text: &str, bytes_max, changed: &mut Sanitized| -> Option<Box<str>> {
+            (!text.is_empty()).then(|| clean_text(text, bytes_max, changed).into())
+        };
+        let record = RunRecord {
+            run_id,
+            epoch: core.epoch,
+            kind: shared.kind.clone(),
+            realm: shared.realm.clone(),
+            strategy_id: shared.id.clone(),
+            strategy_version: shared.version.clone(),
+            strategy_type: shared.strategy_type.clone(),
+            strategy_hash: shared.hash.clone(),
+            subject: text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed),
+            correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
+            parent_run_id,
+            status: outcome.status,
+            error_type: outcome.error_type.as_deref().and_then(|it| text(it, LABEL_BYTES_MAX, &mut changed)),
+            error_message: outcome.message.as_deref().and_then(|it| text(it, MESSAGE_BYTES_MAX, &mut changed)),
+            error_node: outcome.node.as_deref().and_then(|it| text(it, WORD_BYTES_MAX, &mut changed)),
+            value: finite(value, &mut changed),
+            case_name: text(&scratch.case, WORD_BYTES_MAX, &mut changed),
+            started_at,
+            finished_at: started_at.after(duration),
+            duration,
+            nodes,
+            slow: keep.slow,
+            keep_reason: keep.reason,
+            inclusion_probability: keep.probability,
+            sample_rate: keep.rate,
+            trace_id: (trace_id != TraceId::INVALID).then(|| trace_id.to_string().into()),
+            span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
+            input: input.json,
+            input_bytes: input.bytes,
+            input_truncated: input.truncated,
+            attributes,
+            trace_total: trace.as_ref().map_or(0, |trace| trace.total),
+            trace_kept: trace.as_ref().map_or(0, |trace| trace.kept),
+            trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
+            trace: trace.map(|trace| Json::trusted(trace.json.into())),
+        };
+        core.recorder.sanitized(&changed);
+        record
+    }
+}
+
+fn encode_input(input: Option<&dyn EncodeInput>, changed: &mut Sanitized) -> Input {
+    let Some(input) = input else { return Input::default() };
+    let mut out = Vec::new();
+    let encoded = input.encode(&mut out, changed);
+    if out == NO_INPUT {
+        return Input::default();
+    }
+    Input {
+        json: String::from_utf8(out).ok().map(|text| Json::trusted(text.into())),
+        bytes: encoded.bytes_total,
+        truncated: encoded.truncated,
+    }
+}
+
+fn finite(value: Option<f64>, changed: &mut Sanitized) -> Option<f64> {
+    let finite = value.filter(|value| value.is_finite());
+    changed.non_finite += u64::from(value.is_some() && finite.is_none());
+    finite
+}

@@ -1,0 +1,111 @@
+//! Run ids: UUIDv7 in form, put together only when somebody needs one.
+//!
+//! The layout is RFC 9562's: 48 bits of Unix milliseconds, version, 12 bits, variant, 62 bits. Our
+//! 74 free bits are a random base per thread plus a counter, so that making an id costs an
+//! addition, ids of one thread never repeat, and ids of two threads meet only if two random 74-bit
+//! numbers lie within a millisecond's count of each other.
+
+use std::{
+    cell::Cell,
+    hash::{BuildHasher, RandomState},
+};
+
+use uuid::Uuid;
+
+use crate::record::Timestamp;
+
+const FREE_BITS: u32 = 74;
+const LOW_BITS: u32 = 62;
+
+thread_local! {
+    // `None` until the thread makes its first id.
+    static NEXT: Cell<Option<u128>> = const { Cell::new(None) };
+}
+
+/// A new id whose time is `started_at`.
+pub(crate) fn run_id(started_at: Timestamp) -> Uuid {
+    let free = NEXT
+        .try_with(|next| {
+            let free = next.get().unwrap_or_else(random);
+            next.set(Some(free.wrapping_add(1)));
+            free
+        })
+        .unwrap_or_else(|_| random());
+    put_together(started_at, forked(free))
+}
+
+/// A random id for a process.
+pub(crate) fn epoch() -> Uuid {
+    let mut bytes = [0; 16];
+    fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+fn put_together(started_at: Timestamp, free: u128) -> Uuid {
+    let millis = u128::from(started_at.as_micros().max(0).unsigned_abs() / 1_000) & ((1 << 48) - 1);
+    let free = free & ((1 << FREE_BITS) - 1);
+    let (high, low) = (free >> LOW_BITS, free & ((1 << LOW_BITS) - 1));
+    Uuid::from_u128(millis << 80 | 7 << 76 | high << 64 | 2 << LOW_BITS | low)
+}
+
+/// A forked child inherits base and counter, but not the process id.
+fn forked(free: u128) -> u128 {
+    free ^ (u128::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 24)
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
+fn fill(bytes: &mut [u8; 16]) {
+    if getrandom::fill(bytes).is_err() {
+        // No entropy from the system: the standard library's per-process keys are the next best.
+        let keys = [RandomState::new().hash_one(0), RandomState::new().hash_one(1)];
+        bytes[..8].copy_from_slice(&keys[0].to_le_bytes());
+        bytes[8..].copy_from_slice(&keys[1].to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(1_763_715_600_123_456);
+
+    #[test]
+    fn an_id_is_a_version_7_uuid_that_carries_its_start_in_milliseconds() {
+        let id = run_id(AT);
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+        assert_eq!(id.as_u128() >> 80, 1_763_715_600_123);
+    }
+
+    #[test]
+    fn ids_of_one_time_are_unique_within_and_across_threads() {
+        const PER_THREAD: usize = 50_000;
+        let threads: Vec<_> = (0..4)
+            .map(|_| thread::spawn(|| (0..PER_THREAD).map(|_| run_id(AT)).collect::<Vec<_>>()))
+            .collect();
+        let ids: Vec<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let distinct: HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), 4 * PER_THREAD);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_repeat_an_id() {
+        let before = run_id(AT);
+        let jumped = run_id(AT.before(std::time::Duration::from_secs(3600)));
+        let again = run_id(AT);
+        assert_ne!(before, jumped);
+        assert_ne!(before, again);
+    }
+
+    #[test]
+    fn a_time_before_1970_is_taken_as_1970() {
+        assert_eq!(run_id(Timestamp::from_micros(-5)).as_u128() >> 80, 0);
+    }
+}

@@ -1,0 +1,175 @@
+//! Labels: low-cardinality attributes on metrics, cleaned and bounded before they get there.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::limits::{LABEL_BYTES_MAX, LABEL_VALUES_MAX};
+
+/// What a missing or empty value becomes.
+pub(crate) const UNKNOWN: &str = "unknown";
+/// What a value becomes when there is no room for another one; OpenTelemetry's own word.
+pub(crate) const OTHER: &str = "_OTHER";
+
+/// The labels that instruments carry. There is no label for an id but the strategy's, and that
+/// only for kinds that ask for it.
+///
+/// ```
+/// use obs_core::Label;
+/// assert_eq!(Label::StrategyType.key(), "obs.strategy.type");
+/// assert_eq!(Label::from_key("obs.realm"), Some(Label::Realm));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Label {
+    /// The family of runs.
+    Kind,
+    /// The tenant.
+    Realm,
+    /// The type of the strategy.
+    StrategyType,
+    /// The strategy's id, where a kind opts in.
+    StrategyId,
+    /// The strategy's version, where a kind opts in.
+    StrategyVersion,
+    /// How a run ended.
+    Status,
+    /// The error's code.
+    ErrorType,
+    /// The class of a record.
+    Class,
+    /// Why a record was dropped.
+    Reason,
+}
+
+impl Label {
+    /// Every label.
+    pub const ALL: [Self; 9] = [
+        Self::Kind,
+        Self::Realm,
+        Self::StrategyType,
+        Self::StrategyId,
+        Self::StrategyVersion,
+        Self::Status,
+        Self::ErrorType,
+        Self::Class,
+        Self::Reason,
+    ];
+
+    /// The attribute key.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Label::ErrorType.key(), "error.type");
+    /// ```
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Kind => "obs.kind",
+            Self::Realm => "obs.realm",
+            Self::StrategyType => "obs.strategy.type",
+            Self::StrategyId => "obs.strategy.id",
+            Self::StrategyVersion => "obs.strategy.version",
+            Self::Status => "obs.run.status",
+            Self::ErrorType => "error.type",
+            Self::Class => "class",
+            Self::Reason => "reason",
+        }
+    }
+
+    /// The label with this key.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Label::from_key("user.id"), None);
+    /// ```
+    #[must_use]
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|label| label.key() == key)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+/// A value as it may stand on a metric: trimmed, no control characters, at most 128 bytes, and
+/// `unknown` where nothing is left.
+pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
+    let trimmed = raw.trim();
+    let cleaned = if trimmed.contains(char::is_control) {
+        Cow::Owned(trimmed.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned())
+    } else {
+        Cow::Borrowed(trimmed)
+    };
+    match cleaned {
+        empty if empty.is_empty() => Cow::Borrowed(UNKNOWN),
+        Cow::Borrowed(text) => Cow::Borrowed(cut(text, LABEL_BYTES_MAX)),
+        Cow::Owned(text) => Cow::Owned(cut(&text, LABEL_BYTES_MAX).to_owned()),
+    }
+}
+
+/// The longest beginning of `text` of at most `bytes_max` bytes.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// The values that each label has taken so far.
+#[derive(Debug, Default)]
+pub(crate) struct LabelBook {
+    values: Mutex<HashMap<Label, HashSet<Arc<str>>>>,
+}
+
+impl LabelBook {
+    /// The cleaned value, or `None` when the label already has all the values it may have: then
+    /// the caller folds it to [`OTHER`] and counts that.
+    pub(crate) fn admit(&self, label: Label, raw: &str) -> Option<Arc<str>> {
+        let value = clean(raw);
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = values.entry(label).or_default();
+        if let Some(known) = known.get(&*value) {
+            return Some(Arc::clone(known));
+        }
+        if known.len() >= LABEL_VALUES_MAX {
+            return None;
+        }
+        let value: Arc<str> = value.into();
+        known.insert(Arc::clone(&value));
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_trimmed_freed_of_control_characters_and_capped() {
+        assert_eq!(clean("  acme \n"), "acme");
+        assert_eq!(clean("ac\u{7}me\u{0}"), "acme");
+        assert_eq!(clean(&"x".repeat(200)).len(), 128);
+        assert_eq!(clean(&"ü".repeat(100)).len(), 128);
+        assert_eq!(clean(&format!("{}ü", "x".repeat(127))).len(), 127);
+    }
+
+    #[test]
+    fn empty_values_become_unknown() {
+        for empty in ["", "   ", "\t\n", "\u{0}\u{1}", " \u{7} "] {
+            assert_eq!(clean(empty), UNKNOWN, "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_takes_64_values_and_refuses_the_next_but_not_known_ones() {
+        let book = LabelBook::default();
+        for value in 0..LABEL_VALUES_MAX {
+            assert!(book.admit(Label::Realm, &format!("realm-{value}")).is_some());
+        }
+        assert_eq!(book.admit(Label::Realm, "one-more"), None);
+        assert_eq!(book.admit(Label::Realm, " realm-0 ").as_deref(), Some("realm-0"));
+        assert!(book.admit(Label::Kind, "one-more").is_some(), "each label has room of its own");
+    }
+}

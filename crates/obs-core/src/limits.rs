@@ -1,0 +1,75 @@
+//! Every limit of the hot path, by name.
+
+use std::time::Duration;
+
+/// Strategy ids are at most this long, in bytes; also what a store's index can hold.
+pub(crate) const STRATEGY_ID_BYTES_MAX: usize = 200;
+/// Strategy versions are at most this long, in bytes.
+pub(crate) const VERSION_BYTES_MAX: usize = 128;
+/// Content hashes are at most this long, in bytes: room for `sha512:` in hexadecimal.
+pub(crate) const HASH_BYTES_MAX: usize = 160;
+/// Kinds, realms, types and every label value are at most this long, in bytes.
+pub(crate) const LABEL_BYTES_MAX: usize = 128;
+/// Subjects and correlation ids are at most this long, in bytes.
+pub(crate) const SUBJECT_BYTES_MAX: usize = 256;
+/// Case names, node ids and the words of a trace entry are at most this long, in bytes.
+pub(crate) const WORD_BYTES_MAX: usize = 128;
+/// Error messages are at most this long, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// A run has at most this many attributes.
+pub(crate) const ATTRIBUTES_MAX: usize = 32;
+/// All attributes together are at most this long when encoded, in bytes.
+pub(crate) const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
+/// An encoded input is at most this long, in bytes.
+pub(crate) const INPUT_BYTES_MAX: usize = 64 * 1024;
+/// One string inside an input or a value is at most this long, in bytes.
+pub(crate) const STRING_BYTES_MAX: usize = 16 * 1024;
+/// Documents nest at most this deep.
+pub(crate) const DEPTH_MAX: usize = 64;
+/// One trace entry is at most this long, in bytes.
+pub(crate) const ENTRY_BYTES_MAX: usize = 2 * 1024;
+/// The trace of a row is at most this long, in bytes.
+pub(crate) const TRACE_BYTES_MAX: usize = 64 * 1024;
+/// The default of [`Limits::trace_entries`].
+pub(crate) const TRACE_ENTRIES_DEFAULT: usize = 200;
+/// The largest [`Limits::trace_entries`]: more cannot fit into a row of [`TRACE_BYTES_MAX`] anyway.
+pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
+/// A thread keeps at most this many scratch buffers for its next runs.
+pub(crate) const SCRATCH_POOL_MAX: usize = 8;
+/// Kinds that are remembered by name; further ones work, but are made anew at each call.
+pub(crate) const KINDS_MAX: usize = 64;
+/// Strategies that a kind remembers at least; the ones not used for longest are forgotten.
+pub(crate) const STRATEGIES_REMEMBERED: usize = 5_000;
+/// Distinct values of one label; the rest folds to `_OTHER`.
+pub(crate) const LABEL_VALUES_MAX: usize = 64;
+/// Combinations of kind, realm, type, id and version; the rest folds to `_OTHER`. With six
+/// statuses each, and one folded combination per kind, the duration stays below the 2,000 series
+/// that OpenTelemetry allows by default.
+pub(crate) const SERIES_MAX: usize = 256;
+/// Series of the error counter.
+pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 2 * SERIES_MAX;
+/// A run that happened elsewhere may have started at most this long ago: ten years.
+pub(crate) const FINISHED_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// A run that happened elsewhere may lie at most this far in the future: one day of skew.
+pub(crate) const FINISHED_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The limits that a user may choose.
+///
+/// ```
+/// use obs_core::{Limits, Obs};
+/// let limits = Limits { trace_entries: 50, ..Limits::default() };
+/// let obs = Obs::builder().limits(limits).build()?;
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many entries of a trace a row keeps at most, 0 to 10,000; 0 switches traces off.
+    /// Default 200.
+    pub trace_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { trace_entries: TRACE_ENTRIES_DEFAULT }
+    }
+}

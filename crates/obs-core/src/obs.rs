@@ -1,0 +1,345 @@
+//! The handle: what a process decides once, and the kinds that come from it.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    error::BuildError,
+    ids,
+    keep::KeepPolicy,
+    kind::{Kind, KindSpec},
+    ledger::{Book, Ledger},
+    limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
+    recorder::{Recorder, Silent, otel::Metrics},
+    sampler::Sampler,
+    sink::{NoSink, Sink},
+};
+
+/// How much of a run is recorded.
+///
+/// ```
+/// use obs_core::{Obs, Recording};
+/// let obs = Obs::builder().recording(Recording::MetricsOnly).build()?;
+/// # let _ = obs;
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Recording {
+    /// Nothing at all: a dry run leaves no mark.
+    Nothing,
+    /// Metrics; records that would have been kept are counted as `disabled`.
+    MetricsOnly,
+    /// Metrics, and rows for the runs that matter.
+    #[default]
+    All,
+}
+
+impl Recording {
+    /// The lesser of two.
+    pub(crate) fn at_most(self, other: Self) -> Self {
+        self.min(other)
+    }
+}
+
+/// The handle that instrumented code starts from. Cheap to clone.
+///
+/// ```
+/// use obs_core::Obs;
+///
+/// let obs = Obs::builder().build()?;
+/// let bonus = obs.kind("dsl.execution").strategy("welcome-bonus").version("3").build()?;
+/// let points: Result<f64, String> = bonus.observe(&"event", |_run| Ok(1.0));
+/// assert_eq!(obs.ledger().runs.finished, 1);
+/// # let _ = points;
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct Obs(Arc<Shared>);
+
+struct Shared {
+    core: Arc<Core>,
+    /// Kinds by name. Locked only where kinds are resolved, never by a run.
+    kinds: Mutex<HashMap<String, Kind>>,
+}
+
+/// What every run needs.
+pub(crate) struct Core {
+    pub(crate) book: Arc<Book>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    pub(crate) policy: KeepPolicy,
+    pub(crate) limits: Limits,
+    pub(crate) recording: Recording,
+    pub(crate) clock: Clock,
+    pub(crate) sampler: Sampler,
+    pub(crate) epoch: Uuid,
+}
+
+impl Obs {
+    /// Begins an `Obs`; without anything else it measures nothing and keeps no row.
+    ///
+    /// ```
+    /// let obs = obs_core::Obs::builder().build()?;
+    /// # let _ = obs;
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The kind with this name; one that was not defined before has the fixed names. Keep it: the
+    /// look-up takes a lock.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.kind("dsl.execution").name(), "dsl.execution");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn kind(&self, name: &str) -> Kind {
+        let mut kinds = self.kinds();
+        if let Some(kind) = kinds.get(name) {
+            return kind.clone();
+        }
+        let kind = Kind::plain(&self.0.core, name);
+        if kinds.len() < KINDS_MAX {
+            kinds.insert(name.to_owned(), kind.clone());
+        }
+        kind
+    }
+
+    /// Defines a kind with names, labels or limits of its own, before its first use.
+    ///
+    /// # Errors
+    /// When the kind is in use already, or a name or key cannot be used.
+    ///
+    /// ```
+    /// # use obs_core::{Instrument, KindSpec, MetricsMapping};
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let mapping = MetricsMapping::default().name(Instrument::Duration, "no spaces, please");
+    /// let error = obs.define_kind(KindSpec::new("dsl").metrics(mapping)).unwrap_err();
+    /// assert!(error.to_string().starts_with("metric name \"no spaces, please\""));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn define_kind(&self, spec: KindSpec) -> Result<Kind, BuildError> {
+        let mut kinds = self.kinds();
+        if kinds.contains_key(spec.name()) {
+            return Err(BuildError::kind_exists(spec.name()));
+        }
+        let name = spec.name().to_owned();
+        let kind = Kind::new(&self.0.core, spec)?;
+        kinds.insert(name, kind.clone());
+        Ok(kind)
+    }
+
+    /// An exact snapshot of the ledger.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.ledger().imbalance(), 0);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.0.core.book.snapshot()
+    }
+
+    /// The id of this process lifetime.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.epoch(), obs.epoch());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn epoch(&self) -> Uuid {
+        self.0.core.epoch
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+
+    fn kinds(&self) -> std::sync::MutexGuard<'_, HashMap<String, Kind>> {
+        self.0.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Obs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Obs")
+            .field("epoch", &self.0.core.epoch)
+            .field("recording", &self.0.core.recording)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Begins an [`Obs`].
+///
+/// ```
+/// use obs_core::{KeepPolicy, Limits, Obs};
+///
+/// let obs = Obs::builder()
+///     .policy(KeepPolicy { first: 3, ..KeepPolicy::default() })
+///     .limits(Limits { trace_entries: 50 })
+///     .build()?;
+/// # let _ = obs;
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "an `Obs` is made by `build`"]
+pub struct Builder {
+    metrics: Option<Metrics>,
+    sink: Option<Arc<dyn Sink>>,
+    policy: KeepPolicy,
+    limits: Limits,
+    recording: Recording,
+    clock: Clock,
+    seed: Option<u64>,
+    epoch: Option<Uuid>,
+}
+
+impl Builder {
+    /// Where metrics go. Without it nothing is measured but the ledger.
+    ///
+    /// ```
+    /// # use obs_core::{Obs, otel::{Metrics, MetricsOptions}};
+    /// # use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
+    /// let meter = NoopMeterProvider::new().meter("service");
+    /// let metrics = Metrics::new(&meter, MetricsOptions::default())?;
+    /// let obs = Obs::builder().metrics(metrics).build()?;
+    /// # let _ = obs;
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Where records go. Without it every record is counted as dropped, `disabled`.
+    ///
+    /// ```
+    /// # use obs_core::{Class, Kept, Obs, Sink};
+    /// # #[derive(Debug)] struct Print;
+    /// # impl Sink for Print {
+    /// #     fn submit(&self, kept: Kept) { kept.ticket.persisted(); }
+    /// #     fn capacity(&self, _: Class) -> u64 { 1 }
+    /// # }
+    /// let obs = Obs::builder().sink(std::sync::Arc::new(Print)).build()?;
+    /// # let _ = obs;
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// Which runs are kept.
+    ///
+    /// ```
+    /// # use obs_core::{KeepPolicy, Obs};
+    /// let _builder = Obs::builder().policy(KeepPolicy { slow: None, ..KeepPolicy::default() });
+    /// ```
+    pub const fn policy(mut self, policy: KeepPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How much a row holds.
+    ///
+    /// ```
+    /// # use obs_core::{Limits, Obs};
+    /// let _builder = Obs::builder().limits(Limits { trace_entries: 20 });
+    /// ```
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The master switch: everything, metrics only, or nothing.
+    ///
+    /// ```
+    /// # use obs_core::{Obs, Recording};
+    /// let _builder = Obs::builder().recording(Recording::MetricsOnly);
+    /// ```
+    pub const fn recording(mut self, recording: Recording) -> Self {
+        self.recording = recording;
+        self
+    }
+
+    /// Where time is read; a [`ManualClock`](crate::ManualClock) in tests.
+    ///
+    /// ```
+    /// # use obs_core::{Clock, ManualClock, Obs};
+    /// let _builder = Obs::builder().clock(Clock::from(&ManualClock::new()));
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A seed for the sampler, so that a test on one thread keeps the same runs each time. Without
+    /// it each thread is seeded by the operating system.
+    ///
+    /// ```
+    /// let _builder = obs_core::Obs::builder().seed(7);
+    /// ```
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The id of this process lifetime; random by default.
+    ///
+    /// ```
+    /// let _builder = obs_core::Obs::builder().epoch(uuid::Uuid::nil());
+    /// ```
+    pub const fn epoch(mut self, epoch: Uuid) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Makes the `Obs`.
+    ///
+    /// # Errors
+    /// When a limit is out of its range.
+    ///
+    /// ```
+    /// # use obs_core::{Limits, Obs};
+    /// let error = Obs::builder().limits(Limits { trace_entries: 1_000_000 }).build().unwrap_err();
+    /// assert!(error.to_string().starts_with("trace entries 1000000 is more than 10000"));
+    /// ```
+    pub fn build(self) -> Result<Obs, BuildError> {
+        let entries = self.limits.trace_entries;
+        if entries > TRACE_ENTRIES_MAX {
+            return Err(BuildError::trace_entries(entries, TRACE_ENTRIES_MAX));
+        }
+        let book = Arc::new(Book::default());
+        let sink = self.sink.unwrap_or_else(|| Arc::new(NoSink));
+        let recorder = match self.metrics {
+            Some(metrics) => metrics.into_recorder(),
+            None => Arc::new(Silent::default()),
+        };
+        recorder.watch(&book, &sink);
+        let core = Core {
+            book,
+            sink,
+            recorder,
+            policy: self.policy,
+            limits: self.limits,
+            recording: self.recording,
+            clock: self.clock,
+            sampler: Sampler::new(self.seed),
+            epoch: self.epoch.unwrap_or_else(ids::epoch),
+        };
+        Ok(Obs(Arc::new(Shared { core: Arc::new(core), kinds: Mutex::default() })))
+    }
+}

@@ -1,0 +1,73 @@
+//! How a run ended, as the run's end sees it.
+
+use std::{any::Any, borrow::Cow, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    encode::{EncodeLimits, Encoded, Sanitized, encode_into},
+    limits::{DEPTH_MAX, INPUT_BYTES_MAX, STRING_BYTES_MAX},
+    record::Timestamp,
+    run_error::{RunError, fallback_code},
+    status::Status,
+};
+
+/// Status and error of a run that ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome<'a> {
+    pub(crate) status: Status,
+    pub(crate) error_type: Option<Cow<'a, str>>,
+    pub(crate) message: Option<Cow<'a, str>>,
+    pub(crate) node: Option<Cow<'a, str>>,
+    /// Given for a run that happened elsewhere; measured otherwise.
+    pub(crate) took: Option<Duration>,
+    /// Given for a run that happened elsewhere; read from the clock otherwise.
+    pub(crate) started_at: Option<Timestamp>,
+}
+
+impl<'a> Outcome<'a> {
+    /// A status and nothing else; failures get their fixed code.
+    pub(crate) fn bare(status: Status) -> Self {
+        let error_type = status.is_failure().then(|| Cow::Borrowed(fallback_code(status)));
+        Self { status, error_type, message: None, node: None, took: None, started_at: None }
+    }
+
+    pub(crate) fn of<T, E: RunError>(result: &'a Result<T, E>) -> Self {
+        let Err(error) = result else { return Self::bare(Status::Ok) };
+        let status = Status::from(error.status());
+        Self {
+            error_type: status.is_failure().then(|| error.error_type()),
+            message: error.message(),
+            node: error.node(),
+            ..Self::bare(status)
+        }
+    }
+
+    /// A panic; its message is what `panic!` was given, if that was text.
+    pub(crate) fn panicked(payload: &'a (dyn Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self { message: text.map(Cow::Borrowed), ..Self::bare(Status::Panicked) }
+    }
+}
+
+/// An input of any type, encoded only if its run is kept.
+pub(crate) trait EncodeInput {
+    fn encode(&self, out: &mut Vec<u8>, changed: &mut Sanitized) -> Encoded;
+}
+
+/// A value as an input.
+pub(crate) struct Owned<'a, I>(pub(crate) &'a I);
+
+impl<I: Serialize> EncodeInput for Owned<'_, I> {
+    fn encode(&self, out: &mut Vec<u8>, changed: &mut Sanitized) -> Encoded {
+        let limits = EncodeLimits {
+            bytes_max: INPUT_BYTES_MAX,
+            string_bytes_max: STRING_BYTES_MAX,
+            depth_max: DEPTH_MAX,
+        };
+        encode_into(self.0, &limits, out, changed)
+    }
+}

@@ -1,0 +1,127 @@
+//! One strategy's points on the synchronous instruments.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use opentelemetry::KeyValue;
+
+use super::{
+    RunEnd, Series,
+    direct::{Family, LabelValues, SeriesKey},
+    instruments::{Calls, Count, Level, Spread},
+};
+use crate::{
+    kind::KindShared,
+    label::{Label, OTHER, clean},
+    ledger::SeriesDrops,
+    run_error::fallback_code,
+    status::Status,
+};
+
+pub(super) struct DirectSeries {
+    key: SeriesKey,
+    family: Arc<Family>,
+    calls: Calls,
+    values: Arc<LabelValues>,
+    started: Count,
+    active: Level,
+    durations: [Spread<f64>; Status::ALL.len()],
+    nodes: Spread<u64>,
+    nodes_total: Option<Count>,
+    /// Failures by the error type as it stands on the metric; only failing runs look here.
+    errors: RwLock<HashMap<Arc<str>, Arc<Count>>>,
+    drops: Arc<SeriesDrops>,
+}
+
+impl DirectSeries {
+    pub(super) fn new(
+        family: Arc<Family>,
+        key: &SeriesKey,
+        kind: &KindShared,
+        values: &Arc<LabelValues>,
+        calls: Calls,
+    ) -> Self {
+        let own: Arc<[KeyValue]> = key.attributes(&[]);
+        if let Some(limit) = kind.time_limit {
+            family.time_limit.record(limit.as_secs_f64(), &own);
+        }
+        let series = Self {
+            started: Count::zeroed(&family.started, Arc::clone(&own), calls),
+            active: Level::zeroed(&family.active, Arc::clone(&own), calls),
+            durations: Status::ALL.map(|status| {
+                let attributes = key.attributes(&[(Label::Status, status.as_str())]);
+                Spread::new(&family.duration, attributes, calls)
+            }),
+            nodes: Spread::new(&family.nodes, Arc::clone(&own), calls),
+            nodes_total: family.nodes_total.as_ref().map(|total| Count::zeroed(total, own, calls)),
+            errors: RwLock::default(),
+            drops: Arc::default(),
+            key: key.clone(),
+            family,
+            calls,
+            values: Arc::clone(values),
+        };
+        // An alert on the first failure needs a zero before it.
+        series.errors_of(OTHER);
+        for code in &kind.error_types {
+            series.errors_of(code);
+        }
+        series
+    }
+
+    /// The point of an error type, made and zeroed at its first use.
+    fn errors_of(&self, error_type: &str) -> Arc<Count> {
+        let error_type = clean(error_type);
+        let known = self.errors.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = known.get(&*error_type) {
+            return Arc::clone(count);
+        }
+        drop(known);
+        let mut errors = self.errors.write().unwrap_or_else(PoisonError::into_inner);
+        let admitted = if *error_type == *OTHER {
+            OTHER.into()
+        } else if errors.contains_key(&*error_type) || self.values.room_for_error() {
+            self.values.admit(Label::ErrorType, &error_type)
+        } else {
+            self.values.fold(Label::ErrorType)
+        };
+        let made = errors.entry(admitted).or_insert_with_key(|admitted| {
+            let attributes = self.key.attributes(&[(Label::ErrorType, admitted)]);
+            Arc::new(Count::zeroed(&self.family.errors, attributes, self.calls))
+        });
+        Arc::clone(made)
+    }
+}
+
+impl Series for DirectSeries {
+    fn started(&self) {
+        self.started.add(1);
+        self.active.add(1);
+    }
+
+    fn ended(&self, end: &RunEnd<'_>) {
+        self.active.add(-1);
+        self.durations[end.status.index()].record(end.duration.as_secs_f64());
+        self.nodes.record(end.nodes);
+        if let Some(total) = &self.nodes_total {
+            total.add(end.nodes);
+        }
+        if end.status.is_failure() {
+            let code = end.error_type.unwrap_or_else(|| fallback_code(end.status));
+            self.errors_of(code).add(1);
+        }
+    }
+
+    fn drops(&self) -> &Arc<SeriesDrops> {
+        &self.drops
+    }
+}
+
+impl fmt::Debug for DirectSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.key.values).finish()
+    }
+}

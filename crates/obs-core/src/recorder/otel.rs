@@ -1,0 +1,206 @@
+//! The one module of this crate that names OpenTelemetry's types: an OpenTelemetry user expects to
+//! hand us a `Meter`.
+//!
+//! ```
+//! use obs_core::{Obs, otel::{Metrics, MetricsOptions}};
+//! use opentelemetry::metrics::MeterProvider as _;
+//! use opentelemetry_sdk::metrics::SdkMeterProvider;
+//!
+//! let provider = SdkMeterProvider::builder().build();
+//! let metrics = Metrics::new(&provider.meter("my-service"), MetricsOptions::default())?;
+//! let obs = Obs::builder().metrics(metrics).build()?;
+//! # let _ = obs;
+//! # Ok::<(), obs_core::BuildError>(())
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Histogram, Meter},
+};
+
+use super::{Recorder, direct::Direct, instruments::Calls};
+use crate::{
+    clock::Clock,
+    error::BuildError,
+    keep::SLO_DEFAULT,
+    store_metrics::{StoreMetrics, WriteRecorder},
+};
+
+/// Bounds of the duration histogram, in seconds, before the SLOs are put in.
+const DURATION_BOUNDS: [f64; 21] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4,
+    0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+];
+/// Bounds of the histogram of records per batch.
+const BATCH_BOUNDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// The metrics of one `Obs`, on a meter that the caller chose.
+///
+/// ```
+/// use obs_core::otel::{Metrics, MetricsOptions};
+/// use opentelemetry::{InstrumentationScope, metrics::{Meter, noop::NoopMeterProvider, MeterProvider}};
+///
+/// let meter = NoopMeterProvider::new().meter("service");
+/// let metrics = Metrics::new(&meter, MetricsOptions::default())?;
+/// # let _ = metrics;
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Debug)]
+pub struct Metrics {
+    recorder: Arc<dyn Recorder>,
+    meter: Meter,
+    duration_bounds: Vec<f64>,
+}
+
+/// How an `Obs` measures.
+///
+/// ```
+/// use obs_core::otel::MetricsOptions;
+/// use std::time::Duration;
+/// let options = MetricsOptions { slos: vec![Duration::from_millis(180)], ..MetricsOptions::default() };
+/// assert!(!options.bound);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricsOptions {
+    /// Measure through bound instruments, at a sixth of the cost. Only for an SDK that was built
+    /// with `experimental_metrics_bound_instruments`: any other swallows the measurements
+    /// silently. Default: no.
+    pub bound: bool,
+    /// Durations that must be bounds of the histogram, because quantiles are interpolated inside
+    /// buckets: the SLOs of the process. Each above 0. Default: 0.25 s.
+    pub slos: Vec<Duration>,
+}
+
+impl Default for MetricsOptions {
+    fn default() -> Self {
+        Self { bound: false, slos: vec![SLO_DEFAULT] }
+    }
+}
+
+impl Metrics {
+    /// Creates the instruments that do not depend on a kind.
+    ///
+    /// # Errors
+    /// When an SLO is zero.
+    ///
+    /// ```
+    /// use obs_core::otel::{Metrics, MetricsOptions};
+    /// use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
+    /// use std::time::Duration;
+    ///
+    /// let meter = NoopMeterProvider::new().meter("service");
+    /// let options = MetricsOptions { slos: vec![Duration::ZERO], ..MetricsOptions::default() };
+    /// assert!(Metrics::new(&meter, options).is_err());
+    /// ```
+    pub fn new(meter: &Meter, options: MetricsOptions) -> Result<Self, BuildError> {
+        let duration_bounds = duration_bounds(&options.slos)?;
+        let calls = if options.bound { Calls::Bound } else { Calls::Prebuilt };
+        let recorder = Arc::new(Direct::new(meter.clone(), calls, duration_bounds.clone()));
+        Ok(Self { recorder, meter: meter.clone(), duration_bounds })
+    }
+
+    /// The handle through which a store's worker reports on itself; creates `obs.store.*`.
+    ///
+    /// ```
+    /// # use obs_core::otel::{Metrics, MetricsOptions};
+    /// # use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
+    /// # let meter = NoopMeterProvider::new().meter("service");
+    /// let store = Metrics::new(&meter, MetricsOptions::default())?.store();
+    /// assert_eq!(store.state(), obs_core::StoreState::Starting);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn store(&self) -> StoreMetrics {
+        let duration = self
+            .meter
+            .f64_histogram("obs.store.write.duration")
+            .with_unit("s")
+            .with_description("How long batches took to write")
+            .with_boundaries(self.duration_bounds.clone())
+            .build();
+        let size = self
+            .meter
+            .u64_histogram("obs.store.batch.size")
+            .with_unit("{record}")
+            .with_description("Records per batch")
+            .with_boundaries(BATCH_BOUNDS.to_vec())
+            .build();
+        let store = StoreMetrics::exported(Clock::default(), Box::new(Writes { duration, size }));
+        self.watch_store(&store);
+        store
+    }
+
+    fn watch_store(&self, store: &StoreMetrics) {
+        let at = store.clone();
+        self.meter
+            .u64_observable_gauge("obs.store.state")
+            .with_description("The store: 0 starting, 1 up, 2 down, 3 stopped")
+            .with_callback(move |observer| observer.observe(at.state() as u64, &[]))
+            .build();
+        let at = store.clone();
+        self.meter
+            .f64_observable_gauge("obs.store.last_write.age")
+            .with_unit("s")
+            .with_description("Time since a batch was last written")
+            .with_callback(move |observer| {
+                if let Some(age) = at.last_write_age() {
+                    observer.observe(age.as_secs_f64(), &[]);
+                }
+            })
+            .build();
+    }
+
+    pub(crate) fn into_recorder(self) -> Arc<dyn Recorder> {
+        self.recorder
+    }
+}
+
+struct Writes {
+    duration: Histogram<f64>,
+    size: Histogram<u64>,
+}
+
+impl WriteRecorder for Writes {
+    fn wrote(&self, ok: bool, records: u64, took: Duration) {
+        let outcome = [KeyValue::new("outcome", if ok { "success" } else { "failure" })];
+        self.duration.record(took.as_secs_f64(), &outcome);
+        self.size.record(records, &outcome);
+    }
+}
+
+/// The default bounds with the SLOs put in.
+fn duration_bounds(slos: &[Duration]) -> Result<Vec<f64>, BuildError> {
+    let mut bounds = DURATION_BOUNDS.to_vec();
+    for slo in slos.iter().map(Duration::as_secs_f64) {
+        if slo <= 0.0 {
+            return Err(BuildError::slo(slo));
+        }
+        let at = bounds.partition_point(|bound| *bound < slo);
+        if bounds.get(at) != Some(&slo) {
+            bounds.insert(at, slo);
+        }
+    }
+    Ok(bounds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_slo_becomes_a_bound_in_its_place_and_only_once() {
+        let bounds = duration_bounds(&[Duration::from_millis(180), Duration::from_millis(250)]).unwrap();
+        assert_eq!(bounds.len(), DURATION_BOUNDS.len() + 1);
+        let at = bounds.iter().position(|bound| (bound - 0.18).abs() < 1e-12).unwrap();
+        assert_eq!((bounds[at - 1], bounds[at + 1]), (0.15, 0.2));
+        assert!(bounds.is_sorted());
+    }
+
+    #[test]
+    fn an_slo_of_zero_is_an_error_that_says_so() {
+        let error = duration_bounds(&[Duration::ZERO]).unwrap_err();
+        assert!(error.to_string().starts_with("SLO 0 s"), "{error}");
+    }
+}

@@ -1,0 +1,526 @@
+//! One execution of a strategy, from its start to its end.
+
+use std::{
+    any::Any,
+    borrow::Cow,
+    fmt,
+    ops::{Deref, DerefMut},
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::Duration,
+};
+
+use opentelemetry::{
+    Context,
+    trace::{SpanId, TraceContextExt, TraceId},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    clock::Tick,
+    ids,
+    keep::{Facts, Keep, decide},
+    obs::Recording,
+    outcome::{EncodeInput, Outcome, Owned},
+    record::Timestamp,
+    recorder::RunEnd,
+    run_error::{RunError, RunFailure},
+    scratch::{AttributeValue, Node, Scratch},
+    sink::Kept,
+    status::Status,
+    strategy::Strategy,
+};
+
+/// A run in flight. It ends exactly once: through `finish`, or when it is dropped.
+///
+/// ```
+/// # use obs_core::{Status, testing::TestObs};
+/// # let test = TestObs::new();
+/// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+/// let mut run = bonus.start();
+/// run.subject("user-7").value(12.5).case("big-spender");
+/// drop(run);
+/// assert_eq!(test.records()[0].status, Status::Cancelled);
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[must_use = "dropping a run without finishing it records it as `cancelled`"]
+pub struct Run {
+    pub(crate) strategy: Strategy,
+    started: Tick,
+    pub(crate) nodes: u64,
+    pub(crate) value: Option<f64>,
+    pub(crate) parent: Option<Uuid>,
+    pub(crate) span: (TraceId, SpanId),
+    pub(crate) scratch: Option<Box<Scratch>>,
+    id: Option<(Uuid, Timestamp)>,
+    forced: bool,
+    /// The thread was unwinding already when the run started: then a drop is no panic of the run.
+    started_in_unwind: bool,
+    /// False once the run has ended, and from the start in a dry run.
+    open: bool,
+}
+
+impl Run {
+    pub(crate) fn start(strategy: Strategy) -> Self {
+        let open = strategy.recording() != Recording::Nothing;
+        let shared = strategy.shared();
+        if open {
+            shared.core.book.started();
+            shared.series.started();
+        }
+        let started = shared.core.clock.now();
+        Self {
+            span: if open { current_span() } else { (TraceId::INVALID, SpanId::INVALID) },
+            strategy,
+            started,
+            nodes: 0,
+            value: None,
+            parent: None,
+            scratch: None,
+            id: None,
+            forced: false,
+            started_in_unwind: thread::panicking(),
+            open,
+        }
+    }
+
+    /// Counts a node and begins its trace entry, which ends when the [`Node`] is dropped.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.node("n1").kind("compare").branch("match").value(&true);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn node(&mut self, id: &str) -> Node<'_> {
+        if self.is_traced() {
+            let offset = self.strategy.shared().core.clock.now().since(self.started);
+            self.node_at(id, offset)
+        } else {
+            self.node_at(id, Duration::ZERO)
+        }
+    }
+
+    /// Counts a node that began at `offset`.
+    pub(crate) fn node_at(&mut self, id: &str, offset: Duration) -> Node<'_> {
+        self.nodes += 1;
+        if !self.is_traced() {
+            return Node::untraced();
+        }
+        let entries_max = self.strategy.shared().core.limits.trace_entries;
+        Node::traced(self.scratch(), id, offset, entries_max)
+    }
+
+    fn is_traced(&self) -> bool {
+        self.strategy.recording() == Recording::All && self.strategy.shared().core.limits.trace_entries > 0
+    }
+
+    /// Counts nodes that have no trace entry of their own.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.add_nodes(120);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn add_nodes(&mut self, count: u64) -> &mut Self {
+        self.nodes = self.nodes.saturating_add(count);
+        self
+    }
+
+    /// The number that the run produced, e.g. points. One that is not finite is left out of the
+    /// row, and counted.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.value(12.5);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn value(&mut self, value: f64) -> &mut Self {
+        self.value = Some(value);
+        self
+    }
+
+    /// The case that the run chose; at most 128 bytes.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.case("big-spender");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn case(&mut self, name: &str) -> &mut Self {
+        self.note(|scratch| &mut scratch.case, name)
+    }
+
+    /// Whose run it is: row only, the key for erasure; at most 256 bytes.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.subject("user-7");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn subject(&mut self, subject: &str) -> &mut Self {
+        self.note(|scratch| &mut scratch.subject, subject)
+    }
+
+    /// The caller's correlation id; at most 256 bytes.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.correlation_id("4b0c1f");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn correlation_id(&mut self, id: &str) -> &mut Self {
+        self.note(|scratch| &mut scratch.correlation_id, id)
+    }
+
+    /// The run that started this one.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let strategy = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let mut parent = strategy.start();
+    /// let mut child = strategy.start();
+    /// child.parent(parent.id());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn parent(&mut self, run_id: Uuid) -> &mut Self {
+        self.parent = Some(run_id);
+        self
+    }
+
+    /// Anything else about the run: row only, at most 32 keys, 16 KiB in all when encoded, which
+    /// happens only if the run is kept.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.attribute("game.id", "chess").attribute("attempt", 2);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn attribute(
+        &mut self,
+        key: impl Into<Cow<'static, str>>,
+        value: impl Into<AttributeValue>,
+    ) -> &mut Self {
+        if self.strategy.recording() == Recording::All {
+            self.scratch().attribute(key.into(), value.into());
+        }
+        self
+    }
+
+    /// Keeps this run, whatever the rates say.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.keep();
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn keep(&mut self) -> &mut Self {
+        self.forced = true;
+        self
+    }
+
+    /// The run's id: a UUIDv7 whose time is the start of the run. It is put together at the first
+    /// call.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// assert_eq!(run.id(), run.id());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn id(&mut self) -> Uuid {
+        let clock = &self.strategy.shared().core.clock;
+        let (id, _) = *self.id.get_or_insert_with(|| {
+            let started_at = clock.wall().before(clock.now().since(self.started));
+            (ids::run_id(started_at), started_at)
+        });
+        id
+    }
+
+    /// Ends the run with its result, and returns the result unchanged.
+    ///
+    /// # Errors
+    /// Whatever `result` holds.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// let result: Result<u32, String> = run.finish(Err("no such rule".to_owned()));
+    /// assert_eq!(result, Err("no such rule".to_owned()));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
+        self.end(&Outcome::of(&result), None);
+        result
+    }
+
+    /// Ends the run with a result whose error cannot implement [`RunError`]; `describe` says what
+    /// the error means.
+    ///
+    /// # Errors
+    /// Whatever `result` holds.
+    ///
+    /// ```
+    /// # use obs_core::RunFailure;
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// let parsed = run.finish_with("x".parse::<u32>(), |error| {
+    ///     RunFailure::error("NOT_A_NUMBER").message(error.to_string())
+    /// });
+    /// assert!(parsed.is_err());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_with<T, E>(
+        mut self,
+        result: Result<T, E>,
+        describe: impl FnOnce(&E) -> RunFailure,
+    ) -> Result<T, E> {
+        let described = result.as_ref().map(|_| ()).map_err(describe);
+        self.end(&Outcome::of(&described), None);
+        result
+    }
+
+    /// What happens when a run ends, in order; the diagram of the whole system is this function.
+    pub(crate) fn end(&mut self, outcome: &Outcome<'_>, input: Option<&dyn EncodeInput>) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        // 1 The time, before anything else costs some.
+        let duration = match outcome.took {
+            Some(took) => took,
+            None => self.strategy.shared().core.clock.now().since(self.started),
+        };
+        // 2 Every run is measured: one fewer in flight, duration, nodes, error.
+        self.measure(outcome, duration);
+        // 3 The decision: pure, from the policy and the facts.
+        let keep = self.decide(outcome.status, duration);
+        // 4 A run that is not kept is one word in the ledger; one that is kept becomes a record,
+        //   and the record goes to the sink.
+        match keep {
+            None => self.strategy.shared().core.book.not_kept(outcome.status),
+            Some(keep) => self.hand_off(outcome, duration, &keep, input),
+        }
+        // 5 The next run of this thread takes the buffer over.
+        if let Some(scratch) = self.scratch.take() {
+            scratch.give_back();
+        }
+    }
+
+    fn measure(&self, outcome: &Outcome<'_>, duration: Duration) {
+        self.strategy.shared().series.ended(&RunEnd {
+            status: outcome.status,
+            duration,
+            nodes: self.nodes,
+            error_type: outcome.error_type.as_deref(),
+        });
+    }
+
+    fn decide(&self, status: Status, duration: Duration) -> Option<Keep> {
+        let shared = self.strategy.shared();
+        let facts = Facts {
+            status,
+            duration,
+            forced: self.forced,
+            first: shared.takes_first(),
+            // Always drawn, so that one slow run does not shift the choice of all later ones.
+            draw: shared.core.sampler.draw(),
+        };
+        decide(&shared.core.policy, &facts)
+    }
+
+    fn hand_off(
+        &mut self,
+        outcome: &Outcome<'_>,
+        duration: Duration,
+        keep: &Keep,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        let shared = std::sync::Arc::clone(self.strategy.shared());
+        let core = &shared.core;
+        let ticket = core.book.kept(outcome.status, shared.series.drops());
+        if self.strategy.recording() == Recording::MetricsOnly {
+            ticket.dropped(crate::status::DropReason::Disabled);
+            return;
+        }
+        // A run may end while its thread unwinds, where a second panic would end the process. If a
+        // sink panics, the ticket it held counts the record as abandoned.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let record = self.to_record(outcome, duration, keep, input);
+            core.sink.submit(Kept { record, ticket });
+        }));
+    }
+
+    /// Id and start, from the id that was asked for, the time that was given, or the clock.
+    pub(crate) fn identity(&mut self, outcome: &Outcome<'_>, duration: Duration) -> (Uuid, Timestamp) {
+        let clock = &self.strategy.shared().core.clock;
+        *self.id.get_or_insert_with(|| {
+            let started_at = outcome.started_at.unwrap_or_else(|| clock.wall().before(duration));
+            (ids::run_id(started_at), started_at)
+        })
+    }
+
+    pub(crate) fn scratch(&mut self) -> &mut Scratch {
+        self.scratch.get_or_insert_with(Scratch::take)
+    }
+
+    pub(crate) fn force(&mut self, forced: bool) {
+        self.forced = forced;
+    }
+
+    fn note(&mut self, field: impl FnOnce(&mut Scratch) -> &mut String, text: &str) -> &mut Self {
+        if self.strategy.recording() == Recording::All {
+            let field = field(self.scratch());
+            field.clear();
+            field.push_str(crate::label::cut(text, NOTE_BYTES_MAX));
+        }
+        self
+    }
+
+    /// Ends a run that nobody finished.
+    fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
+        let panicked = thread::panicking() && !self.started_in_unwind;
+        self.end(&Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }), input);
+    }
+}
+
+/// A little more than any of the noted texts may have, so that cutting one can still be counted.
+const NOTE_BYTES_MAX: usize = 2 * crate::limits::SUBJECT_BYTES_MAX;
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.let_go(None);
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("strategy", &self.strategy)
+            .field("nodes", &self.nodes)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A run in flight with its input; everything that [`Run`] can do.
+///
+/// ```
+/// # use obs_core::testing::TestObs;
+/// # let test = TestObs::new();
+/// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+/// let mut run = bonus.start_with("event");
+/// run.keep();
+/// run.finish(Ok::<_, String>(()))?;
+/// assert_eq!(test.records()[0].input.as_ref().map(|json| json.as_str()), Some("\"event\""));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "dropping a run without finishing it records it as `cancelled`"]
+pub struct InputRun<I: Serialize> {
+    run: Run,
+    input: I,
+}
+
+impl<I: Serialize> InputRun<I> {
+    pub(crate) fn new(run: Run, input: I) -> Self {
+        Self { run, input }
+    }
+
+    /// The input.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// assert_eq!(*bonus.start_with(7).input(), 7);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub const fn input(&self) -> &I {
+        &self.input
+    }
+
+    /// Ends the run with its result, and returns the result unchanged.
+    ///
+    /// # Errors
+    /// Whatever `result` holds.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// assert_eq!(bonus.start_with(7).finish(Ok::<_, String>(1)), Ok(1));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
+        self.run.end(&Outcome::of(&result), Some(&Owned(&self.input)));
+        result
+    }
+
+    /// Ends the run with a result whose error cannot implement [`RunError`].
+    ///
+    /// # Errors
+    /// Whatever `result` holds.
+    ///
+    /// ```
+    /// # use obs_core::RunFailure;
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let parsed = bonus.start_with("x").finish_with("x".parse::<u32>(), |_| RunFailure::error("NOT_A_NUMBER"));
+    /// assert!(parsed.is_err());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_with<T, E>(
+        mut self,
+        result: Result<T, E>,
+        describe: impl FnOnce(&E) -> RunFailure,
+    ) -> Result<T, E> {
+        let described = result.as_ref().map(|_| ()).map_err(describe);
+        self.run.end(&Outcome::of(&described), Some(&Owned(&self.input)));
+        result
+    }
+
+    /// Ends the run with the panic that left it.
+    pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send)) {
+        self.run.end(&Outcome::panicked(payload), Some(&Owned(&self.input)));
+    }
+}
+
+impl<I: Serialize> Deref for InputRun<I> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        &self.run
+    }
+}
+
+impl<I: Serialize> DerefMut for InputRun<I> {
+    fn deref_mut(&mut self) -> &mut Run {
+        &mut self.run
+    }
+}
+
+impl<I: Serialize> Drop for InputRun<I> {
+    fn drop(&mut self) {
+        self.run.let_go(Some(&Owned(&self.input)));
+    }
+}
+
+impl<I: Serialize> fmt::Debug for InputRun<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.run.fmt(f)
+    }
+}
+
+/// The W3C ids of the span in which a run starts.
+fn current_span() -> (TraceId, SpanId) {
+    Context::map_current(|context| {
+        let span = context.span();
+        let ids = span.span_context();
+        (ids.trace_id(), ids.span_id())
+    })
+}

@@ -1,0 +1,447 @@
+//! What is executed: resolved once, kept by the caller, cheap to clone.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::Poll,
+};
+
+use serde::Serialize;
+
+use crate::{
+    error::BuildError,
+    finished::FinishedRun,
+    kind::{Kind, KindShared, checked, word},
+    limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
+    obs::{Core, Recording},
+    recorder::{Series, SeriesLabels},
+    run::{InputRun, Run},
+    run_error::RunError,
+    strategies::StrategyKey,
+};
+
+/// Begins a strategy; made by [`Kind::strategy`].
+///
+/// ```
+/// # let obs = obs_core::Obs::builder().build()?;
+/// let strategy = obs.kind("dsl.execution")
+///     .strategy("welcome-bonus").version("3").type_("DSL_FULL").realm("acme").hash("sha256:9f2c")
+///     .build()?;
+/// assert_eq!(strategy.version(), "3");
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a strategy is made by `build`"]
+pub struct StrategyBuilder {
+    kind: Kind,
+    id: String,
+    version: Option<String>,
+    strategy_type: Option<Arc<str>>,
+    realm: Option<Arc<str>>,
+    hash: Option<String>,
+}
+
+impl StrategyBuilder {
+    pub(crate) fn new(kind: Kind, id: String) -> Self {
+        let (realm, strategy_type) = kind.defaults();
+        Self { kind, id, version: None, strategy_type, realm, hash: None }
+    }
+
+    /// The version, as text. Required.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let _builder = obs.kind("dsl").strategy("bonus").version("2026-11-21");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// The type, e.g. `chain`, `workflow` or `DSL_FULL`; a label.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let _builder = obs.kind("dsl").strategy("bonus").type_("DSL_FULL");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn type_(mut self, strategy_type: &str) -> Self {
+        self.strategy_type = Some(word(strategy_type));
+        self
+    }
+
+    /// The tenant; a label.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let _builder = obs.kind("dsl").strategy("bonus").realm("acme");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn realm(mut self, realm: &str) -> Self {
+        self.realm = Some(word(realm));
+        self
+    }
+
+    /// A hash of the strategy's content; row only.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let _builder = obs.kind("dsl").strategy("bonus").hash("sha256:9f2c");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn hash(mut self, hash: impl Into<String>) -> Self {
+        self.hash = Some(hash.into());
+        self
+    }
+
+    /// Makes the strategy, or finds the one with the same facts.
+    ///
+    /// # Errors
+    /// When id or version are empty, or id, version or hash are too long (200, 128 and 160 bytes).
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let error = obs.kind("dsl").strategy("bonus").build().unwrap_err();
+    /// assert!(error.to_string().starts_with("strategy version is empty"));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn build(self) -> Result<Strategy, BuildError> {
+        let id = checked(
+            "strategy id",
+            "name what is executed, e.g. \"welcome-bonus\"",
+            &self.id,
+            STRATEGY_ID_BYTES_MAX,
+        )?;
+        let version = checked(
+            "strategy version",
+            "say which one is executed, e.g. `.version(\"1\")`",
+            self.version.as_deref().unwrap_or_default(),
+            VERSION_BYTES_MAX,
+        )?;
+        let hash = match self.hash.as_deref() {
+            Some(hash) => Some(checked(
+                "strategy hash",
+                "leave it out, or give a digest of the content",
+                hash,
+                HASH_BYTES_MAX,
+            )?),
+            None => None,
+        };
+        Ok(self.kind.intern(&StrategyKey {
+            id: id.into(),
+            version: version.into(),
+            realm: self.realm.as_deref(),
+            strategy_type: self.strategy_type.as_deref(),
+            hash: hash.as_deref(),
+        }))
+    }
+}
+
+/// What is executed. Cheap to clone; keep it and run it many times.
+///
+/// ```
+/// # let obs = obs_core::Obs::builder().build()?;
+/// let bonus = obs.kind("dsl").strategy("welcome-bonus").version("3").build()?;
+/// let points: Result<i64, String> = bonus.observe(&[1, 2, 3], |run| {
+///     run.subject("user-7");
+///     run.node("sum").kind("arith");
+///     Ok(6)
+/// });
+/// assert_eq!(points, Ok(6));
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct Strategy {
+    shared: Arc<StrategyShared>,
+    recording: Recording,
+}
+
+/// What is known about a strategy when it is made, so that a run does not look it up.
+pub(crate) struct StrategyShared {
+    pub(crate) core: Arc<Core>,
+    pub(crate) kind: Arc<str>,
+    pub(crate) id: Arc<str>,
+    pub(crate) version: Arc<str>,
+    pub(crate) strategy_type: Option<Arc<str>>,
+    pub(crate) realm: Option<Arc<str>>,
+    pub(crate) hash: Option<Arc<str>>,
+    pub(crate) series: Arc<dyn Series>,
+    /// How many of its first runs are still to be kept.
+    first_left: AtomicU32,
+}
+
+impl StrategyShared {
+    /// Whether a run that ends now is one of the first. Once they are over, this is one read of a
+    /// word that nobody writes any more.
+    pub(crate) fn takes_first(&self) -> bool {
+        self.first_left.load(Ordering::Relaxed) > 0
+            && self
+                .first_left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+    }
+}
+
+impl Strategy {
+    pub(crate) fn make(kind: &KindShared, key: &StrategyKey<'_>) -> Self {
+        let core = &kind.core;
+        let series = core.recorder.series(&SeriesLabels {
+            kind,
+            realm: key.realm,
+            strategy_type: key.strategy_type,
+            id: &key.id,
+            version: &key.version,
+        });
+        let shared = StrategyShared {
+            core: Arc::clone(core),
+            kind: Arc::clone(&kind.name),
+            id: (*key.id).into(),
+            version: (*key.version).into(),
+            strategy_type: key.strategy_type.map(Into::into),
+            realm: key.realm.map(Into::into),
+            hash: key.hash.map(Into::into),
+            series,
+            first_left: AtomicU32::new(core.policy.first),
+        };
+        Self { shared: Arc::new(shared), recording: core.recording }
+    }
+
+    /// The id.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.kind("dsl").lookup("bonus", "3").id(), "bonus");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// The version.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.kind("dsl").lookup("bonus", "3").version(), "3");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.shared.version
+    }
+
+    /// The tenant, if one was given.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.kind("dsl").lookup("bonus", "3").realm(), None);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn realm(&self) -> Option<&str> {
+        self.shared.realm.as_deref()
+    }
+
+    /// The type, if one was given.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.kind("dsl").type_("chain").lookup("bonus", "3").strategy_type(), Some("chain"));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn strategy_type(&self) -> Option<&str> {
+        self.shared.strategy_type.as_deref()
+    }
+
+    /// The content hash, if one was given.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// assert_eq!(obs.kind("dsl").lookup("bonus", "3").hash(), None);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn hash(&self) -> Option<&str> {
+        self.shared.hash.as_deref()
+    }
+
+    /// The same strategy, recorded differently: `Recording::Nothing` for a dry run that must leave
+    /// no mark, neither in metrics nor in rows.
+    ///
+    /// ```
+    /// # use obs_core::{Recording, testing::TestObs};
+    /// let test = TestObs::new();
+    /// let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+    /// let simulated: Result<u32, String> =
+    ///     bonus.with_recording(Recording::Nothing).observe(&(), |_run| Ok(1));
+    /// assert_eq!(simulated, Ok(1));
+    /// assert_eq!(test.obs().ledger().runs.started, 0);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn with_recording(&self, recording: Recording) -> Self {
+        Self { shared: Arc::clone(&self.shared), recording: self.recording.at_most(recording) }
+    }
+
+    /// Runs `body` as one run; returns what it returns.
+    ///
+    /// `?` and early returns inside end the run as what they are; a panic ends it as `panicked` and
+    /// goes on. The input is encoded only if the run is kept; give `&()` for none.
+    ///
+    /// # Errors
+    /// Whatever `body` returns, unchanged.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let points: Result<f64, String> = bonus.observe(&"event", |run| {
+    ///     run.value(12.5).case("big-spender");
+    ///     Ok(12.5)
+    /// });
+    /// assert_eq!(points, Ok(12.5));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn observe<I, T, E>(
+        &self,
+        input: &I,
+        body: impl FnOnce(&mut Run) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        I: Serialize + ?Sized,
+        E: RunError,
+    {
+        let mut frame = InputRun::new(self.start(), input);
+        match catch_unwind(AssertUnwindSafe(|| body(&mut frame))) {
+            Ok(result) => frame.finish(result),
+            Err(payload) => {
+                frame.panicked(&*payload);
+                resume_unwind(payload)
+            }
+        }
+    }
+
+    /// Runs an async `body` as one run; returns what it returns. A future that is dropped before
+    /// its end ends the run as `cancelled`, with its input.
+    ///
+    /// # Errors
+    /// Whatever `body` returns, unchanged.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// # async fn answer() -> Result<u32, String> { Ok(42) }
+    /// # let future =
+    /// bonus.observe_async("event", async |run| {
+    ///     run.subject("user-7");
+    ///     answer().await
+    /// });
+    /// # drop(future);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub async fn observe_async<I, T, E>(
+        &self,
+        input: &I,
+        body: impl AsyncFnOnce(&mut Run) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        I: Serialize + ?Sized,
+        E: RunError,
+    {
+        let mut frame = InputRun::new(self.start(), input);
+        let caught = {
+            let mut body = pin!(body(&mut frame));
+            std::future::poll_fn(|context| {
+                match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(context))) {
+                    Ok(poll) => poll.map(Ok),
+                    Err(payload) => Poll::Ready(Err(payload)),
+                }
+            })
+            .await
+        };
+        match caught {
+            Ok(result) => frame.finish(result),
+            Err(payload) => {
+                frame.panicked(&*payload);
+                resume_unwind(payload)
+            }
+        }
+    }
+
+    /// Starts a run by hand, where a closure does not fit.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let mut run = bonus.start();
+    /// run.node("n1").kind("compare");
+    /// let result: Result<u32, String> = run.finish(Ok(7));
+    /// assert_eq!(result, Ok(7));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn start(&self) -> Run {
+        Run::start(self.clone())
+    }
+
+    /// Starts a run by hand that owns its input, which is encoded only if the run is kept.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let mut run = bonus.start_with(vec![1, 2, 3]);
+    /// run.subject("user-7");
+    /// let _: Result<(), String> = run.finish(Ok(()));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn start_with<I: Serialize>(&self, input: I) -> InputRun<I> {
+        InputRun::new(self.start(), input)
+    }
+
+    /// Records a run that happened elsewhere: in another language, or in a log that is replayed.
+    ///
+    /// ```
+    /// # use obs_core::{FinishedRun, Status};
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// bonus.record(FinishedRun {
+    ///     status: Status::Timeout,
+    ///     duration: std::time::Duration::from_millis(501),
+    ///     nodes: 12,
+    ///     ..FinishedRun::default()
+    /// });
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn record(&self, finished: FinishedRun) {
+        finished.record(self.clone());
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<StrategyShared> {
+        &self.shared
+    }
+
+    pub(crate) const fn recording(&self) -> Recording {
+        self.recording
+    }
+
+    #[cfg(test)]
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl fmt::Debug for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Strategy")
+            .field("kind", &self.shared.kind)
+            .field("id", &self.shared.id)
+            .field("version", &self.shared.version)
+            .field("recording", &self.recording)
+            .finish_non_exhaustive()
+    }
+}
