@@ -25,7 +25,7 @@ struct Input {
 }
 
 impl Run {
-    pub(crate) fn to_record(
+    pub(crate) fn assemble(
         &mut self,
         outcome: &Outcome<'_>,
         duration: Duration,
@@ -60,9 +60,18 @@ impl Run {
             correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
             parent_run_id,
             status: outcome.status,
-            error_type: outcome.error_type.as_deref().and_then(|it| text(it, LABEL_BYTES_MAX, &mut changed)),
-            error_message: outcome.message.as_deref().and_then(|it| text(it, MESSAGE_BYTES_MAX, &mut changed)),
-            error_node: outcome.node.as_deref().and_then(|it| text(it, WORD_BYTES_MAX, &mut changed)),
+            error_type: outcome
+                .error_type
+                .as_deref()
+                .and_then(|it| text(it, LABEL_BYTES_MAX, &mut changed)),
+            error_message: outcome
+                .message
+                .as_deref()
+                .and_then(|it| text(it, MESSAGE_BYTES_MAX, &mut changed)),
+            error_node: outcome
+                .node
+                .as_deref()
+                .and_then(|it| text(it, WORD_BYTES_MAX, &mut changed)),
             value: finite(value, &mut changed),
             case_name: text(&scratch.case, WORD_BYTES_MAX, &mut changed),
             started_at,

@@ -65,7 +65,9 @@ impl Clock {
     pub fn now(&self) -> Tick {
         match &self.0 {
             Source::System => Tick(TickSource::System(Instant::now())),
-            Source::Manual(manual) => Tick(TickSource::Manual(manual.0.monotonic.load(Ordering::Acquire))),
+            Source::Manual(manual) => {
+                Tick(TickSource::Manual(manual.0.monotonic.load(Ordering::Acquire)))
+            }
         }
     }
 
@@ -99,7 +101,9 @@ impl Tick {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         match (self.0, earlier.0) {
-            (TickSource::System(late), TickSource::System(early)) => late.saturating_duration_since(early),
+            (TickSource::System(late), TickSource::System(early)) => {
+                late.saturating_duration_since(early)
+            }
             (TickSource::Manual(late), TickSource::Manual(early)) => {
                 Duration::from_nanos(late.saturating_sub(early))
             }

@@ -23,7 +23,7 @@ enum Kind {
     MetricName { value: String },
     LabelKey { value: String },
     SameName { what: &'static str, value: String },
-    KindExists { name: String },
+    InUse { name: String },
     TraceEntries { value: usize, max: usize },
     Slo { seconds: f64 },
 }
@@ -53,7 +53,7 @@ impl BuildError {
     }
 
     pub(crate) fn kind_exists(name: &str) -> Self {
-        Self(Kind::KindExists { name: shown(name) })
+        Self(Kind::InUse { name: shown(name) })
     }
 
     pub(crate) const fn trace_entries(value: usize, max: usize) -> Self {
@@ -86,7 +86,7 @@ impl fmt::Display for BuildError {
             Kind::SameName { what, value } => {
                 write!(f, "two {what} would both be called {value:?}: rename one or leave it out")
             }
-            Kind::KindExists { name } => write!(
+            Kind::InUse { name } => write!(
                 f,
                 "kind {name:?} is already in use: define it once, before its first strategy is built"
             ),

@@ -126,7 +126,10 @@ impl FinishedRun {
         let fallback = Cow::Borrowed(fallback_code(self.status));
         let outcome = Outcome {
             status: self.status,
-            error_type: self.status.is_failure().then(|| self.error_type.map_or(fallback, Cow::Owned)),
+            error_type: self
+                .status
+                .is_failure()
+                .then(|| self.error_type.map_or(fallback, Cow::Owned)),
             message: self.message.map(Cow::Owned),
             node: self.error_node.map(Cow::Owned),
             took: Some(self.duration),
@@ -159,7 +162,8 @@ impl crate::run::Run {
     /// A start that a store has a place for, or `None`, which is counted.
     fn plausible(&mut self, at: Timestamp) -> Option<Timestamp> {
         let now = self.strategy.shared().core.clock.wall();
-        let plausible = (now.before(FINISHED_AGE_MAX)..=now.after(FINISHED_AHEAD_MAX)).contains(&at);
+        let plausible =
+            (now.before(FINISHED_AGE_MAX)..=now.after(FINISHED_AHEAD_MAX)).contains(&at);
         if !plausible {
             self.scratch().changed.clock += 1;
         }

@@ -90,7 +90,8 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|_| thread::spawn(|| (0..PER_THREAD).map(|_| run_id(AT)).collect::<Vec<_>>()))
             .collect();
-        let ids: Vec<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let ids: Vec<Uuid> =
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         let distinct: HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), 4 * PER_THREAD);
     }

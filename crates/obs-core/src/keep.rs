@@ -31,14 +31,8 @@ pub enum KeepReason {
 
 impl KeepReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::Failure,
-        Self::Forced,
-        Self::Slow,
-        Self::First,
-        Self::Cancelled,
-        Self::Sampled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Failure, Self::Forced, Self::Slow, Self::First, Self::Cancelled, Self::Sampled];
 
     /// The word used in rows.
     ///
@@ -91,12 +85,7 @@ pub const SLO_DEFAULT: Duration = Duration::from_millis(250);
 
 impl Default for KeepPolicy {
     fn default() -> Self {
-        Self {
-            slow: Some(SLO_DEFAULT),
-            first: 1,
-            cancelled_rate: Rate(1.0),
-            ok_rate: Rate(0.05),
-        }
+        Self { slow: Some(SLO_DEFAULT), first: 1, cancelled_rate: Rate(1.0), ok_rate: Rate(0.05) }
     }
 }
 
@@ -244,7 +233,9 @@ mod tests {
 
     #[test]
     fn failures_are_kept_at_every_rate_and_with_probability_one() {
-        for status in [Status::Error, Status::Timeout, Status::Limit, Status::Panicked, Status::Lost] {
+        for status in
+            [Status::Error, Status::Timeout, Status::Limit, Status::Panicked, Status::Lost]
+        {
             for rate in [0.0, 0.05, 1.0] {
                 let kept = reason(&policy(rate), Facts { status, draw: 0.999, ..QUIET });
                 assert_eq!(kept, Some((KeepReason::Failure, 1.0)), "{status} at {rate}");
@@ -301,8 +292,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_is_slow_says_both() {
-        let facts =
-            Facts { status: Status::Timeout, duration: Duration::from_secs(1), ..QUIET };
+        let facts = Facts { status: Status::Timeout, duration: Duration::from_secs(1), ..QUIET };
         let keep = decide(&policy(0.05), &facts).unwrap();
         assert_eq!((keep.reason, keep.slow), (KeepReason::Failure, true));
     }

@@ -101,7 +101,9 @@ impl fmt::Display for Label {
 pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
     let trimmed = raw.trim();
     let cleaned = if trimmed.contains(char::is_control) {
-        Cow::Owned(trimmed.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned())
+        Cow::Owned(
+            trimmed.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned(),
+        )
     } else {
         Cow::Borrowed(trimmed)
     };

@@ -177,7 +177,11 @@ impl Serialize for Dropped {
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let runs = &self.runs;
-        write!(f, "runs: {} started = {} finished + {} active", runs.started, runs.finished, runs.active)?;
+        write!(
+            f,
+            "runs: {} started = {} finished + {} active",
+            runs.started, runs.finished, runs.active
+        )?;
         for class in Class::ALL {
             write!(f, "; {class}: {}", self.class(class))?;
         }
@@ -217,11 +221,14 @@ mod tests {
 
     #[test]
     fn the_line_at_exit_says_the_law_and_leaves_out_what_is_zero() {
-        let mut ledger = Ledger::default();
-        ledger.runs = RunLedger { started: 10, finished: 10, active: 0 };
-        ledger.ok = ClassLedger { recorded: 8, sampled_out: 6, persisted: 1, ..ClassLedger::default() };
-        ledger.ok.dropped.0[DropReason::QueueFull.index()] = 1;
-        ledger.error = ClassLedger { recorded: 2, persisted: 2, ..ClassLedger::default() };
+        let mut ok =
+            ClassLedger { recorded: 8, sampled_out: 6, persisted: 1, ..ClassLedger::default() };
+        ok.dropped.0[DropReason::QueueFull.index()] = 1;
+        let ledger = Ledger {
+            ok,
+            error: ClassLedger { recorded: 2, persisted: 2, ..ClassLedger::default() },
+            runs: RunLedger { started: 10, finished: 10, active: 0 },
+        };
         assert_eq!(
             ledger.to_string(),
             "runs: 10 started = 10 finished + 0 active; \

@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_prefix_stands_for_obs_run_and_a_single_name_wins_over_it() {
-        let mapping = MetricsMapping::default().prefix("dsl.execution").name(Instrument::Active, "dsl.now");
+        let mapping =
+            MetricsMapping::default().prefix("dsl.execution").name(Instrument::Active, "dsl.now");
         let names = mapping.check().unwrap();
         assert_eq!(names.of(Instrument::Duration), "dsl.execution.duration");
         assert_eq!(names.of(Instrument::Active), "dsl.now");
@@ -304,11 +305,14 @@ mod tests {
     #[test]
     fn a_name_that_opentelemetry_refuses_is_an_error_that_shows_it() {
         for bad in ["", "1st", "has space", "über", &"x".repeat(256)] {
-            let error = MetricsMapping::default().name(Instrument::Duration, bad).check().unwrap_err();
+            let error =
+                MetricsMapping::default().name(Instrument::Duration, bad).check().unwrap_err();
             let shown: String = bad.chars().take(64).collect();
             assert!(error.to_string().contains(&format!("{shown:?}")), "{error}");
         }
-        assert!(MetricsMapping::default().name(Instrument::Duration, "x".repeat(255)).check().is_ok());
+        assert!(
+            MetricsMapping::default().name(Instrument::Duration, "x".repeat(255)).check().is_ok()
+        );
     }
 
     #[test]

@@ -136,7 +136,11 @@ impl RunRecord {
         let documents = [&self.input, &self.attributes, &self.trace];
         size_of::<Self>()
             + texts.iter().filter_map(|text| text.as_deref()).map(str::len).sum::<usize>()
-            + documents.iter().filter_map(|json| json.as_ref()).map(|json| json.0.len()).sum::<usize>()
+            + documents
+                .iter()
+                .filter_map(|json| json.as_ref())
+                .map(|json| json.0.len())
+                .sum::<usize>()
     }
 }
 

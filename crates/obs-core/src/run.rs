@@ -113,7 +113,8 @@ impl Run {
     }
 
     fn is_traced(&self) -> bool {
-        self.strategy.recording() == Recording::All && self.strategy.shared().core.limits.trace_entries > 0
+        self.strategy.recording() == Recording::All
+            && self.strategy.shared().core.limits.trace_entries > 0
     }
 
     /// Counts nodes that have no trace entry of their own.
@@ -353,13 +354,17 @@ impl Run {
         // A run may end while its thread unwinds, where a second panic would end the process. If a
         // sink panics, the ticket it held counts the record as abandoned.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let record = self.to_record(outcome, duration, keep, input);
+            let record = self.assemble(outcome, duration, keep, input);
             core.sink.submit(Kept { record, ticket });
         }));
     }
 
     /// Id and start, from the id that was asked for, the time that was given, or the clock.
-    pub(crate) fn identity(&mut self, outcome: &Outcome<'_>, duration: Duration) -> (Uuid, Timestamp) {
+    pub(crate) fn identity(
+        &mut self,
+        outcome: &Outcome<'_>,
+        duration: Duration,
+    ) -> (Uuid, Timestamp) {
         let clock = &self.strategy.shared().core.clock;
         *self.id.get_or_insert_with(|| {
             let started_at = outcome.started_at.unwrap_or_else(|| clock.wall().before(duration));
@@ -387,7 +392,10 @@ impl Run {
     /// Ends a run that nobody finished.
     fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
         let panicked = thread::panicking() && !self.started_in_unwind;
-        self.end(&Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }), input);
+        self.end(
+            &Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }),
+            input,
+        );
     }
 }
 

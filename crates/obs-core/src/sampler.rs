@@ -136,9 +136,7 @@ mod tests {
     fn threads_of_one_seed_draw_from_different_streams() {
         let sampler = Sampler::new(Some(7));
         let here = draws(&sampler, 10);
-        let there = std::thread::scope(|scope| {
-            scope.spawn(|| draws(&sampler, 10)).join().unwrap()
-        });
+        let there = std::thread::scope(|scope| scope.spawn(|| draws(&sampler, 10)).join().unwrap());
         assert_ne!(here, there);
     }
 }

@@ -215,7 +215,6 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut at = digits.len();
     loop {
         at -= 1;
-        #[expect(clippy::cast_possible_truncation, reason = "a decimal digit fits into a byte")]
         let digit = (number % 10) as u8;
         digits[at] = b'0' + digit;
         number /= 10;
@@ -267,7 +266,12 @@ impl<'r> Node<'r> {
         Self { open: None }
     }
 
-    pub(crate) fn traced(scratch: &'r mut Scratch, id: &str, offset: Duration, entries_max: usize) -> Self {
+    pub(crate) fn traced(
+        scratch: &'r mut Scratch,
+        id: &str,
+        offset: Duration,
+        entries_max: usize,
+    ) -> Self {
         scratch.begin_entry(id);
         Self { open: Some(Open { scratch, offset, entries_max, parts: 0 }) }
     }
@@ -282,7 +286,10 @@ impl<'r> Node<'r> {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     // The node is complete without its result: nothing is lost when that is not used.
-    #[expect(clippy::return_self_not_must_use, reason = "dropping a node ends its entry, as wanted")]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "dropping a node ends its entry, as wanted"
+    )]
     pub fn kind(self, kind: &str) -> Self {
         self.word(TYPE, "type", kind)
     }
@@ -296,7 +303,10 @@ impl<'r> Node<'r> {
     /// run.node("n1").phase("pre");
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
-    #[expect(clippy::return_self_not_must_use, reason = "dropping a node ends its entry, as wanted")]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "dropping a node ends its entry, as wanted"
+    )]
     pub fn phase(self, phase: &str) -> Self {
         self.word(PHASE, "phase", phase)
     }
@@ -310,7 +320,10 @@ impl<'r> Node<'r> {
     /// run.node("n1").branch("match");
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
-    #[expect(clippy::return_self_not_must_use, reason = "dropping a node ends its entry, as wanted")]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "dropping a node ends its entry, as wanted"
+    )]
     pub fn branch(self, branch: &str) -> Self {
         self.word(BRANCH, "branch", branch)
     }
@@ -324,7 +337,10 @@ impl<'r> Node<'r> {
     /// run.node("n1").value(&[1, 2, 3]);
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
-    #[expect(clippy::return_self_not_must_use, reason = "dropping a node ends its entry, as wanted")]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "dropping a node ends its entry, as wanted"
+    )]
     pub fn value<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         if let Some(open) = self.part(VALUE) {
             open.scratch.entry_value(value);

@@ -82,7 +82,11 @@ impl Default for Strategies {
 
 impl Strategies {
     /// The remembered strategy with this key, or the one that `make` makes.
-    pub(crate) fn get_or_make(&self, key: &StrategyKey<'_>, make: impl FnOnce() -> Strategy) -> Strategy {
+    pub(crate) fn get_or_make(
+        &self,
+        key: &StrategyKey<'_>,
+        make: impl FnOnce() -> Strategy,
+    ) -> Strategy {
         let hash = key.hash_code();
         if let Some(near) = self.near(key, hash) {
             return near;
@@ -142,7 +146,11 @@ impl fmt::Debug for Strategies {
     }
 }
 
-fn find(generation: &HashMap<u64, Vec<Strategy>>, key: &StrategyKey<'_>, hash: u64) -> Option<Strategy> {
+fn find(
+    generation: &HashMap<u64, Vec<Strategy>>,
+    key: &StrategyKey<'_>,
+    hash: u64,
+) -> Option<Strategy> {
     generation.get(&hash)?.iter().find(|strategy| key.is(strategy)).cloned()
 }
 

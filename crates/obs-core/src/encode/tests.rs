@@ -23,7 +23,7 @@ const LIMITS: EncodeLimits =
     EncodeLimits { bytes_max: 64 * 1024, string_bytes_max: 16 * 1024, depth_max: 64 };
 
 const CLEAN: Sanitized =
-    Sanitized { non_finite: 0, nul: 0, surrogate: 0, size: 0, depth: 0, encode: 0 };
+    Sanitized { non_finite: 0, nul: 0, surrogate: 0, size: 0, depth: 0, encode: 0, clock: 0 };
 
 const UNENCODABLE: &str = r#"{"$unencodable":{"reason":"serialize"}}"#;
 
@@ -289,6 +289,8 @@ fn a_long_chain_of_newtypes_ends_in_a_marker_before_the_stack_ends() {
     let past = encode(&chain(129));
     assert_eq!(past.text, r#"{"$truncated":{"depth":64}}"#);
     assert_eq!(past.changed, Sanitized { depth: 1, ..CLEAN });
+    let beside_each_other = encode(&vec![Some(1); 1_000]);
+    assert_eq!(beside_each_other.changed, CLEAN);
 }
 
 #[test]
@@ -403,6 +405,18 @@ fn a_value_that_fails_is_replaced_and_its_message_is_not_shown() {
     assert_unencodable(&Fails);
     assert_unencodable(&[(1, Fails)]);
     assert_unencodable(&BTreeMap::from([("a", Some(Fails))]));
+    struct ShowsError;
+    impl Display for ShowsError {
+        fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+    impl Serialize for ShowsError {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self)
+        }
+    }
+    assert_unencodable(&ShowsError);
     let overflows_first = vec!["x".repeat(10_000); 20];
     assert_unencodable(&(overflows_first, Fails));
 }
@@ -520,7 +534,8 @@ fn write_json_str_appends_one_string_within_the_limit() {
 
 #[test]
 fn counts_add_up_under_their_names() {
-    let one = Sanitized { non_finite: 1, nul: 2, surrogate: 3, size: 4, depth: 5, encode: 6 };
+    let one =
+        Sanitized { non_finite: 1, nul: 2, surrogate: 3, size: 4, depth: 5, encode: 6, clock: 7 };
     let mut sum = one;
     sum += one;
     let expected = [
@@ -530,6 +545,7 @@ fn counts_add_up_under_their_names() {
         ("size", 8),
         ("depth", 10),
         ("encode", 12),
+        ("clock", 14),
     ];
     assert_eq!(sum.reasons(), expected);
 }

@@ -37,9 +37,8 @@ const FOLDABLE: [Label; 6] = [
 ];
 
 /// Bounds of the histogram of nodes per run.
-const NODE_BOUNDS: [f64; 13] = [
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0,
-];
+const NODE_BOUNDS: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
 
 pub(super) struct Direct {
     meter: Meter,
@@ -178,7 +177,8 @@ impl Direct {
         let mut values: Vec<(Label, Arc<str>)> = Vec::with_capacity(raw.len());
         for (label, raw) in raw {
             // Versions of strategies that are not told apart mean nothing.
-            let id_folded = matches!(values.last(), Some((Label::StrategyId, id)) if **id == *OTHER);
+            let id_folded =
+                matches!(values.last(), Some((Label::StrategyId, id)) if **id == *OTHER);
             let value = if label == Label::StrategyVersion && id_folded {
                 self.values.fold(label)
             } else {

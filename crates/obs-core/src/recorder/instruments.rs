@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use opentelemetry::{
     KeyValue,
-    metrics::{BoundCounter, BoundHistogram, BoundUpDownCounter, Counter, Histogram, UpDownCounter},
+    metrics::{
+        BoundCounter, BoundHistogram, BoundUpDownCounter, Counter, Histogram, UpDownCounter,
+    },
 };
 
 /// How measurements reach their instrument.
@@ -27,7 +29,11 @@ pub(super) enum Count {
 
 impl Count {
     /// A point that is exported from now on, with 0: a rate over its first increment needs that.
-    pub(super) fn zeroed(counter: &Counter<u64>, attributes: Arc<[KeyValue]>, calls: Calls) -> Self {
+    pub(super) fn zeroed(
+        counter: &Counter<u64>,
+        attributes: Arc<[KeyValue]>,
+        calls: Calls,
+    ) -> Self {
         let count = match calls {
             Calls::Prebuilt => Self::Called(counter.clone(), attributes),
             Calls::Bound => Self::Bound(counter.bind(&attributes)),

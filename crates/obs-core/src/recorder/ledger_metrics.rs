@@ -223,7 +223,8 @@ impl Watch {
         self.book.frozen(|ledger| {
             let mut dropped: HashMap<String, BTreeMap<Point, u64>> = HashMap::new();
             for one in series.iter() {
-                let points = dropped.entry(one.key.names.of(Instrument::Dropped).to_owned()).or_default();
+                let points =
+                    dropped.entry(one.key.names.of(Instrument::Dropped).to_owned()).or_default();
                 for class in Class::ALL {
                     for reason in DropReason::ALL {
                         let count = one.drops.of(class, reason);

@@ -30,8 +30,8 @@ use crate::{
 
 /// Bounds of the duration histogram, in seconds, before the SLOs are put in.
 const DURATION_BOUNDS: [f64; 21] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4,
-    0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
+    0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 ];
 /// Bounds of the histogram of records per batch.
 const BATCH_BOUNDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn an_slo_becomes_a_bound_in_its_place_and_only_once() {
-        let bounds = duration_bounds(&[Duration::from_millis(180), Duration::from_millis(250)]).unwrap();
+        let bounds =
+            duration_bounds(&[Duration::from_millis(180), Duration::from_millis(250)]).unwrap();
         assert_eq!(bounds.len(), DURATION_BOUNDS.len() + 1);
         let at = bounds.iter().position(|bound| (bound - 0.18).abs() < 1e-12).unwrap();
         assert_eq!((bounds[at - 1], bounds[at + 1]), (0.15, 0.2));

@@ -54,6 +54,9 @@ fn raw_json_has_the_limits_of_everything_else() {
     assert_eq!(cut.text, r#"{"abc":"\n\n\n\n"}"#, "nothing follows a cut");
     assert_eq!(cut.changed, Sanitized { size: 2, ..CLEAN });
 
+    let surrogate = encode_with(&json(r#""ab\ud800""#), limits);
+    assert_eq!((&*surrogate.text, surrogate.changed), (r#""ab""#, Sanitized { size: 1, ..CLEAN }));
+
     let deep = encode_with(&json(r#"[[[["]\"]"]], 1], 2]"#), limits);
     assert_eq!(deep.text, r#"[[{"$truncated":{"depth":2}},1],2]"#);
     assert_eq!(deep.changed, Sanitized { depth: 1, ..CLEAN });
@@ -115,19 +118,30 @@ fn raw_numbers_are_kept_only_if_they_can_be_stored_and_read_back() {
 
 #[test]
 fn raw_json_that_is_too_long_to_check_leaves_its_head() {
-    let spaces = " ".repeat(usize::try_from(WALK_BYTES_MAX).unwrap());
-    let text = json(&format!(r#"["a\u0000",{spaces}1]"#));
+    let walk_bytes_max = usize::try_from(WALK_BYTES_MAX).unwrap();
+    let text = json(&format!(r#"["a\u0000",{}1]"#, " ".repeat(walk_bytes_max)));
+    let not_looked_at = "[7,".len() + text.get().len() - walk_bytes_max;
     let outcome = encode(&(7, text));
     let marker: Value = serde_json::from_str(&outcome.text).unwrap();
-    assert_eq!(marker["$head"], "[7,[\"a\u{FFFD}\",");
-    assert!(outcome.encoded.truncated);
+    let head = "[7,[\"a\u{FFFD}\",";
+    assert_eq!(marker["$head"], head);
+    assert_eq!(outcome.encoded.bytes_total, (head.len() + not_looked_at) as u64);
     assert_eq!(outcome.changed, Sanitized { size: 1, nul: 1, ..CLEAN });
 }
 
 #[test]
+fn white_space_in_raw_json_is_work_that_ends() {
+    let spaces = json(&format!("[{}]", " ".repeat(1 << 20)));
+    let outcome = encode(&vec![&spaces; 20]);
+    let marker: Value = serde_json::from_str(&outcome.text).unwrap();
+    let head = marker["$head"].as_str().unwrap();
+    assert_eq!(head.matches("[]").count(), 15, "16 MiB and the brackets are too much");
+}
+
+#[test]
 fn a_struct_that_pretends_to_be_raw_json_is_checked() {
-    struct Pretender(Vec<&'static str>);
-    impl Serialize for Pretender {
+    struct Pretender<T>(Vec<T>);
+    impl<T: Serialize> Serialize for Pretender<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut raw = serializer.serialize_struct("$serde_json::private::RawValue", 1)?;
             for text in &self.0 {
@@ -141,6 +155,10 @@ fn a_struct_that_pretends_to_be_raw_json_is_checked() {
         assert_unencodable(&Pretender(texts.clone()));
         assert_unencodable(&[Pretender(texts)]);
     }
+    assert_unencodable(&Pretender(vec![1]));
+    assert_unencodable(&Pretender(vec![[1]]));
+    assert_unencodable(&Pretender(vec![()]));
+    assert_unencodable(&Pretender(vec![format_args!("1")]));
 }
 
 #[test]

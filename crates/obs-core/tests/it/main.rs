@@ -1,0 +1,12 @@
+//! Behaviour of the public API, with OpenTelemetry's own SDK on the other side.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod support;
+
+mod keeping;
+mod labels;
+mod ledger;
+mod metrics;
+mod records;
+mod runs;
