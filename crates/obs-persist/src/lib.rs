@@ -1,1 +1,33 @@
-//! The worker behind obs.
+//! The worker behind obs: bounded lanes, batches, Postgres and SQLite stores.
+//!
+//! A [`Persister`] takes the records of kept runs through its [`sink`](Persister::sink), which
+//! never waits, and writes them to a [`Store`] from threads of its own. Every record is in exactly
+//! one term of the ledger of `obs-core`, whatever happens to the store.
+
+#![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+
+mod batch;
+mod columns;
+mod config;
+mod lanes;
+mod migrations;
+mod persister;
+mod postgres;
+mod report;
+mod retry;
+mod shared;
+mod sqlite;
+mod store;
+mod url;
+mod waiters;
+mod worker;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use config::{BATCH_RECORDS_MAX, ConfigError, PersistConfig, RECORDS_MAX};
+pub use persister::{DROP_DEADLINE, Persister, StartError};
+pub use report::{Drops, FlushReport, ShutdownReport};
+pub use shared::Room;
+pub use store::{Store, StoreError, StoreFuture};
+pub use url::{StoreUrl, StoreUrlError};

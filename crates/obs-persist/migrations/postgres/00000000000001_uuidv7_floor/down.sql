@@ -1,0 +1,1 @@
+DROP FUNCTION obs.uuidv7_floor(timestamptz);

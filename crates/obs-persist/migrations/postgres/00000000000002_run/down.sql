@@ -1,0 +1,3 @@
+DROP TABLE obs.run_error;
+
+DROP TABLE obs.run_ok;

@@ -1,0 +1,3 @@
+DROP TABLE obs.run_error_payload;
+
+DROP TABLE obs.run_ok_payload;

@@ -1,0 +1,3 @@
+DROP VIEW obs.run_payload;
+
+DROP VIEW obs.run;

@@ -1,0 +1,3 @@
+DROP VIEW obs.run_stats_daily;
+
+DROP VIEW obs.run_stats;

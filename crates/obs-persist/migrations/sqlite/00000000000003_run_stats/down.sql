@@ -1,0 +1,3 @@
+DROP VIEW run_stats_daily;
+
+DROP VIEW run_stats;

@@ -1,0 +1,201 @@
+//! What a persister can be told, and the check that it makes sense.
+
+use std::time::Duration;
+
+use crate::{
+    batch::BatchLimits,
+    lanes::{Limit, Limits},
+};
+
+/// The most records that a lane may be told to hold: its places are set aside at the start, at
+/// about a kilobyte each.
+pub const RECORDS_MAX: usize = 1_000_000;
+
+/// The most records that a batch may be told to hold.
+pub const BATCH_RECORDS_MAX: usize = 10_000;
+
+/// The limits of a persister. Plain data, checked once by [`Persister::start`](crate::Persister::start).
+///
+/// ```
+/// use obs_persist::PersistConfig;
+///
+/// let mut config = PersistConfig::default();
+/// config.queue_records = 5_000;
+/// config.check()?;
+///
+/// config.queue_records = 0;
+/// assert_eq!(
+///     config.check().unwrap_err().to_string(),
+///     "queue_records is 0, but must be between 1 and 1000000: the default is 1000"
+/// );
+/// # Ok::<(), obs_persist::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PersistConfig {
+    /// Records that the ok lane holds, waiting or being written; the newest is refused (1,000).
+    pub queue_records: usize,
+    /// Bytes that the ok lane holds (8 MiB).
+    pub queue_bytes: usize,
+    /// Error records with room of their own, before they use free room of the ok lane (256).
+    pub error_records: usize,
+    /// Bytes of that room (4 MiB).
+    pub error_bytes: usize,
+    /// Records in a batch (256).
+    pub batch_records: usize,
+    /// Bytes in a batch; a single larger record is a batch of its own (1 MiB).
+    pub batch_bytes: usize,
+    /// How long the first record of a batch waits for others (100 ms).
+    pub linger: Duration,
+    /// Deadline for connecting, migrating and making partitions (60 s; the connection alone
+    /// has 5 s of its own).
+    pub prepare_timeout: Duration,
+    /// Deadline for writing one batch; past it the connection is thrown away (15 s).
+    pub write_timeout: Duration,
+}
+
+impl Default for PersistConfig {
+    fn default() -> Self {
+        Self {
+            queue_records: 1_000,
+            queue_bytes: 8 << 20,
+            error_records: 256,
+            error_bytes: 4 << 20,
+            batch_records: 256,
+            batch_bytes: 1 << 20,
+            linger: Duration::from_millis(100),
+            prepare_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// A value that cannot work: its name, the rule, and the default as the way out.
+///
+/// ```
+/// let mut config = obs_persist::PersistConfig::default();
+/// config.batch_bytes = 0;
+/// assert!(config.check().unwrap_err().to_string().starts_with("batch_bytes is 0"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value}, but must be between {least} and {most}: the default is {default}")]
+pub struct ConfigError {
+    name: &'static str,
+    value: String,
+    least: String,
+    most: String,
+    default: String,
+}
+
+impl PersistConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first value that is out of its range.
+    ///
+    /// ```
+    /// obs_persist::PersistConfig::default().check()?;
+    /// # Ok::<(), obs_persist::ConfigError>(())
+    /// ```
+    pub fn check(&self) -> Result<(), ConfigError> {
+        const BYTES_LEAST: usize = 1 << 10;
+        const BYTES_MOST: usize = 1 << 40;
+        let usual = Self::default();
+        let counts = [
+            ("queue_records", self.queue_records, 1, RECORDS_MAX, usual.queue_records),
+            ("queue_bytes", self.queue_bytes, BYTES_LEAST, BYTES_MOST, usual.queue_bytes),
+            ("error_records", self.error_records, 1, RECORDS_MAX, usual.error_records),
+            ("error_bytes", self.error_bytes, BYTES_LEAST, BYTES_MOST, usual.error_bytes),
+            ("batch_records", self.batch_records, 1, BATCH_RECORDS_MAX, usual.batch_records),
+            ("batch_bytes", self.batch_bytes, BYTES_LEAST, BYTES_MOST, usual.batch_bytes),
+        ];
+        for (name, value, least, most, default) in counts {
+            in_range(name, value, (least, most), default, |value| value.to_string())?;
+        }
+        let millisecond = Duration::from_millis(1);
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+        let waits = [
+            ("linger", self.linger, Duration::ZERO, minute, usual.linger),
+            ("prepare_timeout", self.prepare_timeout, millisecond, hour, usual.prepare_timeout),
+            ("write_timeout", self.write_timeout, millisecond, hour, usual.write_timeout),
+        ];
+        for (name, value, least, most, default) in waits {
+            in_range(name, value, (least, most), default, |value| format!("{value:?}"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn lanes(&self) -> Limits {
+        Limits {
+            ok: Limit { records: self.queue_records, bytes: self.queue_bytes },
+            reserve: Limit { records: self.error_records, bytes: self.error_bytes },
+        }
+    }
+
+    pub(crate) const fn batch(&self) -> BatchLimits {
+        BatchLimits { records: self.batch_records, bytes: self.batch_bytes, linger: self.linger }
+    }
+}
+
+fn in_range<T: PartialOrd>(
+    name: &'static str,
+    value: T,
+    (least, most): (T, T),
+    default: T,
+    show: fn(&T) -> String,
+) -> Result<(), ConfigError> {
+    if least <= value && value <= most {
+        return Ok(());
+    }
+    let [value, least, most, default] = [value, least, most, default].map(|value| show(&value));
+    Err(ConfigError { name, value, least, most, default })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_out_of_range_is_an_error_that_names_it_the_rule_and_the_way_out() {
+        type Break = fn(&mut PersistConfig);
+        let table: [(Break, &str); 6] = [
+            (
+                |c| c.queue_records = 0,
+                "queue_records is 0, but must be between 1 and 1000000: the default is 1000",
+            ),
+            (
+                |c| c.queue_records = RECORDS_MAX + 1,
+                "queue_records is 1000001, but must be between 1 and 1000000: the default is 1000",
+            ),
+            (
+                |c| c.queue_bytes = 10,
+                "queue_bytes is 10, but must be between 1024 and 1099511627776: the default is 8388608",
+            ),
+            (
+                |c| c.batch_records = 0,
+                "batch_records is 0, but must be between 1 and 10000: the default is 256",
+            ),
+            (
+                |c| c.linger = Duration::from_secs(61),
+                "linger is 61s, but must be between 0ns and 60s: the default is 100ms",
+            ),
+            (
+                |c| c.write_timeout = Duration::ZERO,
+                "write_timeout is 0ns, but must be between 1ms and 3600s: the default is 15s",
+            ),
+        ];
+        for (spoil, message) in table {
+            let mut config = PersistConfig::default();
+            spoil(&mut config);
+            assert_eq!(config.check().unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let config = PersistConfig::default();
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!((config.queue_records, config.queue_bytes), (1_000, 8 << 20));
+        assert_eq!((config.error_records, config.batch_records), (256, 256));
+    }
+}

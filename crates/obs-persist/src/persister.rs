@@ -1,0 +1,325 @@
+//! The handle: starts the worker, hands out its sink, flushes and shuts down.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
+
+use obs_core::{Sink, StoreMetrics, StoreState};
+use tokio::{runtime, sync::Mutex};
+
+use crate::{
+    config::{ConfigError, PersistConfig},
+    report::{FlushReport, ShutdownReport},
+    shared::{Room, Shared},
+    store::Store,
+    waiters::Answer,
+    worker::{self, SharedStore, Timeouts},
+};
+
+/// How long dropping a [`Persister`] waits for its worker to write what is queued.
+pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A store with its worker, on threads of their own.
+///
+/// Runs end at [`sink`](Self::sink) and never wait. The worker writes batches, and tries for ever
+/// while the store is down. Dropping the handle is a shutdown with [`DROP_DEADLINE`].
+///
+/// ```
+/// use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+/// use std::time::Duration;
+///
+/// let persister =
+///     Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+/// let sink = persister.sink();
+/// // … `Obs::builder().sink(sink)`, and runs …
+/// # drop(sink);
+/// let report = persister.shutdown_blocking(Duration::from_secs(5));
+/// assert!(report.complete);
+/// # Ok::<(), obs_persist::StartError>(())
+/// ```
+#[must_use = "dropping a persister shuts it down"]
+pub struct Persister {
+    shared: Arc<Shared>,
+}
+
+/// Why a persister did not start. A store that cannot be reached is no reason: the worker waits
+/// for it.
+///
+/// ```
+/// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+/// let mut config = PersistConfig::default();
+/// config.queue_records = 0;
+/// let error = Persister::start(config, Box::new(MemoryStore::new()), Default::default()).unwrap_err();
+/// assert!(error.to_string().contains("queue_records is 0"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A limit makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system gave no thread.
+    #[error(
+        "cannot start a thread for the store's worker: raise the limit of threads of this process"
+    )]
+    Thread(#[source] io::Error),
+    /// The system gave no I/O runtime.
+    #[error(
+        "cannot start the runtime of the store's worker: raise the limits of threads and open files of this process"
+    )]
+    Runtime(#[source] io::Error),
+}
+
+impl Persister {
+    /// Starts the worker. Returns without waiting for the store.
+    ///
+    /// # Errors
+    /// When `config` has a value that makes no sense, or the system gives no thread.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// let store = Box::new(MemoryStore::new());
+    /// let persister = Persister::start(PersistConfig::default(), store, Default::default())?;
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn start(
+        config: PersistConfig,
+        store: Box<dyn Store>,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        let shared = Arc::new(Shared::new(&config, metrics));
+        let (started, start) = mpsc::sync_channel(1);
+        let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
+        let clerk =
+            Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), timeouts };
+        thread::Builder::new()
+            .name("obs-persist".to_owned())
+            .spawn(move || clerk.run(&started))
+            .map_err(StartError::Thread)?;
+        match start.recv() {
+            Ok(Ok(())) => Ok(Self { shared }),
+            Ok(Err(error)) => Err(StartError::Runtime(error)),
+            Err(_) => Err(StartError::Runtime(io::Error::other("its thread ended early"))),
+        }
+    }
+
+    /// Where the records of this store go: for `Obs::builder().sink(…)`.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert_eq!(persister.sink().capacity(obs_core::Class::Ok), 1_000);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn sink(&self) -> Arc<dyn Sink> {
+        Arc::clone(&self.shared) as Arc<dyn Sink>
+    }
+
+    /// Waits until every record that was submitted before this call is settled, at most for
+    /// `deadline`. Works on any runtime, and needs none.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # use std::time::Duration;
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// # futures_executor::block_on(async {
+    /// let report = persister.flush(Duration::from_secs(1)).await;
+    /// assert!(report.complete);
+    /// # });
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn flush(&self, deadline: Duration) -> impl Future<Output = FlushReport> + Send + use<> {
+        let waiting = self.waiting(self.shared.begin_flush(deadline));
+        async { waiting.await.into() }
+    }
+
+    /// [`flush`](Self::flush) for a thread that may wait, inside or outside of a runtime.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # use std::time::Duration;
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(persister.flush_blocking(Duration::from_secs(1)).complete);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn flush_blocking(&self, deadline: Duration) -> FlushReport {
+        self.waiting(self.shared.begin_flush(deadline)).block().into()
+    }
+
+    /// Refuses new records from now on, writes what is queued, closes the store and stops the
+    /// worker; what is left at the deadline is dropped and counted as `shutdown_deadline`.
+    ///
+    /// Works on any runtime, and needs none. Calling it again gives the first one's report. A
+    /// future that is dropped leaves the shutdown going on, with its deadline.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # use std::time::Duration;
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// # futures_executor::block_on(async {
+    /// let report = persister.shutdown(Duration::from_secs(5)).await;
+    /// assert!(report.complete);
+    /// assert_eq!(persister.shutdown(Duration::from_secs(5)).await, report);
+    /// # });
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn shutdown(
+        &self,
+        deadline: Duration,
+    ) -> impl Future<Output = ShutdownReport> + Send + use<> {
+        let waiting = self.waiting(self.shared.begin_shutdown(deadline));
+        async { waiting.await.into() }
+    }
+
+    /// [`shutdown`](Self::shutdown) for a thread that may wait, inside or outside of a runtime.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # use std::time::Duration;
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(persister.shutdown_blocking(Duration::from_secs(5)).complete);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn shutdown_blocking(&self, deadline: Duration) -> ShutdownReport {
+        self.waiting(self.shared.begin_shutdown(deadline)).block().into()
+    }
+
+    /// For batch programs, between two runs: waits until half of the ok lane is free, so that the
+    /// next records are not refused. Returns at once while the store is down, or after shutdown.
+    ///
+    /// Half, because other threads may ask at the same time. Never call it inside a run.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, Room, testing::MemoryStore};
+    /// # use std::time::Duration;
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert_eq!(persister.wait_for_room(Duration::from_secs(10)), Room::Free);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn wait_for_room(&self, deadline: Duration) -> Room {
+        self.shared.wait_for_room(deadline)
+    }
+
+    /// What the worker knows about its store.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// println!("{}", persister.state());
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn state(&self) -> StoreState {
+        self.shared.metrics.state()
+    }
+
+    /// Why the store is down, while it is; without a password.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert_eq!(persister.last_error(), None);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.shared.last_error()
+    }
+
+    fn waiting(&self, id: u64) -> Waiting {
+        Waiting { shared: Arc::clone(&self.shared), id }
+    }
+}
+
+impl Drop for Persister {
+    fn drop(&mut self) {
+        self.shutdown_blocking(DROP_DEADLINE);
+    }
+}
+
+impl fmt::Debug for Persister {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Persister").field("store", &self.shared.metrics).finish_non_exhaustive()
+    }
+}
+
+/// The thread `obs-persist`: owns the runtime, keeps the deadlines of those who wait, and does
+/// nothing that could hold it up, so that a store which blocks the runtime's thread delays nobody.
+struct Clerk {
+    shared: Arc<Shared>,
+    store: SharedStore,
+    timeouts: Timeouts,
+}
+
+impl Clerk {
+    fn run(self, started: &mpsc::SyncSender<io::Result<()>>) {
+        // Multi-thread flavour with one worker: migrations and dropped SQLite futures panic on a
+        // current-thread runtime.
+        let built = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("obs-persist-io")
+            .enable_all()
+            .build();
+        let runtime = match built {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        runtime.spawn(worker::supervise(Arc::clone(&self.shared), self.store, self.timeouts));
+        let _ = started.send(Ok(()));
+        self.shared.keep_deadlines();
+        // Whatever still runs there is not worth waiting for.
+        runtime.shutdown_background();
+    }
+}
+
+/// Somebody's wait for an answer.
+struct Waiting {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Future for Waiting {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        self.shared.poll_answer(self.id, cx)
+    }
+}
+
+impl Waiting {
+    fn block(self) -> Answer {
+        /// Wakes a parked thread.
+        struct Unpark(Thread);
+
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let cx = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(answer) = self.shared.poll_answer(self.id, &cx) {
+                return answer;
+            }
+            thread::park_timeout(self.shared.patience(self.id));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shared.forget(self.id);
+    }
+}

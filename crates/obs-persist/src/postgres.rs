@@ -1,0 +1,96 @@
+//! The Postgres store: one connection, one statement per class and batch.
+
+mod connect;
+mod insert;
+mod partitions;
+mod schema;
+mod target;
+mod tls;
+
+use std::sync::Arc;
+
+use diesel_async::AsyncPgConnection;
+use obs_core::{Class, Clock, RunRecord};
+
+use crate::store::{Store, StoreError, StoreFuture};
+
+use partitions::Days;
+pub(crate) use target::{Target, TargetError};
+
+/// A store in the schema `obs` of a Postgres database.
+pub(crate) struct PostgresStore {
+    target: Target,
+    clock: Clock,
+    connection: Option<Connected>,
+    /// The plaintext warning is said once.
+    warned: bool,
+}
+
+struct Connected {
+    connection: AsyncPgConnection,
+    days: Days,
+}
+
+impl PostgresStore {
+    pub(crate) fn new(target: Target) -> Self {
+        Self { target, clock: Clock::default(), connection: None, warned: false }
+    }
+
+    async fn open(&mut self) -> Result<(), StoreError> {
+        self.connection = None;
+        if self.target.is_exposed() && !self.warned {
+            tracing::warn!(store = %self.target, "sslmode=disable: rows and password travel unencrypted");
+            self.warned = true;
+        }
+        let connection = connect::connect(&self.target).await?;
+        let today = partitions::day_of(self.clock.wall());
+        let (connection, days) = schema::prepare(connection, today).await?;
+        self.connection = Some(Connected { connection, days });
+        Ok(())
+    }
+
+    async fn write_batch(&mut self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
+        let Some(Connected { connection, days }) = &mut self.connection else {
+            return Err(StoreError::transient("cannot write", "there is no connection"));
+        };
+        days.ensure(connection, batch.iter().map(|record| partitions::day_of_id(record.run_id)))
+            .await?;
+        for class in [Class::Error, Class::Ok] {
+            let rows: Vec<&RunRecord> = batch.iter().filter(|row| row.class() == class).collect();
+            if !rows.is_empty() {
+                insert::insert(connection, class, &rows).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for PostgresStore {
+    fn name(&self) -> String {
+        self.target.to_string()
+    }
+
+    fn prepare(&mut self) -> StoreFuture<'_> {
+        Box::pin(self.open())
+    }
+
+    fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
+        Box::pin(self.write_batch(batch))
+    }
+
+    fn close(&mut self) -> StoreFuture<'_> {
+        Box::pin(async {
+            self.connection = None;
+            Ok(())
+        })
+    }
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("target", &format_args!("{}", self.target))
+            .field("connected", &self.connection.is_some())
+            .finish_non_exhaustive()
+    }
+}

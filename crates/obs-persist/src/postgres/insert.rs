@@ -1,0 +1,178 @@
+//! The statement that writes a batch: rows and payloads of one class, in one round trip.
+//!
+//! Each column travels as one array, so the statement is the same for every batch size and is
+//! prepared once per connection. Both tables get their rows in one statement, so a row and its
+//! payload are committed together; a row that is there already is left alone.
+
+use std::{fmt, io::Write};
+
+use diesel::{
+    QueryResult,
+    pg::Pg,
+    query_builder::{AstPass, QueryFragment, QueryId},
+    serialize::{self, IsNull, Output, ToSql},
+    sql_types::{Array, BigInt, Bool, Double, HasSqlType, Json, Text, Timestamptz, Uuid},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use obs_core::{Class, RunRecord};
+
+use crate::{
+    columns::{Column, PAYLOAD, RUN, Type, Value},
+    store::StoreError,
+};
+
+/// Postgres counts microseconds from 2000-01-01.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+pub(super) async fn insert(
+    connection: &mut AsyncPgConnection,
+    class: Class,
+    rows: &[&RunRecord],
+) -> Result<(), StoreError> {
+    let columns =
+        RUN.iter().chain(PAYLOAD.iter().skip(1)).map(|column| Values { column, rows }).collect();
+    let written = match class {
+        Class::Ok => RunQueryDsl::execute(InsertOk(Insert { columns }), connection).await,
+        Class::Error => RunQueryDsl::execute(InsertError(Insert { columns }), connection).await,
+    };
+    written.map(drop).map_err(|source| StoreError::transient("cannot write", source))
+}
+
+/// The arrays of a batch: those of [`RUN`], then those of [`PAYLOAD`] without the id.
+struct Insert<'a> {
+    columns: Vec<Values<'a>>,
+}
+
+struct InsertOk<'a>(Insert<'a>);
+
+struct InsertError<'a>(Insert<'a>);
+
+impl Insert<'_> {
+    /// `$1` is the array of ids, which both tables share.
+    fn walk<'b>(&'b self, tables: [&str; 2], mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let [run, payload] = tables;
+        let (run_columns, payload_columns) = self.columns.split_at(RUN.len());
+        out.push_sql("WITH run AS (INSERT INTO ");
+        out.push_sql(run);
+        push_names(&RUN, &mut out);
+        out.push_sql(" SELECT * FROM UNNEST(");
+        for (at, values) in run_columns.iter().enumerate() {
+            out.push_sql(if at == 0 { "" } else { ", " });
+            values.push(&mut out)?;
+        }
+        out.push_sql(") ON CONFLICT (run_id) DO NOTHING) INSERT INTO ");
+        out.push_sql(payload);
+        push_names(&PAYLOAD, &mut out);
+        out.push_sql(" SELECT * FROM UNNEST($1");
+        for values in payload_columns {
+            out.push_sql(", ");
+            values.push(&mut out)?;
+        }
+        out.push_sql(") ON CONFLICT (run_id) DO NOTHING");
+        Ok(())
+    }
+}
+
+fn push_names(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql(" (");
+    for (at, column) in columns.iter().enumerate() {
+        out.push_sql(if at == 0 { "" } else { ", " });
+        out.push_sql(column.name);
+    }
+    out.push_sql(")");
+}
+
+impl QueryFragment<Pg> for InsertOk<'_> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk(["obs.run_ok", "obs.run_ok_payload"], out)
+    }
+}
+
+impl QueryFragment<Pg> for InsertError<'_> {
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        self.0.walk(["obs.run_error", "obs.run_error_payload"], out)
+    }
+}
+
+// The text of each depends on nothing but its type: it is prepared once per connection.
+impl QueryId for InsertOk<'_> {
+    type QueryId = InsertOk<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryId for InsertError<'_> {
+    type QueryId = InsertError<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+/// One column of a batch, written straight from the records.
+struct Values<'a> {
+    column: &'static Column,
+    rows: &'a [&'a RunRecord],
+}
+
+impl Values<'_> {
+    fn push<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        match self.column.type_ {
+            Type::Id => out.push_bind_param::<Array<Uuid>, _>(self),
+            Type::Text => out.push_bind_param::<Array<Text>, _>(self),
+            Type::Json => out.push_bind_param::<Array<Json>, _>(self),
+            Type::Integer => out.push_bind_param::<Array<BigInt>, _>(self),
+            Type::Float => out.push_bind_param::<Array<Double>, _>(self),
+            Type::Boolean => out.push_bind_param::<Array<Bool>, _>(self),
+            Type::Time => out.push_bind_param::<Array<Timestamptz>, _>(self),
+        }
+    }
+}
+
+/// The binary form of a one-dimensional array: a header, then each element behind its length.
+impl<ST> ToSql<Array<ST>, Pg> for Values<'_>
+where
+    Pg: HasSqlType<ST>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        const DIMENSIONS: i32 = 1;
+        const HAS_NULLS: i32 = 1;
+        const LOWER_BOUND: i32 = 1;
+        let element = <Pg as HasSqlType<ST>>::metadata(out.metadata_lookup()).oid()?;
+        out.write_all(&DIMENSIONS.to_be_bytes())?;
+        out.write_all(&HAS_NULLS.to_be_bytes())?;
+        out.write_all(&element.to_be_bytes())?;
+        out.write_all(&i32::try_from(self.rows.len())?.to_be_bytes())?;
+        out.write_all(&LOWER_BOUND.to_be_bytes())?;
+        for row in self.rows {
+            write_element(out, (self.column.read)(row))?;
+        }
+        Ok(IsNull::No)
+    }
+}
+
+fn write_element(
+    out: &mut impl Write,
+    value: Value<'_>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    const NULL: i32 = -1;
+    let mut write = |bytes: &[u8]| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        out.write_all(&i32::try_from(bytes.len())?.to_be_bytes())?;
+        out.write_all(bytes)?;
+        Ok(())
+    };
+    match value {
+        Value::Id(id) => write(id.as_bytes()),
+        Value::Text(text) => write(text.as_bytes()),
+        Value::Integer(number) => write(&number.to_be_bytes()),
+        Value::Float(number) => write(&number.to_be_bytes()),
+        Value::Boolean(truth) => write(&[u8::from(truth)]),
+        Value::Time(micros) => write(&micros.saturating_sub(POSTGRES_EPOCH).to_be_bytes()),
+        Value::Null => Ok(out.write_all(&NULL.to_be_bytes())?),
+    }
+}
+
+/// The column's name: its values may be private.
+impl fmt::Debug for Values<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.column.name)
+    }
+}

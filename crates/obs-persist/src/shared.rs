@@ -1,0 +1,463 @@
+//! What the runs' threads, the worker, the clerk and waiting callers share: one mutex.
+//!
+//! Why a `std` mutex: it is held for a push, a pop, or a chunk of [`CHUNK`] of them, never across
+//! an await or I/O, and `submit` must work on any thread. Who wakes whom:
+//!
+//! * `work` wakes the worker: a first record, a full batch, a flush, the end;
+//! * `hurry` wakes it out of the wait before its next attempt: somebody waits for an answer;
+//! * `clerk` wakes the clerk's thread, which keeps the deadlines and does the last things;
+//! * `room` wakes threads in `wait_for_room`;
+//! * a waiting flush or shutdown is woken by the waker that it left.
+//!
+//! Tickets stay here while their records are being written. So whatever happens to the worker,
+//! somebody can settle them.
+
+use std::{
+    fmt,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use obs_core::{Class, Clock, DropReason, Kept, RunRecord, StoreMetrics, StoreState, Tick, Ticket};
+use tokio::sync::Notify;
+
+use crate::{
+    batch::{self, BatchLimits, Facts, Step},
+    config::PersistConfig,
+    lanes::{Lanes, Limit, Place},
+    report::{FlushReport, ShutdownReport},
+    waiters::{Answer, Waiters},
+};
+
+/// How many records are moved under one hold of the lock: a run that ends meanwhile waits for a
+/// few microseconds at most.
+const CHUNK: usize = 32;
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) work: Notify,
+    pub(crate) hurry: Notify,
+    clerk: Condvar,
+    room: Condvar,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: StoreMetrics,
+    batch: BatchLimits,
+}
+
+struct State {
+    lanes: Lanes<Kept>,
+    /// When the oldest waiting record came; `None` while none waits. It may be too early (never
+    /// too late) while what is left of it waits.
+    waiting_since: Option<Tick>,
+    /// The batch that is being written: its records are with the worker.
+    in_flight: Vec<(Ticket, Place)>,
+    waiters: Waiters,
+    worker: Worker,
+    last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worker {
+    Running,
+    /// It has written everything, or cannot go on.
+    Ended,
+    /// Its end is reported: nothing is accepted and nothing is left.
+    Closed,
+}
+
+/// How [`Shared::wait_for_room`] ended.
+///
+/// ```
+/// # use obs_persist::{PersistConfig, Persister, Room, testing::MemoryStore};
+/// use std::time::Duration;
+///
+/// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+/// assert_eq!(persister.wait_for_room(Duration::from_secs(1)), Room::Free);
+/// # Ok::<(), obs_persist::StartError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Room {
+    /// At least half of the ok lane is free.
+    Free,
+    /// The store is down: waiting would not help, the next records may be refused.
+    StoreDown,
+    /// The persister is shut down.
+    Closed,
+    /// There was no room by the deadline.
+    Deadline,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &PersistConfig, metrics: StoreMetrics) -> Self {
+        Self {
+            state: Mutex::new(State {
+                lanes: Lanes::new(config.lanes()),
+                waiting_since: None,
+                in_flight: Vec::with_capacity(config.batch_records),
+                waiters: Waiters::default(),
+                worker: Worker::Running,
+                last_error: None,
+            }),
+            work: Notify::new(),
+            hurry: Notify::new(),
+            clerk: Condvar::new(),
+            room: Condvar::new(),
+            clock: Clock::default(),
+            metrics,
+            batch: config.batch(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No critical section leaves the state half changed where it can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- the runs' threads ----
+
+    /// Takes a record, or counts why not. Never waits but for the lock, never allocates.
+    pub(crate) fn submit(&self, kept: Kept) {
+        let class = kept.ticket.class();
+        let bytes = kept.record.bytes();
+        let mut state = self.lock();
+        let before = state.lanes.waiting();
+        let refused = state.lanes.offer(kept, class, bytes).err();
+        let after = state.lanes.waiting();
+        if state.waiting_since.is_none() && after.records > 0 {
+            state.waiting_since = Some(self.clock.now());
+        }
+        drop(state);
+        if let Some(refused) = refused {
+            // The decision about an error that finds no room belongs here: today it is lost, and
+            // counted.
+            refused.value.ticket.dropped(refused.reason);
+        } else if batch::wakes(&self.batch, pair(before), pair(after)) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits until half of the ok lane is free, the store is down, all is over, or `deadline` has
+    /// passed.
+    pub(crate) fn wait_for_room(&self, deadline: Duration) -> Room {
+        let start = self.clock.now();
+        let mut state = self.lock();
+        loop {
+            if !state.lanes.is_open() {
+                return Room::Closed;
+            }
+            if state.lanes.has_room() {
+                return Room::Free;
+            }
+            if self.metrics.state() == StoreState::Down {
+                return Room::StoreDown;
+            }
+            let Some(rest) = deadline.checked_sub(self.clock.now().since(start)) else {
+                return Room::Deadline;
+            };
+            if rest.is_zero() {
+                return Room::Deadline;
+            }
+            state = match self.room.wait_timeout(state, rest) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    // ---- callers that wait ----
+
+    /// Begins a flush of everything that was offered before.
+    pub(crate) fn begin_flush(&self, deadline: Duration) -> u64 {
+        let mut state = self.lock();
+        let (until, left) = (state.lanes.next_number(), state.lanes.unsettled());
+        let id = state.waiters.add_flush(until, left, (self.clock.now(), deadline));
+        drop(state);
+        self.rush();
+        id
+    }
+
+    /// Closes the lanes; what is in them has until `deadline`.
+    pub(crate) fn begin_shutdown(&self, deadline: Duration) -> u64 {
+        let mut state = self.lock();
+        state.lanes.close();
+        let (until, left) = (state.lanes.next_number(), state.lanes.unsettled());
+        let id = state.waiters.add_shutdown(until, left, (self.clock.now(), deadline));
+        drop(state);
+        self.room.notify_all();
+        self.rush();
+        id
+    }
+
+    fn rush(&self) {
+        self.work.notify_one();
+        self.hurry.notify_one();
+        self.clerk.notify_one();
+    }
+
+    /// Whether the answer is there. It is at the deadline at the latest, even if no other thread
+    /// moves any more.
+    pub(crate) fn poll_answer(&self, id: u64, cx: &Context<'_>) -> Poll<Answer> {
+        let mut state = self.lock();
+        state.expire(self.clock.now());
+        let answer = state.waiters.poll(id, cx);
+        let over = state.worker == Worker::Closed;
+        release(state);
+        if over {
+            self.announce_end();
+        }
+        answer
+    }
+
+    pub(crate) fn forget(&self, id: u64) {
+        self.lock().waiters.forget(id);
+    }
+
+    /// What is left of a waiter's time.
+    pub(crate) fn patience(&self, id: u64) -> Duration {
+        self.lock().waiters.patience(id, self.clock.now())
+    }
+
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.lock().last_error.clone()
+    }
+
+    // ---- the worker ----
+
+    /// What the worker should do now.
+    pub(crate) fn next_step(&self) -> Step {
+        let state = self.lock();
+        if state.worker != Worker::Running {
+            return Step::Stop;
+        }
+        let Limit { records, bytes } = state.lanes.waiting();
+        let age = state.waiting_since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+        let closing = !state.lanes.is_open();
+        batch::next(
+            &self.batch,
+            &Facts { records, bytes, age, flushing: state.waiters.any_flush(), closing },
+        )
+    }
+
+    /// Whether attempts make sense: something may still come, or something waits.
+    pub(crate) fn needs_store(&self) -> bool {
+        let state = self.lock();
+        state.worker == Worker::Running && (state.lanes.is_open() || state.lanes.unsettled() > 0)
+    }
+
+    /// Moves the next batch out of the lanes: the records to the caller, their tickets in flight.
+    pub(crate) fn take_batch(&self) -> Vec<RunRecord> {
+        let mut records = Vec::with_capacity(self.batch.records);
+        let mut bytes = 0_usize;
+        loop {
+            let mut state = self.lock();
+            for _ in 0..CHUNK {
+                if records.len() >= self.batch.records {
+                    return records;
+                }
+                // A record that is larger than a batch is a batch of its own.
+                let room = if records.is_empty() {
+                    usize::MAX
+                } else {
+                    self.batch.bytes.saturating_sub(bytes)
+                };
+                let Some(item) = state.lanes.take(room) else {
+                    if state.lanes.waiting().records == 0 {
+                        state.waiting_since = None;
+                    }
+                    return records;
+                };
+                bytes += item.place.bytes;
+                let (record, ticket) = item.value.into_parts();
+                state.in_flight.push((ticket, item.place));
+                records.push(record);
+            }
+        }
+    }
+
+    /// The batch in flight is committed.
+    pub(crate) fn persisted(&self) {
+        self.settle_in_flight(None);
+    }
+
+    /// The worker panicked: what became of its batch is not known.
+    pub(crate) fn abandon(&self) {
+        self.settle_in_flight(Some(DropReason::Abandoned));
+    }
+
+    fn settle_in_flight(&self, lost: Option<DropReason>) {
+        loop {
+            let mut state = self.lock();
+            for _ in 0..CHUNK {
+                let Some((ticket, place)) = state.in_flight.pop() else {
+                    release(state);
+                    self.room.notify_all();
+                    return;
+                };
+                state.settle(ticket, place, lost);
+            }
+            release(state);
+        }
+    }
+
+    /// The store's state, for threads that wait for room.
+    pub(crate) fn set_store(&self, error: Option<String>) {
+        let mut state = self.lock();
+        if state.worker == Worker::Closed {
+            return;
+        }
+        self.metrics.set_state(if error.is_some() { StoreState::Down } else { StoreState::Up });
+        state.last_error = error;
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// One attempt to write a batch.
+    pub(crate) fn wrote(&self, records: Result<u64, u64>, took: Duration) {
+        // A worker that is late must not bring a closed store back to life.
+        let state = self.lock();
+        if state.worker != Worker::Closed {
+            self.metrics.wrote(records, took);
+        }
+    }
+
+    /// The worker's last word.
+    pub(crate) fn worker_ended(&self) {
+        let mut state = self.lock();
+        if state.worker == Worker::Running {
+            state.worker = Worker::Ended;
+        }
+        drop(state);
+        self.clerk.notify_one();
+    }
+
+    // ---- the clerk ----
+
+    /// Keeps the deadlines until all is over; for a thread of its own, which nothing else can
+    /// hold up.
+    pub(crate) fn keep_deadlines(&self) {
+        /// How long the clerk sleeps when nobody waits; any news wakes it.
+        const NOTHING_TO_DO: Duration = Duration::from_secs(3_600);
+        let mut state = self.lock();
+        loop {
+            let now = self.clock.now();
+            state.expire(now);
+            let woken = state.waiters.take_woken();
+            if state.worker == Worker::Closed {
+                drop(state);
+                self.announce_end();
+                woken.into_iter().for_each(Waker::wake);
+                return;
+            }
+            if !woken.is_empty() {
+                drop(state);
+                woken.into_iter().for_each(Waker::wake);
+                state = self.lock();
+                continue;
+            }
+            let pause =
+                state.waiters.next_deadline(now).unwrap_or(NOTHING_TO_DO).min(NOTHING_TO_DO);
+            state = match self.clerk.wait_timeout(state, pause) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    fn announce_end(&self) {
+        self.metrics.set_state(StoreState::Stopped);
+        self.work.notify_one();
+        self.hurry.notify_one();
+        self.clerk.notify_one();
+        self.room.notify_all();
+    }
+}
+
+impl State {
+    /// Answers those whose time is over; a shutdown's deadline, or the worker's end, is the end.
+    fn expire(&mut self, now: Tick) {
+        let late = self.waiters.shutdown_expired(now);
+        if self.worker == Worker::Ended || (late && self.worker == Worker::Running) {
+            let complete = self.worker == Worker::Ended && self.lanes.unsettled() == 0;
+            self.end(
+                if late { DropReason::ShutdownDeadline } else { DropReason::Abandoned },
+                complete,
+            );
+        }
+        self.waiters.expire_flushes(now);
+    }
+
+    /// Settles whatever is left and answers everybody.
+    fn end(&mut self, reason: DropReason, complete: bool) {
+        self.lanes.close();
+        while let Some((ticket, place)) = self.in_flight.pop() {
+            self.settle(ticket, place, Some(reason));
+        }
+        while let Some(item) = self.lanes.take(usize::MAX) {
+            self.settle(item.value.ticket, item.place, Some(reason));
+        }
+        self.worker = Worker::Closed;
+        self.waiters.close(complete);
+    }
+
+    fn settle(&mut self, ticket: Ticket, place: Place, lost: Option<DropReason>) {
+        match lost {
+            None => ticket.persisted(),
+            Some(reason) => ticket.dropped(reason),
+        }
+        self.lanes.release(place);
+        self.waiters.settled(place.number, lost);
+    }
+}
+
+/// Unlocks, then wakes whoever was answered meanwhile.
+fn release(mut state: MutexGuard<'_, State>) {
+    let woken = state.waiters.take_woken();
+    drop(state);
+    woken.into_iter().for_each(Waker::wake);
+}
+
+const fn pair(limit: Limit) -> (usize, usize) {
+    (limit.records, limit.bytes)
+}
+
+impl From<Answer> for FlushReport {
+    fn from(answer: Answer) -> Self {
+        let Answer { persisted, dropped, left, complete } = answer;
+        Self { persisted, dropped, left, complete }
+    }
+}
+
+impl From<Answer> for ShutdownReport {
+    fn from(answer: Answer) -> Self {
+        let Answer { persisted, dropped, left, complete } = answer;
+        Self { persisted, dropped, left, complete }
+    }
+}
+
+/// Numbers only: what waits may be private.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unsettled, worker) = {
+            let state = self.lock();
+            (state.lanes.unsettled(), state.worker)
+        };
+        f.debug_struct("Shared")
+            .field("unsettled", &unsettled)
+            .field("worker", &worker)
+            .field("store", &self.metrics)
+            .finish_non_exhaustive()
+    }
+}
+
+impl obs_core::Sink for Shared {
+    fn submit(&self, kept: Kept) {
+        Self::submit(self, kept);
+    }
+
+    fn capacity(&self, class: Class) -> u64 {
+        let capacity = self.lock().lanes.capacity(class);
+        u64::try_from(capacity).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,157 @@
+//! The seam between the worker and a database.
+
+use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+
+use obs_core::RunRecord;
+
+/// What a [`Store`] returns: a boxed future, so that `dyn Store` works.
+pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// Where batches of records are written.
+///
+/// The worker calls one method at a time. It calls `prepare` before the first write and again
+/// after every error, deadline or panic: whatever connection there was may be in any state then,
+/// and must be thrown away. A future may be dropped at any await, when its deadline passes.
+///
+/// ```
+/// use obs_core::RunRecord;
+/// use obs_persist::{Store, StoreFuture};
+/// use std::sync::Arc;
+///
+/// /// Forgets everything.
+/// #[derive(Debug)]
+/// struct Nowhere;
+///
+/// impl Store for Nowhere {
+///     fn name(&self) -> String {
+///         "nowhere".to_owned()
+///     }
+///     fn prepare(&mut self) -> StoreFuture<'_> {
+///         Box::pin(async { Ok(()) })
+///     }
+///     fn write(&mut self, _batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
+///         Box::pin(async { Ok(()) })
+///     }
+///     fn close(&mut self) -> StoreFuture<'_> {
+///         Box::pin(async { Ok(()) })
+///     }
+/// }
+/// # let _: Box<dyn Store> = Box::new(Nowhere);
+/// ```
+pub trait Store: fmt::Debug + Send + 'static {
+    /// What a log line calls this store; without a password.
+    fn name(&self) -> String;
+
+    /// Drops the connection, if there is one; connects, migrates, makes partitions.
+    fn prepare(&mut self) -> StoreFuture<'_>;
+
+    /// Writes a batch of at least one record, all or nothing *per record and its payload*. `Ok`
+    /// means that every record is committed. Writing a record again must change nothing: after
+    /// an error the worker cannot know what was committed, and sends the whole batch again.
+    fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_>;
+
+    /// Ends the connection in an orderly way.
+    fn close(&mut self) -> StoreFuture<'_>;
+}
+
+/// Why a store could not do what it was asked.
+///
+/// The variant says who can help. The worker tries again after both, for ever.
+///
+/// ```
+/// use obs_persist::StoreError;
+///
+/// let error = StoreError::transient("cannot connect", std::io::Error::other("refused"));
+/// assert_eq!(error.to_string(), "cannot connect");
+/// assert_eq!(error.chain(), "cannot connect: refused");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It may work the next time.
+    #[error("{what}")]
+    #[non_exhaustive]
+    Transient {
+        /// What failed.
+        what: Cow<'static, str>,
+        /// Why.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// It will not work until somebody changes something.
+    #[error("{what}")]
+    #[non_exhaustive]
+    Permanent {
+        /// What failed, and the way out.
+        what: Cow<'static, str>,
+        /// Why.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+}
+
+impl StoreError {
+    /// An error that may go away by itself, with its cause.
+    ///
+    /// ```
+    /// let _ = obs_persist::StoreError::transient("cannot write", std::io::Error::other("busy"));
+    /// ```
+    pub fn transient(
+        what: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Transient { what: what.into(), source: Some(source.into()) }
+    }
+
+    /// An error that somebody must put right; say in `what` how.
+    ///
+    /// ```
+    /// let error = obs_persist::StoreError::permanent("the folder is missing: create it");
+    /// assert_eq!(error.chain(), "the folder is missing: create it");
+    /// ```
+    pub fn permanent(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Permanent { what: what.into(), source: None }
+    }
+
+    /// The same, with its cause.
+    ///
+    /// ```
+    /// let refused = std::io::Error::other("refused");
+    /// let error = obs_persist::StoreError::permanent_because("create the folder", refused);
+    /// assert_eq!(error.chain(), "create the folder: refused");
+    /// ```
+    pub fn permanent_because(
+        what: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Permanent { what: what.into(), source: Some(source.into()) }
+    }
+
+    pub(crate) fn late(what: &'static str, deadline: std::time::Duration) -> Self {
+        let what =
+            format!("{what} took longer than {deadline:?}; the connection is given up").into();
+        Self::Transient { what, source: None }
+    }
+
+    /// The message with those of all its causes, for one log line.
+    ///
+    /// ```
+    /// let error = obs_persist::StoreError::transient("cannot write", std::io::Error::other("busy"));
+    /// assert_eq!(error.chain(), "cannot write: busy");
+    /// ```
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        // Some errors repeat their cause in their own message.
+        while let Some(error) = cause {
+            let message = error.to_string();
+            if !text.ends_with(&message) {
+                text.push_str(": ");
+                text.push_str(&message);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}

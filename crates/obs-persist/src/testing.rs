@@ -1,0 +1,279 @@
+//! A store in memory that can stall, fail, be slow and panic, for tests of applications.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use obs_core::RunRecord;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::store::{Store, StoreError, StoreFuture};
+
+/// A store in memory. Clones share their rows and their behaviour, so keep one to look at and to
+/// steer the other.
+///
+/// ```
+/// use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+/// # use obs_core::testing::TestObs;
+/// use std::time::Duration;
+///
+/// let store = MemoryStore::new();
+/// let persister =
+///     Persister::start(PersistConfig::default(), Box::new(store.clone()), Default::default())?;
+/// # let test = TestObs::new();
+/// persister.sink().submit(test.kept("bonus", "3"));
+/// assert_eq!(persister.flush_blocking(Duration::from_secs(5)).persisted, 1);
+/// assert_eq!(&*store.rows()[0].strategy_id, "bonus");
+/// # Ok::<(), obs_persist::StartError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: Vec<RunRecord>,
+    ids: HashSet<Uuid>,
+    writes: u64,
+    prepares: u64,
+    closed: bool,
+    // What goes wrong next.
+    down: bool,
+    failures: u64,
+    failures_after_commit: u64,
+    panics: u64,
+    stalled: bool,
+    blocked: Option<Duration>,
+    delay: Duration,
+}
+
+/// What the next write does.
+enum Fate {
+    Write,
+    Fail,
+    CommitAndFail,
+    Panic,
+}
+
+impl MemoryStore {
+    /// A store that works.
+    ///
+    /// ```
+    /// assert!(obs_persist::testing::MemoryStore::new().rows().is_empty());
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The rows, in the order in which they were written; each run once.
+    ///
+    /// ```
+    /// assert!(obs_persist::testing::MemoryStore::new().rows().is_empty());
+    /// ```
+    #[must_use]
+    pub fn rows(&self) -> Vec<RunRecord> {
+        self.lock().rows.clone()
+    }
+
+    /// How many writes were tried.
+    ///
+    /// ```
+    /// assert_eq!(obs_persist::testing::MemoryStore::new().writes(), 0);
+    /// ```
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.lock().writes
+    }
+
+    /// How often a worker connected, or tried to.
+    ///
+    /// ```
+    /// assert_eq!(obs_persist::testing::MemoryStore::new().prepares(), 0);
+    /// ```
+    #[must_use]
+    pub fn prepares(&self) -> u64 {
+        self.lock().prepares
+    }
+
+    /// Whether the worker closed the store.
+    ///
+    /// ```
+    /// assert!(!obs_persist::testing::MemoryStore::new().is_closed());
+    /// ```
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// While down, neither connecting nor writing works.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().set_down(true);
+    /// ```
+    pub fn set_down(&self, down: bool) {
+        self.change(|state| state.down = down);
+    }
+
+    /// While stalled, a write never ends (its future waits, and can be dropped).
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().set_stalled(true);
+    /// ```
+    pub fn set_stalled(&self, stalled: bool) {
+        self.change(|state| state.stalled = stalled);
+    }
+
+    /// The next write blocks its thread for so long: the whole runtime of the worker stands still.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().block_once(std::time::Duration::from_millis(1));
+    /// ```
+    pub fn block_once(&self, time: Duration) {
+        self.change(|state| state.blocked = Some(time));
+    }
+
+    /// Every write takes so long.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().set_delay(std::time::Duration::from_millis(1));
+    /// ```
+    pub fn set_delay(&self, delay: Duration) {
+        self.change(|state| state.delay = delay);
+    }
+
+    /// The next `writes` writes fail and write nothing.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().fail(2);
+    /// ```
+    pub fn fail(&self, writes: u64) {
+        self.change(|state| state.failures = writes);
+    }
+
+    /// The next `writes` writes are committed, but the worker hears of an error: what a lost
+    /// connection looks like.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().fail_after_commit(1);
+    /// ```
+    pub fn fail_after_commit(&self, writes: u64) {
+        self.change(|state| state.failures_after_commit = writes);
+    }
+
+    /// The next `writes` writes panic.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().panic(1);
+    /// ```
+    pub fn panic(&self, writes: u64) {
+        self.change(|state| state.panics = writes);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.0.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn stall(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if !self.lock().stalled {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        fn spend(count: &mut u64) -> bool {
+            let some = *count > 0;
+            *count = count.saturating_sub(1);
+            some
+        }
+        let mut state = self.lock();
+        state.writes += 1;
+        if spend(&mut state.panics) {
+            Fate::Panic
+        } else if state.down || spend(&mut state.failures) {
+            Fate::Fail
+        } else if spend(&mut state.failures_after_commit) {
+            Fate::CommitAndFail
+        } else {
+            Fate::Write
+        }
+    }
+
+    fn commit(&self, batch: &[RunRecord]) {
+        let mut state = self.lock();
+        for record in batch {
+            if state.ids.insert(record.run_id) {
+                state.rows.push(record.clone());
+            }
+        }
+    }
+
+    async fn write_batch(&self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
+        let (delay, blocked) = {
+            let mut state = self.lock();
+            (state.delay, state.blocked.take())
+        };
+        if let Some(time) = blocked {
+            std::thread::sleep(time);
+        }
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        self.stall().await;
+        match self.fate() {
+            Fate::Write => self.commit(&batch),
+            Fate::Fail => return Err(StoreError::transient("cannot write", "told to fail")),
+            Fate::CommitAndFail => {
+                self.commit(&batch);
+                return Err(StoreError::transient("cannot write", "the connection is lost"));
+            }
+            Fate::Panic => std::panic::resume_unwind(Box::new("told to panic")),
+        }
+        Ok(())
+    }
+}
+
+impl Store for MemoryStore {
+    fn name(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn prepare(&mut self) -> StoreFuture<'_> {
+        Box::pin(async {
+            let mut state = self.lock();
+            state.prepares += 1;
+            if state.down {
+                return Err(StoreError::transient("cannot connect", "told to be down"));
+            }
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
+        Box::pin(self.write_batch(batch))
+    }
+
+    fn close(&mut self) -> StoreFuture<'_> {
+        Box::pin(async {
+            self.lock().closed = true;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! The worker: one task that writes batches, and tries for as long as there is something to write.
+
+use std::{sync::Arc, time::Duration};
+
+use obs_core::RunRecord;
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    batch::Step,
+    retry::{self, Jitter},
+    shared::Shared,
+    store::{Store, StoreError},
+};
+
+/// How long a store may take to close; whoever shuts down has a deadline of their own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The worker's deadlines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) prepare: Duration,
+    pub(crate) write: Duration,
+}
+
+/// The store, which outlives a worker that panics.
+pub(crate) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
+
+/// Runs workers until one comes to its end. A panic costs the batch that it met, which is counted
+/// as abandoned; the next worker goes on with the rest.
+pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, timeouts: Timeouts) {
+    let mut panics = 0;
+    let mut jitter = Jitter::from_system();
+    loop {
+        let worker = Worker::new(Arc::clone(&shared), Arc::clone(&store), timeouts);
+        if tokio::spawn(worker.work()).await.is_ok() {
+            break;
+        }
+        shared.abandon();
+        tracing::error!(
+            panics = panics + 1,
+            "the store's worker panicked; its batch is lost and counted, it starts again"
+        );
+        sleep(retry::after(panics, jitter.next())).await;
+        panics = panics.saturating_add(1);
+    }
+    shared.worker_ended();
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    store: SharedStore,
+    timeouts: Timeouts,
+    jitter: Jitter,
+    /// The store is connected, and nothing has gone wrong since.
+    prepared: bool,
+    /// What was last said in the log, if anything: up or down.
+    said_up: Option<bool>,
+    name: String,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, store: SharedStore, timeouts: Timeouts) -> Self {
+        let name = String::new();
+        Self {
+            shared,
+            store,
+            timeouts,
+            jitter: Jitter::from_system(),
+            prepared: false,
+            said_up: None,
+            name,
+        }
+    }
+
+    async fn work(mut self) {
+        self.name = self.store.lock().await.name();
+        self.insist(None).await;
+        loop {
+            match self.shared.next_step() {
+                Step::Write => {
+                    let batch: Arc<[RunRecord]> = self.shared.take_batch().into();
+                    self.insist(Some(batch)).await;
+                }
+                Step::Linger(rest) => {
+                    // Whichever comes first: the time, or news.
+                    let _ = timeout(rest, self.shared.work.notified()).await;
+                }
+                Step::Idle => self.shared.work.notified().await,
+                Step::Stop => break,
+            }
+        }
+        let mut store = self.store.lock().await;
+        let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
+    }
+
+    /// Connects if need be and writes the batch if there is one, until that works or makes no
+    /// sense any more.
+    async fn insist(&mut self, batch: Option<Arc<[RunRecord]>>) {
+        let mut failures = 0;
+        while self.shared.needs_store() {
+            let done = match self.prepare().await {
+                Ok(()) => self.write(batch.as_ref()).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = done else {
+                self.up();
+                if batch.is_some() {
+                    self.shared.persisted();
+                }
+                return;
+            };
+            self.prepared = false;
+            self.down(&error);
+            let pause = retry::after(failures, self.jitter.next());
+            failures = failures.saturating_add(1);
+            if timeout(pause, self.shared.hurry.notified()).await.is_ok() {
+                // Somebody waits for an answer: try soon, and often at first.
+                failures = 0;
+            }
+        }
+    }
+
+    async fn prepare(&mut self) -> Result<(), StoreError> {
+        if self.prepared {
+            return Ok(());
+        }
+        let limit = self.timeouts.prepare;
+        let mut store = self.store.lock().await;
+        match timeout(limit, store.prepare()).await {
+            Ok(result) => result?,
+            Err(_) => return Err(StoreError::late("preparing the store", limit)),
+        }
+        self.prepared = true;
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: Option<&Arc<[RunRecord]>>) -> Result<(), StoreError> {
+        let Some(batch) = batch else { return Ok(()) };
+        let limit = self.timeouts.write;
+        let start = self.shared.clock.now();
+        let mut store = self.store.lock().await;
+        let result = match timeout(limit, store.write(Arc::clone(batch))).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::late("writing a batch", limit)),
+        };
+        let records = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let outcome = if result.is_ok() { Ok(records) } else { Err(records) };
+        self.shared.wrote(outcome, self.shared.clock.now().since(start));
+        result
+    }
+
+    fn up(&mut self) {
+        self.shared.set_store(None);
+        if self.said_up != Some(true) {
+            tracing::info!(store = %self.name, "the store is up");
+            self.said_up = Some(true);
+        }
+    }
+
+    fn down(&mut self, error: &StoreError) {
+        let reason = error.chain();
+        if self.said_up != Some(false) {
+            tracing::warn!(
+                store = %self.name,
+                %reason,
+                "the store is down; records wait in memory, the worker tries again"
+            );
+            self.said_up = Some(false);
+        }
+        self.shared.set_store(Some(reason));
+    }
+}
