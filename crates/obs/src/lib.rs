@@ -1,1 +1,98 @@
-//! Instrumentation for applications that execute many runs.
+//! OpenTelemetry-native instrumentation for services that execute many runs.
+//!
+//! # In applications
+//!
+//! [`init`] sets everything up from the environment, and works with none of it: rows go to an
+//! SQLite file beside the program, metrics nowhere. `OBS_STORE=postgres://…` and
+//! `OTEL_EXPORTER_OTLP_ENDPOINT=…` switch to real servers, without a change of code.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let telemetry = obs::init()?;
+//!     let bonus = telemetry
+//!         .kind("dsl.execution")
+//!         .strategy("welcome-bonus").version("3").type_("DSL_FULL").realm("acme")
+//!         .build()?;
+//!
+//!     let points: Result<f64, String> = bonus.observe(&"the input", |run| {
+//!         run.subject("user-7");
+//!         run.node("big-spender").branch("match");
+//!         run.value(12.5);
+//!         Ok(12.5)
+//!     });
+//!
+//!     println!("{points:?}");
+//!     println!("{}", telemetry.shutdown_blocking(Duration::from_secs(5)));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Settings
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `OBS_STORE` | where rows go: `sqlite:PATH`, `postgres://…` | `sqlite:./obs.sqlite` |
+//! | `OBS_STORE_REQUIRED` | `true`: fail at start if the store is not ready | `false` |
+//! | `OBS_ENABLED` | `false`: no rows; metrics go on | `true` |
+//! | `OBS_SAMPLE_RATE` | share of ok runs that is kept, 0 to 1 | `0.05` |
+//! | `OBS_SLO` | slower runs are kept: seconds, or a number with `us`, `ms`, `s`; `off` | `0.25` |
+//! | `OBS_QUEUE_RECORDS` | ok records that wait for the store, 1 to 1,000,000 | `1000` |
+//! | `OBS_TRACE_ENTRIES` | entries of a trace in a row, 0 to 10,000 | `200` |
+//! | `OTEL_METRICS_EXPORTER` | `otlp`, `console`, `none` | `otlp` with an endpoint, else `none` |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | base address of a Collector, `http://…` or `https://…` | `http://localhost:4318` |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf`, `grpc` | `http/protobuf` |
+//! | `OTEL_EXPORTER_OTLP_HEADERS` | `key=value,key=value`, percent-encoded | – |
+//! | `OTEL_EXPORTER_OTLP_TIMEOUT` | one request with its retries, milliseconds | `10000` |
+//! | `OTEL_EXPORTER_OTLP_COMPRESSION` | `gzip`, `none` | `none` |
+//! | `OTEL_EXPORTER_OTLP_CERTIFICATE` | PEM file of the authority to trust | the system's |
+//! | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files that say who we are | – |
+//! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`, `delta`, `lowmemory` | `cumulative` |
+//! | `OTEL_METRIC_EXPORT_INTERVAL` | milliseconds between exports, above 0 | `60000` |
+//! | `OTEL_METRIC_EXPORT_TIMEOUT` | milliseconds for one export, above 0 | `30000` |
+//! | `OTEL_SDK_DISABLED` | `true`: nothing is exported; rows go on | `false` |
+//! | `OTEL_SERVICE_NAME` | `service.name` | `unknown_service:` and the executable |
+//! | `OTEL_RESOURCE_ATTRIBUTES` | `key=value,key=value`, percent-encoded | – |
+//!
+//! Each `OTEL_EXPORTER_OTLP_…` has a twin `OTEL_EXPORTER_OTLP_METRICS_…` that wins; the twin of the
+//! endpoint is the complete address. Code ([`builder`]) wins over the environment. An empty value
+//! counts as unset. An unknown `OBS_*` variable is an error.
+//!
+//! # In libraries
+//!
+//! Take an `obs_core::Obs`, and depend on `obs-core` only.
+
+mod block_on;
+mod builder;
+mod config;
+mod error;
+mod export;
+mod init;
+pub mod otel;
+mod provider;
+mod report;
+mod resource;
+mod snapshot;
+mod telemetry;
+
+/// For tests of applications: a manual clock, a capturing sink, assertions on the ledger.
+#[cfg(feature = "testing")]
+pub use obs_core::testing;
+pub use obs_core::{
+    AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped, ErrorStatus,
+    FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind,
+    KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node, Obs, Rate, RateError,
+    Recording, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
+    StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket, Timestamp,
+};
+pub use obs_persist::{Drops, Room};
+
+pub use builder::{Builder, builder, init};
+pub use config::{ConfigError, Environment, Exporter, Protocol};
+pub use error::InitError;
+pub use export::ExportError;
+pub use init::STORE_WAIT;
+pub use report::{Exported, Report, Rows};
+pub use snapshot::{Histogram, Metric, MetricsSnapshot, Series, Value};
+pub use telemetry::{DROP_DEADLINE, SnapshotError, Telemetry};

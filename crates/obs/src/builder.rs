@@ -1,0 +1,304 @@
+//! Settings by code, and the set-up that they lead to.
+
+use std::time::Duration;
+
+use obs_core::KeepPolicy;
+
+use crate::{
+    config::{Environment, Exporter, Given, Protocol},
+    error::InitError,
+    init::set_up,
+    telemetry::Telemetry,
+};
+
+/// Sets telemetry up from the environment alone: `OBS_*` and `OTEL_*`; works with none of them.
+///
+/// # Errors
+/// When a setting has a value that cannot be used. A store or a Collector that cannot be reached
+/// is no error: see [`InitError`].
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// let telemetry = obs::init()?;
+/// let bonus = telemetry.kind("dsl.execution").strategy("welcome-bonus").version("3").build()?;
+/// let points: Result<f64, String> = bonus.observe(&"event", |run| {
+///     run.subject("user-7");
+///     Ok(12.5)
+/// });
+/// println!("{points:?}; {}", telemetry.shutdown_blocking(Duration::from_secs(5)));
+/// # Ok(())
+/// # }
+/// ```
+pub fn init() -> Result<Telemetry, InitError> {
+    builder().init()
+}
+
+/// Settings by code, which win over the environment.
+///
+/// ```
+/// # use obs::Environment;
+/// let telemetry = obs::builder()
+///     .service_name("orders")
+///     .sample_rate(0.1)
+/// #   .environment(Environment::empty())
+///     .rows(false)
+///     .init()?;
+/// # Ok::<(), obs::InitError>(())
+/// ```
+pub fn builder() -> Builder {
+    Builder::default()
+}
+
+/// Settings by code. Whatever is not set comes from the environment, and then from the default.
+///
+/// Nothing is checked before [`init`](Self::init).
+///
+/// ```
+/// let builder = obs::builder().store("sqlite:./runs.sqlite").sample_rate(1.0);
+/// # let _ = builder;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing before `init`"]
+pub struct Builder {
+    pub(crate) given: Given,
+    pub(crate) environment: Option<Environment>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) snapshots: bool,
+}
+
+impl Builder {
+    /// Reads these variables instead of the environment of the process.
+    ///
+    /// ```
+    /// let builder = obs::builder().environment(obs::Environment::empty());
+    /// # let _ = builder;
+    /// ```
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Where rows are stored: `sqlite:PATH` or `postgres://…`. Variable `OBS_STORE`, default
+    /// `sqlite:./obs.sqlite`.
+    ///
+    /// ```
+    /// let builder = obs::builder().store("sqlite:/var/lib/orders/runs.sqlite");
+    /// # let _ = builder;
+    /// ```
+    pub fn store(mut self, url: impl Into<String>) -> Self {
+        self.given.store = Some(url.into());
+        self
+    }
+
+    /// Whether `init` fails when the store is not ready. Variable `OBS_STORE_REQUIRED`, default
+    /// no: start degraded and go on trying.
+    ///
+    /// ```
+    /// let builder = obs::builder().store_required(true);
+    /// # let _ = builder;
+    /// ```
+    pub const fn store_required(mut self, required: bool) -> Self {
+        self.given.store_required = Some(required);
+        self
+    }
+
+    /// Whether runs become rows at all; metrics go on without. Variable `OBS_ENABLED`, default
+    /// yes.
+    ///
+    /// ```
+    /// let builder = obs::builder().rows(false);
+    /// # let _ = builder;
+    /// ```
+    pub const fn rows(mut self, rows: bool) -> Self {
+        self.given.rows = Some(rows);
+        self
+    }
+
+    /// The share of ok runs that is kept, in \[0, 1\]. Variable `OBS_SAMPLE_RATE`, default 0.05.
+    ///
+    /// ```
+    /// let builder = obs::builder().sample_rate(1.0);
+    /// # let _ = builder;
+    /// ```
+    pub const fn sample_rate(mut self, rate: f64) -> Self {
+        self.given.sample_rate = Some(rate);
+        self
+    }
+
+    /// How long a run may take before it is slow: slow runs are kept, and the SLO is a bound of
+    /// the duration histogram. Variable `OBS_SLO`, default 0.25 s.
+    ///
+    /// ```
+    /// let builder = obs::builder().slo(std::time::Duration::from_millis(100));
+    /// # let _ = builder;
+    /// ```
+    pub const fn slo(mut self, slo: Duration) -> Self {
+        self.given.slo = Some(slo);
+        self
+    }
+
+    /// The whole keep policy, instead of `OBS_SAMPLE_RATE` and `OBS_SLO`.
+    ///
+    /// ```
+    /// use obs::KeepPolicy;
+    /// let builder = obs::builder().policy(KeepPolicy { slow: None, first: 10, ..KeepPolicy::default() });
+    /// # let _ = builder;
+    /// ```
+    pub const fn policy(mut self, policy: KeepPolicy) -> Self {
+        self.given.policy = Some(policy);
+        self
+    }
+
+    /// How many ok records wait for the store at most, 1 to 1,000,000. Variable
+    /// `OBS_QUEUE_RECORDS`, default 1,000.
+    ///
+    /// ```
+    /// let builder = obs::builder().queue_records(10_000);
+    /// # let _ = builder;
+    /// ```
+    pub const fn queue_records(mut self, records: usize) -> Self {
+        self.given.queue_records = Some(records);
+        self
+    }
+
+    /// How many entries of a trace a row keeps at most, 0 to 10,000. Variable
+    /// `OBS_TRACE_ENTRIES`, default 200.
+    ///
+    /// ```
+    /// let builder = obs::builder().trace_entries(50);
+    /// # let _ = builder;
+    /// ```
+    pub const fn trace_entries(mut self, entries: usize) -> Self {
+        self.given.trace_entries = Some(entries);
+        self
+    }
+
+    /// Where metrics go. Variable `OTEL_METRICS_EXPORTER`; by default OTLP if an endpoint is set,
+    /// and nowhere otherwise.
+    ///
+    /// ```
+    /// let builder = obs::builder().exporter(obs::Exporter::Console);
+    /// # let _ = builder;
+    /// ```
+    pub const fn exporter(mut self, exporter: Exporter) -> Self {
+        self.given.exporter = Some(exporter);
+        self
+    }
+
+    /// The base address of the Collector. Variables `OTEL_EXPORTER_OTLP_ENDPOINT` (a base, too)
+    /// and `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` (complete).
+    ///
+    /// ```
+    /// let builder = obs::builder().endpoint("http://collector:4318");
+    /// # let _ = builder;
+    /// ```
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.given.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// How OTLP travels. Variable `OTEL_EXPORTER_OTLP_PROTOCOL`, default HTTP with protobuf.
+    ///
+    /// ```
+    /// let builder = obs::builder().endpoint("http://collector:4317").protocol(obs::Protocol::Grpc);
+    /// # let _ = builder;
+    /// ```
+    pub const fn protocol(mut self, protocol: Protocol) -> Self {
+        self.given.protocol = Some(protocol);
+        self
+    }
+
+    /// How often metrics are exported. Variable `OTEL_METRIC_EXPORT_INTERVAL` (milliseconds),
+    /// default 60 s.
+    ///
+    /// ```
+    /// let builder = obs::builder().export_interval(std::time::Duration::from_secs(10));
+    /// # let _ = builder;
+    /// ```
+    pub const fn export_interval(mut self, interval: Duration) -> Self {
+        self.given.export_interval = Some(interval);
+        self
+    }
+
+    /// How long one collection and its export may take. Variable `OTEL_METRIC_EXPORT_TIMEOUT`
+    /// (milliseconds), default 30 s.
+    ///
+    /// ```
+    /// let builder = obs::builder().export_timeout(std::time::Duration::from_secs(5));
+    /// # let _ = builder;
+    /// ```
+    pub const fn export_timeout(mut self, timeout: Duration) -> Self {
+        self.given.export_timeout = Some(timeout);
+        self
+    }
+
+    /// What the service is called. Variable `OTEL_SERVICE_NAME`, default `unknown_service:` and
+    /// the name of the executable.
+    ///
+    /// ```
+    /// let builder = obs::builder().service_name("orders");
+    /// # let _ = builder;
+    /// ```
+    pub fn service_name(mut self, name: impl Into<String>) -> Self {
+        self.given.service_name = Some(name.into());
+        self
+    }
+
+    /// Something else that is true of this process as a whole. Variable
+    /// `OTEL_RESOURCE_ATTRIBUTES`; the same key in code wins.
+    ///
+    /// ```
+    /// let builder = obs::builder().resource_attribute("deployment.environment.name", "staging");
+    /// # let _ = builder;
+    /// ```
+    pub fn resource_attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.given.resource_attributes.push((key.into(), value.into()));
+        self
+    }
+
+    /// Makes the draws of the keep decision repeatable, for tests and demonstrations. On one
+    /// thread, one seed keeps the same runs.
+    ///
+    /// ```
+    /// let builder = obs::builder().seed(7);
+    /// # let _ = builder;
+    /// ```
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Whether [`Telemetry::snapshot`] works. Off by default: it needs a reader, which costs time
+    /// in every measurement where there is no exporter, or one that is not cumulative.
+    ///
+    /// ```
+    /// let builder = obs::builder().snapshots(true);
+    /// # let _ = builder;
+    /// ```
+    pub const fn snapshots(mut self, snapshots: bool) -> Self {
+        self.snapshots = snapshots;
+        self
+    }
+
+    /// Sets telemetry up. Returns at once, without waiting for store or Collector; with
+    /// `OBS_STORE_REQUIRED=true` it waits for the store, at most
+    /// [`STORE_WAIT`](crate::STORE_WAIT).
+    ///
+    /// # Errors
+    /// When a setting has a value that cannot be used, or a required store is not ready.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// let error = obs::builder()
+    /// #   .environment(Environment::empty())
+    ///     .store("redis://localhost")
+    ///     .init()
+    ///     .unwrap_err();
+    /// assert!(error.to_string().starts_with("Builder::store: "), "{error}");
+    /// ```
+    pub fn init(self) -> Result<Telemetry, InitError> {
+        set_up(self)
+    }
+}

@@ -1,0 +1,391 @@
+//! Configuration: raw values from code and environment, lifted once into checked ones.
+//!
+//! Code wins over the environment, the environment over the default. This file is the only one
+//! that reads the process environment; everything below it works on an [`Environment`] value.
+
+mod error;
+mod known;
+mod otlp;
+mod parse;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fmt,
+    time::Duration,
+};
+
+use obs_core::{KeepPolicy, Limits, Rate};
+use obs_persist::StoreUrl;
+
+pub use error::ConfigError;
+pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
+
+/// The default of `OBS_STORE`.
+pub(crate) const STORE_DEFAULT: &str = "sqlite:./obs.sqlite";
+/// The default of `OTEL_METRIC_EXPORT_INTERVAL`.
+pub(crate) const EXPORT_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+/// The default of `OTEL_METRIC_EXPORT_TIMEOUT`: how long one collection and its export may take.
+pub(crate) const EXPORT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// The default of `OBS_QUEUE_RECORDS`.
+pub(crate) const QUEUE_RECORDS_DEFAULT: usize = 1_000;
+/// The largest `OBS_QUEUE_RECORDS`: beyond it, memory and not the lane would be the limit.
+pub(crate) const QUEUE_RECORDS_MAX: usize = 1_000_000;
+/// The largest `OBS_TRACE_ENTRIES`; a row has no room for more.
+pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
+
+/// Where metrics go.
+///
+/// ```
+/// let builder = obs::builder().exporter(obs::Exporter::Console);
+/// # let _ = builder;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exporter {
+    /// To an OpenTelemetry Collector, or whatever else speaks OTLP.
+    Otlp,
+    /// To standard output, as a table for people.
+    Console,
+    /// Nowhere. Rows, the ledger and snapshots work all the same.
+    None,
+}
+
+/// How OTLP travels.
+///
+/// ```
+/// let builder = obs::builder().endpoint("http://localhost:4317").protocol(obs::Protocol::Grpc);
+/// # let _ = builder;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// gRPC, usually on port 4317.
+    Grpc,
+    /// Protobuf over HTTP, usually on port 4318. The default.
+    HttpProtobuf,
+}
+
+/// The environment variables that a [`Builder`](crate::Builder) reads.
+///
+/// Only `OBS_*` and `OTEL_*` are kept. Its `Debug` form shows names and no values, because values
+/// may be passwords.
+///
+/// ```
+/// use obs::Environment;
+///
+/// let environment = Environment::from_iter([("OBS_SAMPLE_RATE", "1.5")]);
+/// let error = obs::builder().environment(environment).init().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "OBS_SAMPLE_RATE=\"1.5\": rate 1.5 is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty"
+/// );
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The environment of this process.
+    ///
+    /// ```
+    /// let _environment = obs::Environment::process();
+    /// ```
+    #[must_use]
+    pub fn process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect()
+    }
+
+    /// No variables at all: every setting comes from code or is the default.
+    ///
+    /// ```
+    /// assert_eq!(obs::Environment::empty(), obs::Environment::default());
+    /// ```
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The value of a variable, trimmed; one that is empty counts as unset.
+    fn get(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let text = value.to_str().ok_or_else(|| {
+            ConfigError::hidden(
+                name,
+                "the value is not valid UTF-8: set it to plain text or unset it",
+            )
+        })?;
+        Ok(Some(text.trim()).filter(|text| !text.is_empty()))
+    }
+
+    /// The first of several variables that is set, and its name.
+    fn first(&self, names: &[&'static str]) -> Result<Option<(&'static str, &str)>, ConfigError> {
+        for name in names {
+            if let Some(value) = self.get(name)? {
+                return Ok(Some((name, value)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_empty())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
+    }
+}
+
+impl<K: Into<String>, V: AsRef<OsStr>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        let ours = |name: &str| name.starts_with("OBS_") || name.starts_with("OTEL_");
+        let variables =
+            variables.into_iter().map(|(name, value)| (name.into(), value.as_ref().to_owned()));
+        Self(variables.filter(|(name, _)| ours(name)).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Environment").field(&self.0.keys()).finish()
+    }
+}
+
+/// What code asked for; `None` leaves it to the environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) store: Option<String>,
+    pub(crate) store_required: Option<bool>,
+    pub(crate) rows: Option<bool>,
+    pub(crate) policy: Option<KeepPolicy>,
+    pub(crate) sample_rate: Option<f64>,
+    pub(crate) slo: Option<Duration>,
+    pub(crate) queue_records: Option<usize>,
+    pub(crate) trace_entries: Option<usize>,
+    pub(crate) exporter: Option<Exporter>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) export_interval: Option<Duration>,
+    pub(crate) export_timeout: Option<Duration>,
+    pub(crate) service_name: Option<String>,
+    pub(crate) resource_attributes: Vec<(String, String)>,
+}
+
+/// Everything `init` needs to know, valid by construction.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) rows: Rows,
+    pub(crate) policy: KeepPolicy,
+    pub(crate) slo: Option<Duration>,
+    pub(crate) limits: Limits,
+    pub(crate) export: Export,
+    pub(crate) export_interval: Duration,
+    pub(crate) export_timeout: Duration,
+    pub(crate) temporality: Temporality,
+    pub(crate) service_name: Option<String>,
+    pub(crate) resource_attributes: BTreeMap<String, String>,
+    /// Variables that are set, concern metrics, and have no effect: named in one warning.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// Whether and where rows are stored.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows {
+    Off,
+    On { store: StoreUrl, required: bool, queue_records: usize },
+}
+
+/// Where metrics go, with what that needs.
+#[derive(Clone, Debug)]
+pub(crate) enum Export {
+    None,
+    Console,
+    Otlp(Box<Otlp>),
+}
+
+/// Lifts the raw values, or says which one is wrong.
+pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked, ConfigError> {
+    known::no_unknown_names(environment)?;
+    let (policy, slo) = policy(given, environment)?;
+    Ok(Checked {
+        rows: rows(given, environment)?,
+        policy,
+        slo,
+        limits: limits(given, environment)?,
+        export: export(given, environment)?,
+        export_interval: parse::millis_setting(
+            environment,
+            "OTEL_METRIC_EXPORT_INTERVAL",
+            ("Builder::export_interval", given.export_interval),
+        )?
+        .unwrap_or(EXPORT_INTERVAL_DEFAULT),
+        export_timeout: parse::millis_setting(
+            environment,
+            "OTEL_METRIC_EXPORT_TIMEOUT",
+            ("Builder::export_timeout", given.export_timeout),
+        )?
+        .unwrap_or(EXPORT_TIMEOUT_DEFAULT),
+        temporality: otlp::temporality(environment)?,
+        service_name: service_name(given, environment)?,
+        resource_attributes: resource_attributes(given, environment)?,
+        ignored: known::without_effect(environment),
+    })
+}
+
+fn policy(
+    given: &Given,
+    environment: &Environment,
+) -> Result<(KeepPolicy, Option<Duration>), ConfigError> {
+    let mut policy = given.policy.unwrap_or_default();
+    let rate = match given.sample_rate {
+        Some(rate) => Some(("Builder::sample_rate", rate.to_string(), rate)),
+        None if given.policy.is_some() => None,
+        None => parse::number(environment, "OBS_SAMPLE_RATE")?,
+    };
+    if let Some((setting, shown, rate)) = rate {
+        policy.ok_rate =
+            Rate::new(rate).map_err(|error| ConfigError::because(setting, &shown, error))?;
+    }
+    match (given.slo, given.policy) {
+        (Some(Duration::ZERO), _) => {
+            return Err(ConfigError::new(
+                "Builder::slo",
+                "0 s",
+                "an SLO is longer than 0: use e.g. 250 ms",
+            ));
+        }
+        (Some(slo), _) => policy.slow = Some(slo),
+        (None, Some(_)) => {}
+        (None, None) => match environment.get("OBS_SLO")? {
+            None => {}
+            Some("off") => policy.slow = None,
+            Some(text) => policy.slow = Some(parse::duration("OBS_SLO", text)?),
+        },
+    }
+    Ok((policy, policy.slow))
+}
+
+fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
+    let on = match given.rows {
+        Some(rows) => rows,
+        None => parse::boolean(environment, "OBS_ENABLED")?.unwrap_or(true),
+    };
+    let required = match given.store_required {
+        Some(required) => required,
+        None => parse::boolean(environment, "OBS_STORE_REQUIRED")?.unwrap_or(false),
+    };
+    let (setting, url) = match &given.store {
+        Some(url) => ("Builder::store", url.as_str()),
+        None => ("OBS_STORE", environment.get("OBS_STORE")?.unwrap_or(STORE_DEFAULT)),
+    };
+    // The value may hold a password: the store's own message shows what it may.
+    let store =
+        StoreUrl::parse(url).map_err(|error| ConfigError::secret_because(setting, error))?;
+    let (setting, queue_records) = match given.queue_records {
+        Some(records) => ("Builder::queue_records", Some(records)),
+        None => ("OBS_QUEUE_RECORDS", parse::whole(environment, "OBS_QUEUE_RECORDS")?),
+    };
+    let queue_records = queue_records.unwrap_or(QUEUE_RECORDS_DEFAULT);
+    parse::within(
+        setting,
+        queue_records,
+        (1, QUEUE_RECORDS_MAX),
+        "a queue holds at least one record",
+    )?;
+    Ok(if on { Rows::On { store, required, queue_records } } else { Rows::Off })
+}
+
+fn limits(given: &Given, environment: &Environment) -> Result<Limits, ConfigError> {
+    let mut limits = Limits::default();
+    let (setting, entries) = match given.trace_entries {
+        Some(entries) => ("Builder::trace_entries", Some(entries)),
+        None => ("OBS_TRACE_ENTRIES", parse::whole(environment, "OBS_TRACE_ENTRIES")?),
+    };
+    if let Some(entries) = entries {
+        parse::within(setting, entries, (0, TRACE_ENTRIES_MAX), "0 switches traces off")?;
+        limits.trace_entries = entries;
+    }
+    Ok(limits)
+}
+
+fn export(given: &Given, environment: &Environment) -> Result<Export, ConfigError> {
+    let named = match given.exporter {
+        Some(exporter) => Some(exporter),
+        None => exporter_variable(environment)?,
+    };
+    let chosen = named.unwrap_or_else(|| {
+        let endpoint =
+            given.endpoint.is_some() || otlp::ENDPOINTS.iter().any(|name| environment.is_set(name));
+        if endpoint { Exporter::Otlp } else { Exporter::None }
+    });
+    let disabled = parse::boolean(environment, "OTEL_SDK_DISABLED")?.unwrap_or(false);
+    // Settings of an exporter that is not used are not looked at: a shared environment may hold
+    // those of another program.
+    Ok(match chosen {
+        _ if disabled => Export::None,
+        Exporter::None => Export::None,
+        Exporter::Console => Export::Console,
+        Exporter::Otlp => Export::Otlp(Box::new(otlp::check(given, environment)?)),
+    })
+}
+
+fn exporter_variable(environment: &Environment) -> Result<Option<Exporter>, ConfigError> {
+    const NAME: &str = "OTEL_METRICS_EXPORTER";
+    let Some(text) = environment.get(NAME)? else { return Ok(None) };
+    match text.to_ascii_lowercase().as_str() {
+        "otlp" => Ok(Some(Exporter::Otlp)),
+        "console" => Ok(Some(Exporter::Console)),
+        "none" => Ok(Some(Exporter::None)),
+        "prometheus" => Err(ConfigError::new(
+            NAME,
+            text,
+            "this program does not serve Prometheus itself: use otlp, and let a Collector serve Prometheus",
+        )),
+        list if list.contains(',') => Err(ConfigError::new(
+            NAME,
+            text,
+            "one exporter is used at a time: use otlp, console or none",
+        )),
+        _ => Err(ConfigError::new(
+            NAME,
+            text,
+            "there is no such exporter: use otlp, console or none",
+        )),
+    }
+}
+
+fn service_name(given: &Given, environment: &Environment) -> Result<Option<String>, ConfigError> {
+    match given.service_name.as_deref().map(str::trim) {
+        Some("") => {
+            let rule =
+                "a service needs a name: use e.g. \"orders\", or leave it to OTEL_SERVICE_NAME";
+            Err(ConfigError::new("Builder::service_name", "", rule))
+        }
+        Some(name) => Ok(Some(name.to_owned())),
+        None => Ok(environment.get("OTEL_SERVICE_NAME")?.map(str::to_owned)),
+    }
+}
+
+fn resource_attributes(
+    given: &Given,
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
+    let mut attributes = BTreeMap::new();
+    if let Some(text) = environment.get(NAME)? {
+        attributes.extend(parse::pairs(text).map_err(|rule| ConfigError::new(NAME, text, rule))?);
+    }
+    for (key, value) in &given.resource_attributes {
+        if key.trim().is_empty() {
+            let rule = "a resource attribute needs a key: use e.g. \"deployment.environment.name\"";
+            return Err(ConfigError::new("Builder::resource_attribute", value, rule));
+        }
+        attributes.insert(key.clone(), value.clone());
+    }
+    Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests;

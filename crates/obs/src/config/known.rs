@@ -1,0 +1,106 @@
+//! The names of settings: which exist, which were misspelt, which have no effect.
+
+use super::{Environment, error::ConfigError};
+
+/// Every variable of ours.
+const OURS: [&str; 7] = [
+    "OBS_ENABLED",
+    "OBS_QUEUE_RECORDS",
+    "OBS_SAMPLE_RATE",
+    "OBS_SLO",
+    "OBS_STORE",
+    "OBS_STORE_REQUIRED",
+    "OBS_TRACE_ENTRIES",
+];
+
+/// Prefixes that belong to the scripts that test this project, not to a running program.
+const OF_TESTS: [&str; 2] = ["OBS_TEST_", "OBS_SKIP_"];
+
+/// OpenTelemetry's variables that would concern our metrics, but are not supported.
+const UNSUPPORTED: [&str; 3] = [
+    "OTEL_CONFIG_FILE",
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+    "OTEL_METRICS_EXEMPLAR_FILTER",
+];
+
+/// Refuses `OBS_*` variables that do not exist, so that a misspelt one is not silently ignored.
+pub(super) fn no_unknown_names(environment: &Environment) -> Result<(), ConfigError> {
+    let unknown = environment.names().find(|name| {
+        name.starts_with("OBS_")
+            && !OURS.contains(name)
+            && !OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
+            && !is_service_link(name)
+    });
+    let Some(name) = unknown else { return Ok(()) };
+    let nearest = OURS.into_iter().min_by_key(|known| distance(name, known)).unwrap_or(OURS[0]);
+    Err(ConfigError::hidden(
+        name,
+        format!("is not a setting: did you mean {nearest}? Rename or unset it"),
+    ))
+}
+
+/// Variables that are set and change nothing.
+pub(super) fn without_effect(environment: &Environment) -> Vec<String> {
+    UNSUPPORTED.into_iter().filter(|name| environment.is_set(name)).map(str::to_owned).collect()
+}
+
+/// Kubernetes describes every service of a namespace to every pod: one called `obs` or
+/// `obs-collector` makes `OBS_SERVICE_HOST`, `OBS_COLLECTOR_PORT_4317_TCP_ADDR` and the like.
+fn is_service_link(name: &str) -> bool {
+    let after_port =
+        name.rsplit_once("_PORT_").map(|(_, rest)| rest.split('_').collect::<Vec<_>>());
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.ends_with("_PORT")
+        || matches!(
+            after_port.as_deref(),
+            Some([port, "TCP" | "UDP" | "SCTP"] | [port, "TCP" | "UDP" | "SCTP", "ADDR" | "PORT" | "PROTO"])
+                if port.bytes().all(|byte| byte.is_ascii_digit())
+        )
+}
+
+/// Levenshtein distance: how many letters must be added, dropped or changed.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.iter().enumerate() {
+            let changed = diagonal + usize::from(l != *r);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_counts_letters_that_differ() {
+        assert_eq!(distance("OBS_SLO", "OBS_SLO"), 0);
+        assert_eq!(distance("OBS_SLOW", "OBS_SLO"), 1);
+        assert_eq!(distance("OBS_STROE", "OBS_STORE"), 2);
+    }
+
+    #[test]
+    fn what_kubernetes_says_about_a_service_called_obs_is_not_a_misspelt_setting() {
+        for name in [
+            "OBS_SERVICE_HOST",
+            "OBS_SERVICE_PORT",
+            "OBS_SERVICE_PORT_GRPC",
+            "OBS_PORT",
+            "OBS_PORT_4317_TCP",
+            "OBS_COLLECTOR_PORT_4317_TCP_ADDR",
+        ] {
+            assert!(is_service_link(name), "{name}");
+        }
+        for name in ["OBS_SUPPORT", "OBS_EXPORT_TCP", "OBS_PORT_X_TCP", "OBS_STROE"] {
+            assert!(!is_service_link(name), "{name}");
+        }
+    }
+}

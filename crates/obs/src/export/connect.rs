@@ -1,0 +1,168 @@
+//! Connections to a Collector: TCP, and TLS where the endpoint says `https`.
+//!
+//! Both protocols share this connector, so there is one TLS stack and one meaning of the
+//! certificate settings.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Protocol, TlsFiles};
+
+/// What can be read and written: a TCP stream, or TLS over one.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Opens connections to one Collector.
+#[derive(Clone)]
+pub(super) struct Connector {
+    host: Arc<str>,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+/// A certificate or key that cannot be used, or a host that TLS cannot name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The file is missing, unreadable, or not PEM.
+    #[error("{} holds no certificate that can be read: name a PEM file", path.display())]
+    Certificates { path: PathBuf, source: rustls::pki_types::pem::Error },
+    /// The file is PEM, but holds nothing that is needed here.
+    #[error("{} holds no certificate: name a PEM file with at least one", path.display())]
+    NoCertificate { path: PathBuf },
+    /// The key is missing, unreadable, or not PEM.
+    #[error("{} holds no private key that can be read: name a PEM file", path.display())]
+    Key { path: PathBuf, source: rustls::pki_types::pem::Error },
+    /// The machine trusts nobody.
+    #[error(
+        "this machine has no certificate authorities: install ca-certificates, \
+         or name a PEM file in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )]
+    NoAuthorities,
+    /// The certificates do not fit together.
+    #[error("the certificates cannot be used for TLS")]
+    Rejected(#[from] rustls::Error),
+    /// The host is neither a DNS name nor an address.
+    #[error("{host:?} is not a host name that TLS can verify: use a DNS name or an address")]
+    Host { host: String },
+}
+
+impl Connector {
+    /// Reads certificates, if the endpoint needs any.
+    pub(super) fn new(
+        endpoint: &Uri,
+        protocol: Protocol,
+        files: &TlsFiles,
+    ) -> Result<Self, TlsError> {
+        // An IPv6 address stands in brackets in a URI, and without them everywhere else.
+        let host = endpoint.host().unwrap_or_default().trim_matches(['[', ']']);
+        let https = endpoint.scheme_str() == Some("https");
+        let port = endpoint.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let tls = if https {
+            let name = ServerName::try_from(host.to_owned())
+                .map_err(|_| TlsError::Host { host: host.to_owned() })?;
+            Some((TlsConnector::from(Arc::new(tls_config(protocol, files)?)), name))
+        } else {
+            None
+        };
+        Ok(Self { host: host.into(), port, tls })
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<TokioIo<Box<dyn Stream>>> {
+        let tcp = TcpStream::connect((&*self.host, self.port)).await?;
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(tcp),
+            Some((tls, name)) => Box::new(tls.connect(name.clone(), tcp).await?),
+        };
+        Ok(TokioIo::new(stream))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls.is_some())
+            .finish()
+    }
+}
+
+/// How gRPC's channel asks for a connection. The address is the connector's own.
+impl tonic::codegen::Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await })
+    }
+}
+
+fn tls_config(protocol: Protocol, files: &TlsFiles) -> Result<ClientConfig, TlsError> {
+    // Named, so that a program that installs another provider for itself changes nothing here.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities(files)?);
+    let mut config = match &files.client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|source| TlsError::Key { path: key.clone(), source })?;
+            builder.with_client_auth_cert(certificates(certificate)?, key)?
+        }
+    };
+    config.alpn_protocols = match protocol {
+        Protocol::Grpc => vec![b"h2".to_vec()],
+        Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
+    };
+    Ok(config)
+}
+
+fn authorities(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = &files.authority {
+        for certificate in certificates(path)? {
+            roots.add(certificate)?;
+        }
+        return Ok(roots);
+    }
+    // Some certificates of a machine may be unreadable or odd; only having none at all is an error.
+    let (_added, _ignored) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots) }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|source| TlsError::Certificates { path: path.to_owned(), source })?;
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,100 @@
+//! A small HTTP client for OTLP: one POST per connection, which is what an export a minute needs.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use opentelemetry_http::{Bytes, HttpClient, HttpError};
+
+use super::connect::Connector;
+
+/// A longer answer is not read: a Collector's has a few bytes.
+const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Sends one request at a time, over a connection of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    connector: Connector,
+    /// Ours, instead of those that the exporter read from the environment by its own rules.
+    headers: HeaderMap,
+    failure: LastFailure,
+}
+
+/// Why the last request did not reach the Collector. The exporter's own error says only "network
+/// error".
+#[derive(Clone, Default)]
+pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+impl fmt::Debug for LastFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LastFailure")
+    }
+}
+
+impl Client {
+    pub(super) fn new(connector: Connector, headers: HeaderMap, failure: LastFailure) -> Self {
+        Self { connector, headers, failure }
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let stream = self.connector.connect().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        // Ends when the sender is dropped, at the latest with this runtime.
+        tokio::spawn(connection);
+        let response = sender.send_request(self.prepared(request)?).await?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await?.to_bytes();
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// The request as HTTP/1.1 sends it: path and host apart, and with our headers.
+    fn prepared(&self, request: Request<Bytes>) -> Result<Request<Full<Bytes>>, HttpError> {
+        let (parts, body) = request.into_parts();
+        let host = parts.uri.authority().ok_or("the endpoint has no host")?.as_str();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut prepared =
+            Request::builder().method(parts.method).uri(path).body(Full::new(body))?;
+        let headers = prepared.headers_mut();
+        headers.insert(header::HOST, HeaderValue::try_from(host)?);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::USER_AGENT] {
+            if let Some(value) = parts.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        headers.extend(self.headers.clone());
+        Ok(prepared)
+    }
+}
+
+// What `async fn send_bytes` means; written out, so that no macro crate is needed.
+impl HttpClient for Client {
+    fn send_bytes<'a, 'f>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let sent = self.send(request).await;
+            self.failure.set(sent.as_ref().err().map(|error| super::sentence(&**error)));
+            sent
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! From settings to running telemetry: one function per part.
+
+use std::{thread, time::Duration};
+
+use obs_core::{
+    Clock, Obs, Recording, StoreMetrics, StoreState,
+    otel::{Metrics, MetricsOptions},
+};
+use obs_persist::{PersistConfig, Persister, StoreUrl};
+use uuid::Uuid;
+
+use crate::{
+    builder::Builder,
+    config::{self, Checked, Rows, Temporality},
+    error::InitError,
+    export::{Exports, Reader},
+    provider, resource,
+    telemetry::{Parts, RowStore, Telemetry},
+};
+
+/// The longest that [`init`](crate::init) waits, and only for a store that is required.
+pub const STORE_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a required store is looked at while `init` waits for it.
+const STORE_POLL: Duration = Duration::from_millis(10);
+
+pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
+    let environment = builder.environment.unwrap_or_else(config::Environment::process);
+    let config = config::check(&builder.given, &environment)?;
+    warn_of_ignored(&config);
+    let epoch = epoch()?;
+    let exports = exports(&config)?;
+    let snapshots = builder.snapshots.then(|| snapshot_reader(&config, exports.as_ref()));
+    let readers = readers(exports.as_ref(), snapshots.as_ref());
+    let provider = provider::provider(resource::resource(&config, epoch), readers);
+    let metrics = metrics(&config, &provider, exports.as_ref())?;
+    let rows = rows(&config, &metrics)?;
+    let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
+    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider }))
+}
+
+fn warn_of_ignored(config: &Checked) {
+    if !config.ignored.is_empty() {
+        let names = config.ignored.join(", ");
+        tracing::warn!(target: "obs", "these variables are set, but not supported, and have no effect: {names}");
+    }
+}
+
+/// The id of this process lifetime.
+fn epoch() -> Result<Uuid, InitError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| InitError::Entropy(error.to_string()))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+fn exports(config: &Checked) -> Result<Option<Exports>, InitError> {
+    Exports::start(config).map_err(|error| InitError::Export(Box::new(error)))
+}
+
+/// What snapshots are read from: the exporter's own reader where that one is cumulative, because a
+/// second reader doubles the cost of every measurement.
+fn snapshot_reader(config: &Checked, exports: Option<&Exports>) -> Reader {
+    match exports {
+        Some(exports) if config.temporality == Temporality::Cumulative => exports.reader(),
+        _ => Reader::new(Temporality::Cumulative),
+    }
+}
+
+fn readers(exports: Option<&Exports>, snapshots: Option<&Reader>) -> Vec<Reader> {
+    let exporting = exports.map(Exports::reader);
+    let separate =
+        snapshots.filter(|reader| exporting.as_ref().is_none_or(|other| !reader.is(other)));
+    exporting.iter().chain(separate).cloned().collect()
+}
+
+fn metrics(
+    config: &Checked,
+    provider: &crate::otel::SdkMeterProvider,
+    exports: Option<&Exports>,
+) -> Result<Metrics, InitError> {
+    let meter = provider::meter(provider);
+    if let Some(exports) = exports {
+        exports.count_failures(
+            meter
+                .u64_counter("obs.export.failures")
+                .with_description("Exports that did not reach their target")
+                .with_unit("{export}")
+                .build(),
+        );
+    }
+    let mut options = MetricsOptions { bound: true, ..MetricsOptions::default() };
+    options.slos.extend(config.slo);
+    Ok(Metrics::new(&meter, options)?)
+}
+
+fn rows(config: &Checked, metrics: &Metrics) -> Result<Option<RowStore>, InitError> {
+    let Rows::On { store, required, queue_records } = &config.rows else { return Ok(None) };
+    let mut limits = PersistConfig::default();
+    limits.queue_records = *queue_records;
+    let persister = start_worker(store, limits, metrics.store())?;
+    let rows = RowStore { persister, url: store.to_string() };
+    if *required {
+        wait_for_store(&rows)?;
+    }
+    Ok(Some(rows))
+}
+
+fn start_worker(
+    store: &StoreUrl,
+    limits: PersistConfig,
+    metrics: StoreMetrics,
+) -> Result<Persister, InitError> {
+    Persister::start(limits, store.store(), metrics)
+        .map_err(|error| InitError::Worker(Box::new(error)))
+}
+
+/// Waits for the store's first word. A store that refuses is not waited for any longer.
+fn wait_for_store(rows: &RowStore) -> Result<(), InitError> {
+    let clock = Clock::default();
+    let start = clock.now();
+    loop {
+        let waited = clock.now().since(start);
+        let reason = match rows.persister.state() {
+            StoreState::Up => return Ok(()),
+            StoreState::Starting if waited < STORE_WAIT => {
+                thread::sleep(STORE_POLL);
+                continue;
+            }
+            StoreState::Starting => "it did not answer".to_owned(),
+            state => rows.persister.last_error().unwrap_or_else(|| format!("it is {state}")),
+        };
+        return Err(InitError::Store { url: rows.url.clone(), waited, reason });
+    }
+}
+
+fn obs(
+    config: &Checked,
+    metrics: Metrics,
+    rows: Option<&RowStore>,
+    (epoch, seed): (Uuid, Option<u64>),
+) -> Result<Obs, InitError> {
+    let mut builder =
+        Obs::builder().metrics(metrics).policy(config.policy).limits(config.limits).epoch(epoch);
+    builder = match rows {
+        Some(rows) => builder.sink(rows.persister.sink()),
+        None => builder.recording(Recording::MetricsOnly),
+    };
+    if let Some(seed) = seed {
+        builder = builder.seed(seed);
+    }
+    Ok(builder.build()?)
+}

@@ -1,0 +1,114 @@
+//! What a flush or a shutdown did.
+
+use std::fmt;
+
+use obs_core::Ledger;
+use obs_persist::{Drops, FlushReport, ShutdownReport};
+
+use crate::export::ExportError;
+
+/// What became of rows and metrics, in one line.
+///
+/// ```
+/// # use obs::Environment;
+/// use std::time::Duration;
+///
+/// let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+/// let report = telemetry.shutdown_blocking(Duration::from_secs(5));
+/// assert!(report.is_complete());
+/// assert_eq!(report.to_string(), "rows off; metrics not exported (no exporter)");
+/// # Ok::<(), obs::InitError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "the report says what was lost: log it"]
+pub struct Report {
+    /// What became of rows; `None` where rows are off.
+    pub rows: Option<Rows>,
+    /// What became of metrics.
+    pub export: Result<Exported, ExportError>,
+    /// The whole account, when all was done.
+    pub ledger: Ledger,
+}
+
+/// What became of the rows that were queued.
+///
+/// ```
+/// # use obs::Rows;
+/// fn lost(rows: &Rows) -> u64 {
+///     rows.dropped.total() + rows.left
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rows {
+    /// Rows that the store has committed.
+    pub persisted: u64,
+    /// Rows that were lost, by reason.
+    pub dropped: Drops,
+    /// Rows that still wait for the store.
+    pub left: u64,
+    /// Whether every row was settled by the deadline.
+    pub complete: bool,
+}
+
+/// What became of metrics when nothing went wrong.
+///
+/// ```
+/// assert_ne!(obs::Exported::Done, obs::Exported::Off);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exported {
+    /// They reached the exporter's target.
+    Done,
+    /// There is no exporter.
+    Off,
+}
+
+impl Report {
+    /// Whether every row was settled and the metrics reached their target, by the deadline.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # use std::time::Duration;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert!(telemetry.flush_blocking(Duration::from_secs(1)).is_complete());
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.export.is_ok() && self.rows.as_ref().is_none_or(|rows| rows.complete)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rows {
+            Some(rows) => {
+                let Rows { persisted, dropped, left, .. } = rows;
+                write!(f, "{persisted} rows persisted, {dropped} dropped, {left} left")?;
+            }
+            None => f.write_str("rows off")?,
+        }
+        match &self.export {
+            Ok(Exported::Done) => f.write_str("; metrics exported"),
+            Ok(Exported::Off) => f.write_str("; metrics not exported (no exporter)"),
+            Err(error) => write!(f, "; {error}"),
+        }
+    }
+}
+
+impl From<FlushReport> for Rows {
+    fn from(report: FlushReport) -> Self {
+        let FlushReport { persisted, dropped, left, complete, .. } = report;
+        Self { persisted, dropped, left, complete }
+    }
+}
+
+impl From<ShutdownReport> for Rows {
+    fn from(report: ShutdownReport) -> Self {
+        let ShutdownReport { persisted, dropped, left, complete, .. } = report;
+        Self { persisted, dropped, left, complete }
+    }
+}

@@ -1,0 +1,343 @@
+//! The one handle of an application: kinds, flush, shutdown.
+
+use std::{fmt, time::Duration};
+
+use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, Obs, StoreState};
+use obs_persist::{Persister, Room};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use tokio::sync::Mutex;
+
+use crate::{
+    block_on::block_on,
+    export::{ExportError, Exports, Reader},
+    report::{Exported, Report, Rows},
+    snapshot::MetricsSnapshot,
+};
+
+/// How long dropping a [`Telemetry`] that was not shut down waits.
+pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Rows may use a deadline but for this part of it, which the last export keeps: one fourth…
+const EXPORT_SHARE: u32 = 4;
+/// … and at most this.
+const EXPORT_RESERVE_MAX: Duration = Duration::from_secs(2);
+
+/// Running telemetry: keep it for as long as the program runs, and shut it down at the end.
+///
+/// Dropping it is a shutdown with [`DROP_DEADLINE`]. Runs that end afterwards still work; their
+/// rows are refused, and counted as `closed`.
+///
+/// ```
+/// # use obs::Environment;
+/// # use std::time::Duration;
+/// let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+/// let bonus = telemetry.kind("dsl.execution").strategy("welcome-bonus").version("3").build()?;
+/// let result: Result<f64, String> = bonus.observe(&(), |_run| Ok(12.5));
+/// assert_eq!(telemetry.ledger().runs.finished, 1);
+/// println!("{}", telemetry.shutdown_blocking(Duration::from_secs(5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "dropping telemetry shuts it down: keep it until the program ends"]
+pub struct Telemetry {
+    parts: Parts,
+    clock: Clock,
+    /// The report of the shutdown, once there was one. Held while one is going on.
+    ended: Mutex<Option<Report>>,
+}
+
+/// What a [`Telemetry`] is made of.
+pub(crate) struct Parts {
+    pub(crate) obs: Obs,
+    pub(crate) rows: Option<RowStore>,
+    pub(crate) exports: Option<Exports>,
+    pub(crate) snapshots: Option<Reader>,
+    pub(crate) provider: SdkMeterProvider,
+}
+
+/// The store of rows and its worker.
+pub(crate) struct RowStore {
+    pub(crate) persister: Persister,
+    /// Without a password.
+    pub(crate) url: String,
+}
+
+/// No snapshot can be taken.
+///
+/// ```
+/// # use obs::Environment;
+/// let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+/// assert_eq!(
+///     telemetry.snapshot().unwrap_err().to_string(),
+///     "snapshots are off: switch them on with `obs::builder().snapshots(true)`"
+/// );
+/// # Ok::<(), obs::InitError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// They were not asked for.
+    #[error("snapshots are off: switch them on with `obs::builder().snapshots(true)`")]
+    Off,
+    /// The metrics could not be collected, e.g. because a callback of the application panicked.
+    #[error("metrics cannot be collected: {0}")]
+    Collect(String),
+}
+
+impl Telemetry {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts, clock: Clock::default(), ended: Mutex::new(None) }
+    }
+
+    /// The kind of that name; the same one at every call.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let kind = telemetry.kind("dsl.execution");
+    /// assert_eq!(kind.name(), "dsl.execution");
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn kind(&self, name: &str) -> Kind {
+        self.parts.obs.kind(name)
+    }
+
+    /// Defines a kind with settings of its own, before its first strategy is built.
+    ///
+    /// # Errors
+    /// When a name cannot be used, or the kind exists already.
+    ///
+    /// ```
+    /// # use obs::{Environment, KindSpec};
+    /// # use std::time::Duration;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let spec = KindSpec::new("dsl.execution").time_limit(Duration::from_secs(1));
+    /// let kind = telemetry.define_kind(spec)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn define_kind(&self, spec: KindSpec) -> Result<Kind, BuildError> {
+        self.parts.obs.define_kind(spec)
+    }
+
+    /// The instrumentation alone, for libraries that take an `obs_core::Obs`.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let obs: obs::Obs = telemetry.obs().clone();
+    /// # let _ = obs;
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub const fn obs(&self) -> &Obs {
+        &self.parts.obs
+    }
+
+    /// Where every run and record is, now.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert_eq!(telemetry.ledger().imbalance(), 0);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.parts.obs.ledger()
+    }
+
+    /// Where rows are stored, without a password; `None` where rows are off.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert_eq!(telemetry.store_url(), None);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn store_url(&self) -> Option<&str> {
+        self.parts.rows.as_ref().map(|rows| rows.url.as_str())
+    }
+
+    /// What is known about the store; `None` where rows are off.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert_eq!(telemetry.store_state(), None);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn store_state(&self) -> Option<StoreState> {
+        self.parts.rows.as_ref().map(|rows| rows.persister.state())
+    }
+
+    /// Why the store is down, while it is; without a password.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert_eq!(telemetry.store_error(), None);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn store_error(&self) -> Option<String> {
+        self.parts.rows.as_ref().and_then(|rows| rows.persister.last_error())
+    }
+
+    /// For batch programs, between two runs: waits until the queue of rows has room, so that the
+    /// next ones are not refused. Returns at once while the store is down, and where rows are off.
+    /// Never call it inside a run.
+    ///
+    /// ```
+    /// # use obs::{Environment, Room};
+    /// # use std::time::Duration;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert_eq!(telemetry.wait_for_room(Duration::from_secs(10)), Room::Free);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    pub fn wait_for_room(&self, deadline: Duration) -> Room {
+        self.parts.rows.as_ref().map_or(Room::Free, |rows| rows.persister.wait_for_room(deadline))
+    }
+
+    /// Every metric of this process, now. Collecting calls the callbacks of the application's
+    /// observable instruments, on this thread. Works after shutdown, too.
+    ///
+    /// # Errors
+    /// When snapshots are not switched on, or a callback panicked.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).snapshots(true).init()?;
+    /// let snapshot = telemetry.snapshot()?;
+    /// assert!(snapshot.metric("obs.record.imbalance").is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot(&self) -> Result<MetricsSnapshot, SnapshotError> {
+        let reader = self.parts.snapshots.as_ref().ok_or(SnapshotError::Off)?;
+        reader.read().map(|collected| (&collected).into()).map_err(SnapshotError::Collect)
+    }
+
+    /// Writes every row that is queued, then exports the metrics, within the deadline. Works on
+    /// any runtime, and needs none.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # use std::time::Duration;
+    /// # async fn example(telemetry: obs::Telemetry) {
+    /// let report = telemetry.flush(Duration::from_secs(1)).await;
+    /// println!("{report}");
+    /// # }
+    /// ```
+    pub async fn flush(&self, deadline: Duration) -> Report {
+        let start = self.clock.now();
+        let rows = match &self.parts.rows {
+            Some(rows) => Some(rows.persister.flush(self.rows_share(deadline)).await.into()),
+            None => None,
+        };
+        let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
+        Report { rows, export, ledger: self.ledger() }
+    }
+
+    /// [`flush`](Self::flush) for a thread that may wait, inside or outside of a runtime.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # use std::time::Duration;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// println!("{}", telemetry.flush_blocking(Duration::from_secs(1)));
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    pub fn flush_blocking(&self, deadline: Duration) -> Report {
+        block_on(self.flush(deadline))
+    }
+
+    /// Writes every row that is queued, exports the metrics one last time, and stops, within the
+    /// deadline. Rows that are not written by then are dropped and counted. Calling it again gives
+    /// the first one's report. Works on any runtime, and needs none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn example(telemetry: obs::Telemetry) {
+    /// let report = telemetry.shutdown(Duration::from_secs(5)).await;
+    /// println!("{report}; {}", report.ledger);
+    /// # }
+    /// ```
+    pub async fn shutdown(&self, deadline: Duration) -> Report {
+        let start = self.clock.now();
+        let mut ended = self.ended.lock().await;
+        if let Some(report) = &*ended {
+            return report.clone();
+        }
+        let rows = match &self.parts.rows {
+            Some(rows) => {
+                let report = rows.persister.shutdown(self.rows_share(deadline)).await;
+                Some(Rows::from(report))
+            }
+            None => None,
+        };
+        let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
+        if let Some(exports) = &self.parts.exports {
+            exports.stop();
+        }
+        let report = Report { rows, export, ledger: self.ledger() };
+        *ended = Some(report.clone());
+        report
+    }
+
+    /// [`shutdown`](Self::shutdown) for a thread that may wait, inside or outside of a runtime.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # use std::time::Duration;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let report = telemetry.shutdown_blocking(Duration::from_secs(5));
+    /// assert_eq!(telemetry.shutdown_blocking(Duration::from_secs(5)), report);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Report {
+        block_on(self.shutdown(deadline))
+    }
+
+    pub(crate) const fn provider(&self) -> &SdkMeterProvider {
+        &self.parts.provider
+    }
+
+    async fn export(&self, deadline: Duration) -> Result<Exported, ExportError> {
+        match &self.parts.exports {
+            Some(exports) => exports.flush(deadline).await.map(|()| Exported::Done),
+            None => Ok(Exported::Off),
+        }
+    }
+
+    /// How much of a deadline rows may use: a store that stalls must not cost the export, which
+    /// says so.
+    fn rows_share(&self, deadline: Duration) -> Duration {
+        match &self.parts.exports {
+            Some(_) => deadline - (deadline / EXPORT_SHARE).min(EXPORT_RESERVE_MAX),
+            None => deadline,
+        }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if self.ended.get_mut().is_some() {
+            return;
+        }
+        let report = self.shutdown_blocking(DROP_DEADLINE);
+        if !report.is_complete() {
+            tracing::warn!(target: "obs", "telemetry was dropped without a shutdown: {report}");
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("store", &self.store_url())
+            .field("store_state", &self.store_state())
+            .field("exports", &self.parts.exports)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! A deadline is a deadline: for grpc and http, refused and stalled, on any runtime and on none.
+
+use std::{future::Future, time::Duration};
+
+use obs::{ExportError, Protocol, Report, Telemetry};
+
+use crate::support::{Stalled, free_port, metrics_only, timed, two_runs};
+
+const DEADLINE: Duration = Duration::from_millis(300);
+/// What a busy machine may add. The SDK's own shutdown takes 2 to 5 seconds here, or never ends.
+const SLACK: Duration = Duration::from_millis(700);
+
+type Runner = fn(Telemetry) -> (Report, Report);
+
+/// Flush, then shutdown, each on the runtime of its name.
+const RUNNERS: [(&str, Runner); 5] = [
+    ("no runtime, blocking", |telemetry| {
+        (telemetry.flush_blocking(DEADLINE), telemetry.shutdown_blocking(DEADLINE))
+    }),
+    ("current-thread", |telemetry| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(both(telemetry))
+    }),
+    ("current-thread, blocking inside", |telemetry| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            (telemetry.flush_blocking(DEADLINE), telemetry.shutdown_blocking(DEADLINE))
+        })
+    }),
+    ("one worker, in a task", |telemetry| spawned(1, both(telemetry))),
+    ("two workers, in a task", |telemetry| spawned(2, both(telemetry))),
+];
+
+async fn both(telemetry: Telemetry) -> (Report, Report) {
+    (telemetry.flush(DEADLINE).await, telemetry.shutdown(DEADLINE).await)
+}
+
+fn spawned<T: Send + 'static>(workers: usize, work: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).build().unwrap();
+    runtime.block_on(async { tokio::spawn(work).await.unwrap() })
+}
+
+fn every_runner_keeps_the_deadline(protocol: Protocol, port: u16) {
+    for (name, run) in RUNNERS {
+        let telemetry = metrics_only()
+            .endpoint(format!("http://127.0.0.1:{port}"))
+            .protocol(protocol)
+            .init()
+            .unwrap();
+        two_runs(&telemetry);
+        let ((flush, shutdown), took) = timed(|| run(telemetry));
+        assert!(took < 2 * DEADLINE + SLACK, "{name}: {took:?}");
+        for report in [flush, shutdown] {
+            let error = report.export.unwrap_err();
+            assert!(!matches!(error, ExportError::Stopped), "{name}: {error}");
+            assert!(error.to_string().contains(&port.to_string()), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn http_to_a_collector_that_never_answers_keeps_the_deadline() {
+    let stalled = Stalled::start();
+    every_runner_keeps_the_deadline(Protocol::HttpProtobuf, stalled.port());
+}
+
+#[test]
+fn http_to_a_port_that_refuses_keeps_the_deadline() {
+    every_runner_keeps_the_deadline(Protocol::HttpProtobuf, free_port());
+}
+
+#[test]
+fn grpc_to_a_collector_that_never_answers_keeps_the_deadline() {
+    let stalled = Stalled::start();
+    every_runner_keeps_the_deadline(Protocol::Grpc, stalled.port());
+}
+
+#[test]
+fn grpc_to_a_port_that_refuses_keeps_the_deadline() {
+    every_runner_keeps_the_deadline(Protocol::Grpc, free_port());
+}
+
+#[test]
+fn a_flush_waits_for_the_export_under_way_only_as_long_as_its_own_deadline() {
+    let stalled = Stalled::start();
+    let telemetry = metrics_only()
+        .endpoint(format!("http://127.0.0.1:{}", stalled.port()))
+        // An export is under way all the time.
+        .export_interval(Duration::from_millis(1))
+        .init()
+        .unwrap();
+    let (report, took) = timed(|| telemetry.flush_blocking(DEADLINE));
+    assert!(took < DEADLINE + SLACK, "{took:?}");
+    assert!(matches!(report.export, Err(ExportError::Deadline { .. })), "{report}");
+    let (report, took) = timed(|| telemetry.shutdown_blocking(DEADLINE));
+    assert!(took < DEADLINE + SLACK, "{took:?}");
+    assert!(matches!(report.export, Err(ExportError::Deadline { .. })), "{report}");
+}
+
+#[test]
+fn a_callback_that_blocks_does_not_hold_up_the_shutdown() {
+    use obs::otel::opentelemetry::metrics::MeterProvider as _;
+    let stalled = Stalled::start();
+    let telemetry =
+        metrics_only().endpoint(format!("http://127.0.0.1:{}", stalled.port())).init().unwrap();
+    let (release, blocked) = std::sync::mpsc::sync_channel::<()>(0);
+    let blocked = std::sync::Mutex::new(blocked);
+    let meter = obs::otel::meter_provider(&telemetry).meter("application");
+    let _gauge = meter
+        .u64_observable_gauge("stuck")
+        .with_callback(move |_| {
+            let _ = blocked.lock().unwrap().recv();
+        })
+        .build();
+    let (report, took) = timed(|| telemetry.shutdown_blocking(DEADLINE));
+    assert!(took < DEADLINE + SLACK, "{took:?}");
+    assert!(matches!(report.export, Err(ExportError::Deadline { .. })), "{report}");
+    drop(release);
+}
+
+#[test]
+fn a_shutdown_whose_future_is_dropped_can_be_asked_for_again() {
+    let stalled = Stalled::start();
+    let telemetry =
+        metrics_only().endpoint(format!("http://127.0.0.1:{}", stalled.port())).init().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let given_up = runtime.block_on(async {
+        let impatient = Duration::from_millis(20);
+        tokio::time::timeout(impatient, telemetry.shutdown(Duration::from_secs(60))).await
+    });
+    assert!(given_up.is_err());
+    let (report, took) = timed(|| telemetry.shutdown_blocking(DEADLINE));
+    assert!(took < DEADLINE + SLACK, "{took:?}");
+    assert!(matches!(report.export, Err(ExportError::Deadline { .. })), "{report}");
+}

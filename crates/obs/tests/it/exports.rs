@@ -1,0 +1,187 @@
+//! What is exported, when, and what happens when it cannot be.
+
+use std::time::Duration;
+
+use obs::{Environment, Exported};
+
+use crate::support::{FakeCollector, PATIENCE, metrics_only, total, two_runs, until};
+
+#[test]
+fn metrics_are_exported_at_every_interval() {
+    let collector = FakeCollector::start();
+    let telemetry = metrics_only()
+        .endpoint(collector.url())
+        .export_interval(Duration::from_millis(20))
+        .init()
+        .unwrap();
+    until("three exports", || (collector.requests().len() >= 3).then_some(()));
+    assert_eq!(telemetry.shutdown_blocking(PATIENCE).export, Ok(Exported::Done));
+}
+
+#[test]
+fn headers_compression_and_resource_travel_with_every_export() {
+    let collector = FakeCollector::start();
+    let environment = Environment::from_iter([
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b,x-tenant=acme"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
+        ("OTEL_SERVICE_NAME", "orders"),
+    ]);
+    let telemetry =
+        metrics_only().environment(environment).endpoint(collector.url()).init().unwrap();
+    assert!(telemetry.flush_blocking(PATIENCE).is_complete());
+    let request = collector.requests().pop().unwrap();
+    for header in [
+        "post /v1/metrics ",
+        "content-type: application/x-protobuf",
+        "x-token: a b",
+        "x-tenant: acme",
+    ] {
+        assert!(request.head.contains(header), "{header}: {}", request.head);
+    }
+    let body = String::from_utf8_lossy(&request.body);
+    let instance = telemetry.obs().epoch().to_string();
+    for text in [
+        "service.name",
+        "orders",
+        "service.instance.id",
+        &instance,
+        "telemetry.sdk.name",
+        "process.pid",
+    ] {
+        assert!(body.contains(text), "{text}: {body}");
+    }
+
+    let environment = Environment::from_iter([("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+    let telemetry =
+        metrics_only().environment(environment).endpoint(collector.url()).init().unwrap();
+    assert!(telemetry.flush_blocking(PATIENCE).is_complete());
+    let request = collector.requests().pop().unwrap();
+    assert!(request.head.contains("content-encoding: gzip"), "{}", request.head);
+    assert!(request.body.starts_with(&[0x1f, 0x8b]), "not gzip");
+}
+
+#[test]
+fn totals_are_complete_at_the_first_export_after_the_collector_came_back() {
+    let collector = FakeCollector::start();
+    // 400 is final: the exporter does not try again by itself.
+    collector.answer_with(400);
+    let telemetry = metrics_only().endpoint(collector.url()).snapshots(true).init().unwrap();
+    for _ in 0..3 {
+        two_runs(&telemetry);
+        assert!(telemetry.flush_blocking(PATIENCE).export.is_err());
+    }
+    collector.answer_with(200);
+    assert_eq!(telemetry.flush_blocking(PATIENCE).export, Ok(Exported::Done));
+    let snapshot = telemetry.snapshot().unwrap();
+    assert_eq!(total(&snapshot, "obs.run.started", &[]), 6.0);
+    assert_eq!(total(&snapshot, "obs.export.failures", &[("signal", "metrics")]), 3.0);
+    let last = collector.requests().pop().unwrap();
+    let body = String::from_utf8_lossy(&last.body);
+    assert!(body.contains("obs.run.started") && body.contains("obs.export.failures"), "{body}");
+}
+
+#[test]
+fn the_failure_counter_exists_before_the_first_failure() {
+    let collector = FakeCollector::start();
+    let telemetry = metrics_only().endpoint(collector.url()).snapshots(true).init().unwrap();
+    let snapshot = telemetry.snapshot().unwrap();
+    let failures = snapshot.metric("obs.export.failures").unwrap();
+    assert_eq!((failures.unit.as_str(), failures.series.len()), ("{export}", 1));
+    assert_eq!(total(&snapshot, "obs.export.failures", &[("signal", "metrics")]), 0.0);
+}
+
+#[test]
+fn the_reason_of_a_failure_says_what_the_network_said() {
+    let port = crate::support::free_port();
+    for protocol in [obs::Protocol::HttpProtobuf, obs::Protocol::Grpc] {
+        let telemetry = metrics_only()
+            .endpoint(format!("http://127.0.0.1:{port}"))
+            .protocol(protocol)
+            .init()
+            .unwrap();
+        let error = telemetry.flush_blocking(PATIENCE).export.unwrap_err().to_string();
+        assert!(error.contains("onnection refused"), "{error}");
+        assert!(error.contains(&format!("http://127.0.0.1:{port}/")), "{error}");
+    }
+}
+
+#[test]
+fn snapshots_are_cumulative_even_where_exports_are_not() {
+    let collector = FakeCollector::start();
+    let delta = [("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")];
+    let telemetry = metrics_only()
+        .environment(Environment::from_iter(delta))
+        .endpoint(collector.url())
+        .snapshots(true)
+        .init()
+        .unwrap();
+    for runs in [2.0, 4.0] {
+        two_runs(&telemetry);
+        assert!(telemetry.flush_blocking(PATIENCE).is_complete());
+        assert_eq!(total(&telemetry.snapshot().unwrap(), "obs.run.started", &[]), runs);
+    }
+}
+
+#[test]
+fn a_snapshot_says_what_the_runs_were() {
+    let telemetry = metrics_only().snapshots(true).slo(Duration::from_millis(180)).init().unwrap();
+    two_runs(&telemetry);
+    let snapshot = telemetry.snapshot().unwrap();
+    let duration = snapshot.metric("obs.run.duration").unwrap();
+    assert_eq!((duration.unit.as_str(), duration.series.len()), ("s", 2));
+    for status in ["ok", "error"] {
+        let series = duration.series_with(&[("obs.run.status", status)]).next().unwrap();
+        assert_eq!(series.attribute("obs.kind"), Some("dsl.execution"));
+        assert_eq!(series.attribute("obs.realm"), Some("acme"));
+        assert_eq!(series.attribute("obs.strategy.type"), Some("DSL_FULL"));
+        let histogram = series.value.histogram().unwrap();
+        assert_eq!((histogram.count, histogram.counts.iter().sum::<u64>()), (1, 1));
+        assert_eq!(histogram.counts.len(), histogram.bounds.len() + 1);
+        assert!(histogram.bounds.contains(&0.18), "the SLO is a bound: {:?}", histogram.bounds);
+        assert_eq!((histogram.min, histogram.max), (Some(histogram.sum), Some(histogram.sum)));
+    }
+    assert_eq!(total(&snapshot, "obs.run.active", &[]), 0.0);
+    assert_eq!(total(&snapshot, "obs.run.errors", &[]), 1.0);
+    assert_eq!(total(&snapshot, "obs.record.imbalance", &[]), 0.0);
+}
+
+#[test]
+fn a_snapshot_can_still_be_taken_after_shutdown() {
+    let telemetry = metrics_only().snapshots(true).init().unwrap();
+    two_runs(&telemetry);
+    assert!(telemetry.shutdown_blocking(PATIENCE).is_complete());
+    assert_eq!(total(&telemetry.snapshot().unwrap(), "obs.run.started", &[]), 2.0);
+}
+
+#[test]
+fn nothing_is_exported_after_shutdown() {
+    let collector = FakeCollector::start();
+    let telemetry = metrics_only().endpoint(collector.url()).init().unwrap();
+    let report = telemetry.shutdown_blocking(PATIENCE);
+    assert_eq!(report.export, Ok(Exported::Done));
+    assert_eq!(telemetry.shutdown_blocking(PATIENCE), report);
+    assert_eq!(telemetry.flush_blocking(PATIENCE).export, Err(obs::ExportError::Stopped));
+    assert_eq!(collector.requests().len(), 1);
+}
+
+#[test]
+fn what_we_do_on_our_own_threads_is_not_observed() {
+    use obs::otel::opentelemetry::{Context, metrics::MeterProvider as _};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+    let collector = FakeCollector::start();
+    let telemetry = metrics_only().endpoint(collector.url()).init().unwrap();
+    let suppressed = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&suppressed);
+    let _gauge = obs::otel::meter_provider(&telemetry)
+        .meter("application")
+        .u64_observable_gauge("watch")
+        .with_callback(move |_| {
+            seen.store(Context::is_current_telemetry_suppressed(), Ordering::SeqCst);
+        })
+        .build();
+    assert!(telemetry.flush_blocking(PATIENCE).is_complete());
+    assert!(suppressed.load(Ordering::SeqCst));
+}
