@@ -163,6 +163,14 @@ pub(crate) fn write_json_str(
     bytes_max: usize,
     changed: &mut Sanitized,
 ) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.len() <= bytes_max && text.bytes().all(plain) {
+        // Nearly every word of a trace is short and plain.
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     let mut sink = Bounded::new(out, bytes_max.saturating_mul(6).saturating_add(2));
     let mut string = Text::begin(&mut sink, changed, bytes_max);
     string.push(text);
