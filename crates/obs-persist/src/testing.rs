@@ -51,6 +51,7 @@ struct State {
     failures_after_commit: u64,
     panics: u64,
     stalled: bool,
+    let_through: u64,
     blocked: Option<Duration>,
     delay: Duration,
 }
@@ -84,7 +85,7 @@ impl MemoryStore {
         self.lock().rows.clone()
     }
 
-    /// How many writes were tried.
+    /// How many writes were begun.
     ///
     /// ```
     /// assert_eq!(obs_persist::testing::MemoryStore::new().writes(), 0);
@@ -130,6 +131,15 @@ impl MemoryStore {
     /// ```
     pub fn set_stalled(&self, stalled: bool) {
         self.change(|state| state.stalled = stalled);
+    }
+
+    /// While stalled, lets so many writes through.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().let_through(1);
+    /// ```
+    pub fn let_through(&self, writes: u64) {
+        self.change(|state| state.let_through = writes);
     }
 
     /// The next write blocks its thread for so long: the whole runtime of the worker stands still.
@@ -190,8 +200,18 @@ impl MemoryStore {
     async fn stall(&self) {
         loop {
             let changed = self.0.changed.notified();
-            if !self.lock().stalled {
-                return;
+            // From here on no change is missed.
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if !state.stalled {
+                    return;
+                }
+                if state.let_through > 0 {
+                    state.let_through -= 1;
+                    return;
+                }
             }
             changed.await;
         }
@@ -204,7 +224,6 @@ impl MemoryStore {
             some
         }
         let mut state = self.lock();
-        state.writes += 1;
         if spend(&mut state.panics) {
             Fate::Panic
         } else if state.down || spend(&mut state.failures) {
@@ -228,6 +247,7 @@ impl MemoryStore {
     async fn write_batch(&self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
         let (delay, blocked) = {
             let mut state = self.lock();
+            state.writes += 1;
             (state.delay, state.blocked.take())
         };
         if let Some(time) = blocked {

@@ -1,0 +1,17 @@
+//! What a persister promises, against a store in memory, real SQLite files and a real Postgres.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod callers;
+mod flush;
+mod lanes;
+mod outage;
+mod postgres;
+mod races;
+mod schema;
+mod shutdown;
+mod sqlite;
+mod statistics;
+mod stores;
+mod support;
+mod worker;

@@ -1,0 +1,124 @@
+//! What the worker says about its store: in the log, and through its metrics.
+
+use std::{
+    fmt::Write,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use obs_core::{RunRecord, StoreMetrics, StoreState, testing::TestObs};
+use obs_persist::{PersistConfig, Persister, Store, StoreFuture, testing::MemoryStore};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::support::{LONG, until};
+
+/// Collects the log lines of this process.
+struct Lines;
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("obs_persist")
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &Event<'_>) {
+        struct Text(String);
+        impl Visit for Text {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                write!(self.0, "{field}={value:?} ").unwrap();
+            }
+        }
+        let mut text = Text(format!("{} ", event.metadata().level()));
+        event.record(&mut text);
+        LINES.lock().unwrap().push(text.0);
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// From now on, log lines are kept.
+pub(crate) fn listen() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| tracing::subscriber::set_global_default(Lines).unwrap());
+}
+
+/// The lines that mention `what`, e.g. the name of a store.
+pub(crate) fn lines(what: &str) -> Vec<String> {
+    LINES.lock().unwrap().iter().filter(|line| line.contains(what)).cloned().collect()
+}
+
+/// A store in memory with a name of its own, to find its log lines.
+#[derive(Debug)]
+struct Named(&'static str, MemoryStore);
+
+impl Store for Named {
+    fn name(&self) -> String {
+        self.0.to_owned()
+    }
+    fn prepare(&mut self) -> StoreFuture<'_> {
+        self.1.prepare()
+    }
+    fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
+        self.1.write(batch)
+    }
+    fn close(&mut self) -> StoreFuture<'_> {
+        self.1.close()
+    }
+}
+
+#[test]
+fn each_change_of_state_is_one_log_line_and_nothing_else_is() {
+    listen();
+    let store = MemoryStore::new();
+    let named = Box::new(Named("talkative", store.clone()));
+    let persister =
+        Persister::start(PersistConfig::default(), named, StoreMetrics::default()).unwrap();
+    let test = TestObs::new();
+    let submit = |count| (0..count).for_each(|_| persister.sink().submit(test.kept("bonus", "1")));
+
+    submit(300);
+    assert!(persister.flush_blocking(LONG).complete);
+    assert_eq!(lines("talkative").len(), 1, "{:?}", lines("talkative"));
+
+    store.set_down(true);
+    submit(300);
+    until("it failed a few times", || store.prepares() >= 4);
+    assert_eq!(lines("talkative").len(), 2, "{:?}", lines("talkative"));
+
+    store.set_down(false);
+    assert!(persister.flush_blocking(LONG).complete);
+    let said = lines("talkative");
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].starts_with("INFO") && said[0].contains("the store is up"), "{said:?}");
+    assert!(said[1].starts_with("WARN") && said[1].contains("told to"), "{said:?}");
+    assert!(said[2].starts_with("INFO") && said[2].contains("the store is up"), "{said:?}");
+}
+
+#[test]
+fn the_state_of_the_store_and_the_time_of_the_last_write_are_reported() {
+    let metrics = StoreMetrics::default();
+    let store = MemoryStore::new();
+    store.set_down(true);
+    let persister =
+        Persister::start(PersistConfig::default(), Box::new(store.clone()), metrics.clone())
+            .unwrap();
+    until("the store is down", || metrics.state() == StoreState::Down);
+    store.set_down(false);
+    until("the store is up", || metrics.state() == StoreState::Up);
+    assert_eq!(metrics.last_write_age(), None, "connecting is not writing");
+    let test = TestObs::new();
+    persister.sink().submit(test.kept("bonus", "1"));
+    assert!(persister.flush_blocking(LONG).complete);
+    assert!(metrics.last_write_age().is_some());
+    assert!(persister.shutdown_blocking(LONG).complete);
+    assert_eq!(metrics.state(), StoreState::Stopped);
+    test.assert_balanced();
+}
