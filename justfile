@@ -1,0 +1,47 @@
+# Lists what there is.
+default:
+    @just --list --unsorted
+
+# Installs what is missing (Debian and Ubuntu as root; elsewhere it says what).
+setup:
+    scripts/setup
+
+# Every test against real servers, doctests and examples.
+test:
+    scripts/test
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+
+# Clippy, warnings denied.
+lint:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The documentation, warnings denied.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Licences, sources and banned crates.
+deny:
+    scripts/deny
+
+# Runs every example once.
+examples:
+    scripts/examples
+
+# What every change must pass: format, clippy, tests, doctests, docs, deny, examples.
+verify:
+    .ci/run
+
+# The main job: `just quickstart --runs 100000`.
+quickstart *options:
+    cargo run -p quickstart -- {{ options }}
+
+# Nanoseconds a run: not kept, kept, failed, against the same instruments called by hand.
+bench-hot-path:
+    cargo bench -p obs-core --bench hot_path
+
+# Builds the real Collector if need be, and runs it until it is interrupted.
+collector *options:
+    exec "$(scripts/build-collector)" --config=otel-collector/config.yaml {{ options }}
