@@ -42,11 +42,11 @@ pub enum InitError {
         reason: String,
     },
     /// The store's worker could not be started.
-    #[error("the store's worker cannot be started")]
-    Worker(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Worker(Box<dyn std::error::Error + Send + Sync>),
     /// The exporter could not be set up: certificates, or a thread.
-    #[error("exports cannot be set up")]
-    Export(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Export(Box<dyn std::error::Error + Send + Sync>),
     /// A value that `obs-core` refuses.
     #[error(transparent)]
     Build(#[from] BuildError),

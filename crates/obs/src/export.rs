@@ -129,22 +129,39 @@ pub(crate) struct Reader(Arc<ManualReader>);
 
 /// A runtime that may be dropped anywhere, also inside another one, and that waits for nobody.
 #[derive(Debug)]
-struct PrivateRuntime(Option<Runtime>);
+struct PrivateRuntime {
+    handle: Handle,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
 
 impl Exports {
     /// Starts exporting, if the configuration wants it.
     pub(crate) fn start(config: &Checked) -> Result<Option<Self>, StartError> {
-        let runtime = PrivateRuntime::new()?;
-        let handle = runtime.handle()?;
-        let (exporter, target) = match &config.export {
-            Export::None => return Ok(None),
-            Export::Console => (Exporter::Console, "standard output".to_owned()),
-            Export::Otlp(settings) => {
-                let _inside = handle.enter();
-                let (exporter, failure) = otlp::exporter(settings, config.temporality)?;
-                (Exporter::Otlp(Box::new(exporter), failure), settings.endpoint.to_string())
+        match &config.export {
+            Export::None => Ok(None),
+            Export::Console => {
+                let target = "standard output".to_owned();
+                Self::run(config, PrivateRuntime::new()?, Exporter::Console, target).map(Some)
             }
-        };
+            Export::Otlp(settings) => {
+                let runtime = PrivateRuntime::new()?;
+                let (exporter, failure) = {
+                    let _inside = runtime.handle.enter();
+                    otlp::exporter(settings, config.temporality)?
+                };
+                let exporter = Exporter::Otlp(Box::new(exporter), failure);
+                Self::run(config, runtime, exporter, settings.endpoint.to_string()).map(Some)
+            }
+        }
+    }
+
+    fn run(
+        config: &Checked,
+        runtime: PrivateRuntime,
+        exporter: Exporter,
+        target: String,
+    ) -> Result<Self, StartError> {
         let work = Arc::new(Work {
             reader: Reader::new(config.temporality),
             exporter,
@@ -153,13 +170,14 @@ impl Exports {
             failures: OnceLock::new(),
             failing: AtomicBool::new(false),
         });
+        let handle = runtime.handle.clone();
         let (stop, stopped) = oneshot::channel();
-        let periodic =
-            periodic(Arc::clone(&work), config.export_interval, config.export_timeout, stopped);
+        let (interval, limit) = (config.export_interval, config.export_timeout);
+        let periodic = periodic(Arc::clone(&work), interval, limit, stopped);
         thread::Builder::new()
             .name("obs-export".to_owned())
             .spawn(move || runtime.run(periodic))?;
-        Ok(Some(Self { runtime: handle, work, stop: Mutex::new(Some(stop)) }))
+        Ok(Self { runtime: handle, work, stop: Mutex::new(Some(stop)) })
     }
 
     /// The reader that a provider must be built with.
@@ -321,20 +339,13 @@ impl PrivateRuntime {
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("obs-export-blocking")
             .build()?;
-        Ok(Self(Some(runtime)))
-    }
-
-    fn handle(&self) -> io::Result<Handle> {
-        self.0
-            .as_ref()
-            .map(|runtime| runtime.handle().clone())
-            .ok_or_else(|| io::Error::other("no runtime"))
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     fn run(self, work: impl Future<Output = ()>) {
         // What we do on this thread must not be observed, or it would cause itself.
         let _suppressed = Context::enter_telemetry_suppressed_scope();
-        if let Some(runtime) = &self.0 {
+        if let Some(runtime) = &self.runtime {
             runtime.block_on(work);
         }
     }
@@ -342,7 +353,7 @@ impl PrivateRuntime {
 
 impl Drop for PrivateRuntime {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

@@ -13,8 +13,8 @@ const OURS: [&str; 7] = [
     "OBS_TRACE_ENTRIES",
 ];
 
-/// Prefixes that belong to the scripts that test this project, not to a running program.
-const OF_TESTS: [&str; 2] = ["OBS_TEST_", "OBS_SKIP_"];
+/// Prefixes that belong to the scripts and the Collector of this project, not to a program.
+const OF_SCRIPTS: [&str; 4] = ["OBS_COLLECTOR_", "OBS_PG_", "OBS_SKIP_", "OBS_TEST_"];
 
 /// OpenTelemetry's variables that would concern our metrics, but are not supported.
 const UNSUPPORTED: [&str; 3] = [
@@ -28,7 +28,7 @@ pub(super) fn no_unknown_names(environment: &Environment) -> Result<(), ConfigEr
     let unknown = environment.names().find(|name| {
         name.starts_with("OBS_")
             && !OURS.contains(name)
-            && !OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
+            && !OF_SCRIPTS.iter().any(|prefix| name.starts_with(prefix))
             && !is_service_link(name)
     });
     let Some(name) = unknown else { return Ok(()) };

@@ -172,10 +172,11 @@ fn an_unknown_variable_of_ours_is_an_error_that_names_the_nearest_known_one() {
 }
 
 #[test]
-fn variables_of_the_test_scripts_and_of_kubernetes_are_let_be() {
+fn variables_of_our_scripts_and_of_kubernetes_are_let_be() {
     let foreign = [
         ("OBS_TEST_COLLECTOR", "/bin/collector"),
         ("OBS_SKIP_COLLECTOR", "1"),
+        ("OBS_COLLECTOR_GRPC_PORT", "14317"),
         ("OBS_SERVICE_HOST", "10.0.0.1"),
         ("OBS_PORT_4317_TCP_ADDR", "10.0.0.1"),
     ];

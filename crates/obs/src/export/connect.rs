@@ -30,6 +30,10 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+const AUTHORITY: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+const CLIENT: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
+const CLIENT_KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
+
 /// Opens connections to one Collector.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -42,13 +46,15 @@ pub(super) struct Connector {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     /// The file is missing, unreadable, or not PEM.
-    #[error("{} holds no certificate that can be read: name a PEM file", path.display())]
-    Certificates { path: PathBuf, source: rustls::pki_types::pem::Error },
+    #[error("{variable}={path:?}: no certificate can be read there: name a PEM file")]
+    Certificates { variable: &'static str, path: PathBuf, source: rustls::pki_types::pem::Error },
     /// The file is PEM, but holds nothing that is needed here.
-    #[error("{} holds no certificate: name a PEM file with at least one", path.display())]
-    NoCertificate { path: PathBuf },
+    #[error(
+        "{variable}={path:?}: the file holds no certificate: name a PEM file with at least one"
+    )]
+    NoCertificate { variable: &'static str, path: PathBuf },
     /// The key is missing, unreadable, or not PEM.
-    #[error("{} holds no private key that can be read: name a PEM file", path.display())]
+    #[error("{CLIENT_KEY}={path:?}: no private key can be read there: name a PEM file")]
     Key { path: PathBuf, source: rustls::pki_types::pem::Error },
     /// The machine trusts nobody.
     #[error(
@@ -57,7 +63,9 @@ pub(crate) enum TlsError {
     )]
     NoAuthorities,
     /// The certificates do not fit together.
-    #[error("the certificates cannot be used for TLS")]
+    #[error(
+        "the certificates of {AUTHORITY}, {CLIENT} and {CLIENT_KEY} cannot be used: name PEM files that fit together"
+    )]
     Rejected(#[from] rustls::Error),
     /// The host is neither a DNS name nor an address.
     #[error("{host:?} is not a host name that TLS can verify: use a DNS name or an address")]
@@ -133,7 +141,7 @@ fn tls_config(protocol: Protocol, files: &TlsFiles) -> Result<ClientConfig, TlsE
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from_pem_file(key)
                 .map_err(|source| TlsError::Key { path: key.clone(), source })?;
-            builder.with_client_auth_cert(certificates(certificate)?, key)?
+            builder.with_client_auth_cert(certificates(CLIENT, certificate)?, key)?
         }
     };
     config.alpn_protocols = match protocol {
@@ -146,7 +154,7 @@ fn tls_config(protocol: Protocol, files: &TlsFiles) -> Result<ClientConfig, TlsE
 fn authorities(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = &files.authority {
-        for certificate in certificates(path)? {
+        for certificate in certificates(AUTHORITY, path)? {
             roots.add(certificate)?;
         }
         return Ok(roots);
@@ -157,12 +165,15 @@ fn authorities(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots) }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(
+    variable: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|source| TlsError::Certificates { path: path.to_owned(), source })?;
+        .map_err(|source| TlsError::Certificates { variable, path: path.to_owned(), source })?;
     if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { path: path.to_owned() });
+        return Err(TlsError::NoCertificate { variable, path: path.to_owned() });
     }
     Ok(certificates)
 }

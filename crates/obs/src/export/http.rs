@@ -1,9 +1,11 @@
 //! A small HTTP client for OTLP: one POST per connection, which is what an export a minute needs.
 
 use std::{
+    convert::Infallible,
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -18,10 +20,12 @@ const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// Sends one request at a time, over a connection of its own.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    connector: Connector,
+    pub(super) connector: Connector,
     /// Ours, instead of those that the exporter read from the environment by its own rules.
-    headers: HeaderMap,
-    failure: LastFailure,
+    pub(super) headers: HeaderMap,
+    /// Of one request: the exporter's own timeout only ends its retries.
+    pub(super) timeout: Duration,
+    pub(super) failure: LastFailure,
 }
 
 /// Why the last request did not reach the Collector. The exporter's own error says only "network
@@ -46,19 +50,25 @@ impl fmt::Debug for LastFailure {
 }
 
 impl Client {
-    pub(super) fn new(connector: Connector, headers: HeaderMap, failure: LastFailure) -> Self {
-        Self { connector, headers, failure }
-    }
-
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let stream = self.connector.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-        // Ends when the sender is dropped, at the latest with this runtime.
-        tokio::spawn(connection);
-        let response = sender.send_request(self.prepared(request)?).await?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await?.to_bytes();
-        Ok(Response::from_parts(parts, body))
+        let request = self.prepared(request)?;
+        let exchange = async {
+            let (parts, body) = sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await?.to_bytes();
+            Ok(Response::from_parts(parts, body))
+        };
+        // Driven here and not in a task, so that the connection ends with this future. When it
+        // ends first, or fails, the exchange says so.
+        let driven = async {
+            let _ = connection.await;
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            response = exchange => response,
+            never = driven => match never {},
+        }
     }
 
     /// The request as HTTP/1.1 sends it: path and host apart, and with our headers.
@@ -92,7 +102,10 @@ impl HttpClient for Client {
         Self: 'f,
     {
         Box::pin(async move {
-            let sent = self.send(request).await;
+            let sent = match tokio::time::timeout(self.timeout, self.send(request)).await {
+                Ok(sent) => sent,
+                Err(_) => Err(format!("no answer within {:?}", self.timeout).into()),
+            };
             self.failure.set(sent.as_ref().err().map(|error| super::sentence(&**error)));
             sent
         })

@@ -24,11 +24,11 @@ const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
 /// An exporter that cannot be built from settings that looked right.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OtlpError {
-    #[error("OTLP over TLS to {endpoint} cannot be set up")]
-    Tls { endpoint: String, source: TlsError },
-    #[error("gRPC cannot use the endpoint {endpoint}")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("gRPC cannot use the endpoint {endpoint}: use http://host:port, or https://host:port")]
     Endpoint { endpoint: String, source: tonic::transport::Error },
-    #[error("the OTLP exporter for {endpoint} cannot be built")]
+    #[error("the OTLP exporter for {endpoint} cannot be built: {source}")]
     Exporter { endpoint: String, source: ExporterBuildError },
 }
 
@@ -38,13 +38,17 @@ pub(super) fn exporter(
     temporality: Temporality,
 ) -> Result<(MetricExporter, LastFailure), OtlpError> {
     let endpoint = settings.endpoint.to_string();
-    let connector = Connector::new(&settings.endpoint, settings.protocol, &settings.tls)
-        .map_err(|source| OtlpError::Tls { endpoint: endpoint.clone(), source })?;
+    let connector = Connector::new(&settings.endpoint, settings.protocol, &settings.tls)?;
     let builder = MetricExporter::builder().with_temporality(temporality.into());
     let failure = LastFailure::default();
     let built = match settings.protocol {
         Protocol::HttpProtobuf => {
-            let client = Client::new(connector, settings.headers.clone(), failure.clone());
+            let client = Client {
+                connector,
+                headers: settings.headers.clone(),
+                timeout: settings.timeout,
+                failure: failure.clone(),
+            };
             let builder = builder
                 .with_http()
                 .with_http_client(client)

@@ -1,10 +1,10 @@
 //! A deadline is a deadline: for grpc and http, refused and stalled, on any runtime and on none.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, task::Poll, time::Duration};
 
-use obs::{ExportError, Protocol, Report, Telemetry};
+use obs::{Environment, ExportError, Protocol, Report, Telemetry};
 
-use crate::support::{Stalled, free_port, metrics_only, timed, two_runs};
+use crate::support::{FakeCollector, PATIENCE, Stalled, free_port, metrics_only, timed, two_runs};
 
 const DEADLINE: Duration = Duration::from_millis(300);
 /// What a busy machine may add. The SDK's own shutdown takes 2 to 5 seconds here, or never ends.
@@ -96,6 +96,45 @@ fn a_flush_waits_for_the_export_under_way_only_as_long_as_its_own_deadline() {
     let (report, took) = timed(|| telemetry.shutdown_blocking(DEADLINE));
     assert!(took < DEADLINE + SLACK, "{took:?}");
     assert!(matches!(report.export, Err(ExportError::Deadline { .. })), "{report}");
+}
+
+#[test]
+fn the_timeout_of_a_request_ends_it_long_before_the_deadline() {
+    let stalled = Stalled::start();
+    for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
+        let telemetry = metrics_only()
+            .environment(Environment::from_iter([("OTEL_EXPORTER_OTLP_TIMEOUT", "200")]))
+            .endpoint(format!("http://127.0.0.1:{}", stalled.port()))
+            .protocol(protocol)
+            .init()
+            .unwrap();
+        let (report, took) = timed(|| telemetry.flush_blocking(PATIENCE));
+        assert!(took < DEADLINE + SLACK, "{protocol:?}: {took:?}");
+        assert!(matches!(report.export, Err(ExportError::Failed { .. })), "{report}");
+    }
+}
+
+#[test]
+fn blocking_in_a_task_that_has_used_up_its_turn_ends_all_the_same() {
+    let collector = FakeCollector::start();
+    let telemetry = metrics_only().endpoint(collector.url()).init().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let report = runtime.block_on(async {
+        // A task may take 128 steps at a turn; then tokio's own primitives say "not yet" until it
+        // gives up the thread, which a blocking call does not.
+        std::future::poll_fn(|context| {
+            for _ in 0..1_000 {
+                let (sender, mut receiver) = tokio::sync::oneshot::channel();
+                sender.send(()).unwrap();
+                if std::pin::Pin::new(&mut receiver).poll(context).is_pending() {
+                    return Poll::Ready(telemetry.flush_blocking(PATIENCE));
+                }
+            }
+            panic!("the turn never ends");
+        })
+        .await
+    });
+    assert!(report.is_complete(), "{report}");
 }
 
 #[test]

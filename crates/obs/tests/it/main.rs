@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
+mod collector;
 mod deadlines;
 mod environment;
 mod exports;
+mod grpc;
+mod startup;
 mod support;
+mod tasks;
+mod tls;
