@@ -20,7 +20,7 @@ pub(crate) struct Facts {
     pub(crate) bytes: usize,
     /// How long the oldest of them has waited.
     pub(crate) age: Duration,
-    /// Somebody waits for a flush.
+    /// Somebody waits for a flush, or for room.
     pub(crate) flushing: bool,
     /// No record can come any more.
     pub(crate) closing: bool,

@@ -53,6 +53,8 @@ struct State {
     /// The batch that is being written: its records are with the worker.
     in_flight: Vec<(Ticket, Place)>,
     waiters: Waiters,
+    /// Threads that wait for room: as good a reason as a flush to write at once.
+    room_waiters: usize,
     worker: Worker,
     last_error: Option<String>,
 }
@@ -97,6 +99,7 @@ impl Shared {
                 waiting_since: None,
                 in_flight: Vec::with_capacity(config.batch_records),
                 waiters: Waiters::default(),
+                room_waiters: 0,
                 worker: Worker::Running,
                 last_error: None,
             }),
@@ -159,10 +162,13 @@ impl Shared {
             if rest.is_zero() {
                 return Room::Deadline;
             }
+            state.room_waiters += 1;
+            self.work.notify_one();
             state = match self.room.wait_timeout(state, rest) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
+            state.room_waiters -= 1;
         }
     }
 
@@ -236,7 +242,13 @@ impl Shared {
         let closing = !state.lanes.is_open();
         batch::next(
             &self.batch,
-            &Facts { records, bytes, age, flushing: state.waiters.any_flush(), closing },
+            &Facts {
+                records,
+                bytes,
+                age,
+                flushing: state.waiters.any_flush() || state.room_waiters > 0,
+                closing,
+            },
         )
     }
 

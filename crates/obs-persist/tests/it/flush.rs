@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use obs_core::StoreState;
 
-use crate::support::{LONG, Rig, timed, until};
+use crate::support::{LONG, Rig, SOON, timed, until};
 
 #[test]
 fn a_flush_waits_for_exactly_what_was_queued_before_it() {
@@ -25,24 +25,21 @@ fn a_flush_waits_for_exactly_what_was_queued_before_it() {
 
 #[test]
 fn a_flush_does_not_wait_for_the_linger() {
-    let rig = Rig::with(|config| config.linger = Duration::from_secs(60));
+    let rig = Rig::new();
     rig.submit_ok(3);
     assert_eq!(rig.persister.flush_blocking(LONG).persisted, 3);
 }
 
 #[test]
 fn a_record_alone_is_written_after_the_linger() {
-    let rig = Rig::with(|config| config.linger = Duration::from_millis(20));
+    let rig = Rig::with(|config| config.linger = SOON);
     rig.submit_ok(1);
     until("it is written", || rig.store.rows().len() == 1);
 }
 
 #[test]
 fn full_batches_do_not_linger() {
-    let rig = Rig::with(|config| {
-        config.linger = Duration::from_secs(60);
-        config.batch_records = 10;
-    });
+    let rig = Rig::with(|config| config.batch_records = 10);
     rig.submit_ok(25);
     until("two batches are written", || rig.store.rows().len() >= 20);
 }
@@ -72,7 +69,7 @@ fn an_empty_flush_is_complete_even_while_the_store_is_down() {
 
 #[test]
 fn a_flush_cuts_the_wait_before_the_next_attempt_short() {
-    let rig = Rig::new();
+    let rig = Rig::with(|config| config.linger = SOON);
     rig.store.set_down(true);
     rig.submit_ok(1);
     until("it tried a few times, and waits longer now", || rig.store.prepares() >= 5);

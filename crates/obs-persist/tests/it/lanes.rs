@@ -3,7 +3,7 @@
 use obs_core::{Class, DropReason, testing::record};
 use obs_persist::Room;
 
-use crate::support::{LONG, Rig, failed, until};
+use crate::support::{LONG, Rig, SOON, failed, until};
 
 /// A persister whose store has the first record and does not let go of it.
 fn stalled() -> Rig {
@@ -76,6 +76,7 @@ fn a_record_larger_than_its_lane_is_refused_as_too_large() {
 fn ok_records_are_not_starved_by_a_stream_of_errors() {
     let rig = Rig::with(|config| {
         config.batch_records = 5;
+        config.linger = SOON;
         config.error_records = 500;
     });
     rig.store.set_stalled(true);

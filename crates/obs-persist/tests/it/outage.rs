@@ -5,7 +5,7 @@ use std::time::Duration;
 use obs_core::{DropReason, StoreState};
 use obs_persist::testing::MemoryStore;
 
-use crate::support::{LONG, Rig, until};
+use crate::support::{LONG, Rig, SOON, until};
 
 #[test]
 fn a_store_that_is_down_at_the_start_gets_every_row_when_it_comes_up() {
@@ -52,7 +52,10 @@ fn a_write_that_was_committed_before_its_connection_was_lost_is_counted_once() {
 
 #[test]
 fn a_write_that_takes_too_long_is_given_up_and_tried_again() {
-    let rig = Rig::with(|config| config.write_timeout = Duration::from_millis(50));
+    let rig = Rig::with(|config| {
+        config.linger = SOON;
+        config.write_timeout = Duration::from_millis(50);
+    });
     rig.store.set_stalled(true);
     rig.submit_ok(3);
     until("the deadline has passed", || rig.persister.last_error().is_some());

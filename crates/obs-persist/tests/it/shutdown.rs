@@ -5,14 +5,17 @@ use std::time::Duration;
 use obs_core::{DropReason, StoreMetrics, StoreState, testing::TestObs};
 use obs_persist::{DROP_DEADLINE, PersistConfig, Persister, testing::MemoryStore};
 
-use crate::support::{LONG, Rig, timed, until};
+use crate::support::{LONG, Rig, SOON, timed, until};
 
 #[test]
 fn a_shutdown_writes_what_is_queued_and_closes_the_store() {
-    let rig = Rig::with(|config| config.linger = Duration::from_secs(60));
+    let rig = Rig::new();
+    rig.store.set_stalled(true);
     rig.submit_ok(700);
     rig.submit_errors(100);
-    let report = rig.persister.shutdown_blocking(LONG);
+    let shutdown = rig.persister.shutdown(LONG);
+    rig.store.set_stalled(false);
+    let report = futures_executor::block_on(shutdown);
     assert_eq!((report.persisted, report.left, report.complete), (800, 0, true));
     assert_eq!(report.dropped.total(), 0);
     assert!(rig.store.is_closed());
@@ -39,7 +42,7 @@ fn a_shutdown_with_a_stalled_store_returns_by_its_deadline_with_the_rest_counted
 
 #[test]
 fn a_store_that_blocks_its_thread_delays_no_shutdown() {
-    let rig = Rig::new();
+    let rig = Rig::with(|config| config.linger = SOON);
     rig.store.block_once(Duration::from_secs(3));
     rig.submit_ok(10);
     until("the store blocks", || rig.store.writes() == 1);
@@ -55,7 +58,7 @@ fn a_store_that_blocks_its_thread_delays_no_shutdown() {
 
 #[test]
 fn a_shutdown_while_the_store_is_down_tries_until_its_deadline() {
-    let rig = Rig::new();
+    let rig = Rig::with(|config| config.linger = SOON);
     rig.store.set_down(true);
     rig.submit_errors(5);
     until("it is down", || rig.persister.state() == StoreState::Down);
@@ -67,7 +70,7 @@ fn a_shutdown_while_the_store_is_down_tries_until_its_deadline() {
 
 #[test]
 fn a_shutdown_finishes_when_the_store_comes_back_in_time() {
-    let rig = Rig::new();
+    let rig = Rig::with(|config| config.linger = SOON);
     rig.store.set_down(true);
     rig.submit_errors(5);
     until("it waits long", || rig.store.prepares() >= 4);

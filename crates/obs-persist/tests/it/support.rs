@@ -21,6 +21,9 @@ use obs_persist::{PersistConfig, Persister, Store, StoreUrl, testing::MemoryStor
 /// Far longer than anything here takes; only a test that fails waits for it.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
+/// A linger that is over at once, for tests in which the worker acts by itself.
+pub(crate) const SOON: Duration = Duration::from_millis(1);
+
 /// A persister over a store in memory.
 pub(crate) struct Rig {
     pub(crate) test: TestObs,
@@ -30,6 +33,7 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
+    /// A store that works, and a linger that never ends.
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -40,6 +44,8 @@ impl Rig {
 
     pub(crate) fn over(store: MemoryStore, change: impl FnOnce(&mut PersistConfig)) -> Self {
         let mut config = PersistConfig::default();
+        // Nothing is written because time passes: only full batches, flushes and shutdowns write.
+        config.linger = Duration::from_secs(60);
         change(&mut config);
         let persister =
             Persister::start(config, Box::new(store.clone()), StoreMetrics::default()).unwrap();
