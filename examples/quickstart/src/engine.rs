@@ -29,8 +29,8 @@ pub(crate) struct NodeSeen<'a> {
     pub(crate) id: &'a str,
     /// The operator inside the node, e.g. `if` or `+`.
     pub(crate) kind: &'a str,
-    /// The answer in a word; numbers are all `number`.
-    pub(crate) branch: &'a str,
+    /// The answer in a word, where it is one: `yes`, `no`, `missing` or a text.
+    pub(crate) branch: Option<&'a str>,
     pub(crate) value: &'a DataValue<'a>,
 }
 
@@ -137,15 +137,13 @@ impl<F: FnMut(NodeSeen<'_>)> Watch for Watcher<'_, F> {
     }
 }
 
-fn branch<'a>(value: &DataValue<'a>) -> &'a str {
+fn branch<'a>(value: &DataValue<'a>) -> Option<&'a str> {
     match value {
-        DataValue::Bool(true) => "yes",
-        DataValue::Bool(false) => "no",
-        DataValue::String(text) => text,
-        DataValue::Number(_) => "number",
-        DataValue::Array(_) => "list",
-        DataValue::Null => "missing",
-        _ => "object",
+        DataValue::Bool(true) => Some("yes"),
+        DataValue::Bool(false) => Some("no"),
+        DataValue::Null => Some("missing"),
+        DataValue::String(text) => Some(text),
+        _ => None,
     }
 }
 

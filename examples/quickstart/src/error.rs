@@ -15,6 +15,17 @@ pub(crate) struct ScoreError {
     pub(crate) source: EngineError,
 }
 
+impl ScoreError {
+    /// What the engine adds to the code; its other texts say less than the code does.
+    pub(crate) fn detail(&self) -> Option<String> {
+        match &self.source.kind {
+            ErrorKind::VariableNotFound(name) => Some(name.clone().into_owned()),
+            ErrorKind::Custom(cause) => Some(cause.to_string()),
+            _ => None,
+        }
+    }
+}
+
 /// A closed list, so that it can be a metric label. Texts of the engine never are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ErrorCode {
@@ -28,6 +39,16 @@ pub(crate) enum ErrorCode {
 }
 
 impl ErrorCode {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::MissingField,
+        Self::NotANumber,
+        Self::InvalidArguments,
+        Self::TypeMismatch,
+        Self::NodeLimit,
+        Self::NotAScore,
+        Self::Engine,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::MissingField => "MISSING_FIELD",

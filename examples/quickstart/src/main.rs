@@ -12,17 +12,43 @@ mod error;
 mod events;
 mod nearby;
 mod operators;
+mod page;
 mod plan;
+mod report;
+mod rows;
 mod rules;
+mod scoring;
+mod text;
 mod work;
 
-use std::{collections::BTreeMap, env, error::Error, process::ExitCode, sync::Mutex, thread};
+use std::{
+    env,
+    error::Error,
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use obs::{StoreState, Telemetry};
 
 use crate::{
     args::{Args, HELP},
     engine::Engine,
+    page::Page,
     plan::Plan,
+    report::{Report, measured_nodes},
+    scoring::Scoring,
 };
+
+/// How long a thread waits for room between two runs, so that no row is refused for lack of it.
+const ROOM_DEADLINE: Duration = Duration::from_secs(30);
+/// How long rows and metrics have to arrive after the last run.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(15);
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// The same where the store is down, and a person waits for a page that will say so.
+const DOWN_DEADLINE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = match Args::parse(env::args_os().skip(1)) {
@@ -46,37 +72,92 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    let engine = Engine::new(events::load()?)?;
-    let (files, shares): (Vec<_>, Vec<_>) = rules::files()?.into_iter().unzip();
-    let rules =
-        files.into_iter().map(|file| engine.compile(file)).collect::<Result<Vec<_>, _>>()?;
-    let plan = Plan::new(&shares, engine.events().len(), args.seed);
-
-    let ends = Mutex::new(BTreeMap::<_, u64>::new());
-    work::share(args.runs, args.threads, |run| {
-        let step = plan.step(run);
-        let rule = &rules[step.rule];
-        let end = match engine.score(rule, step.event, |_| ()) {
-            Ok(score) => rule.case(score).unwrap_or("below every case").to_owned(),
-            Err(error) => error.code.to_string(),
-        };
-        let mut ends = ends.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        *ends.entry((&*rule.strategy, &*rule.version, &*rule.type_, end)).or_default() += 1;
-    });
-    let ends = ends.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    for ((strategy, version, type_, end), count) in ends {
-        println!("{strategy:16} v{version} {type_:10} {end:18} {count:8}");
+    let mut builder = obs::builder().snapshots(true);
+    if let Some(seed) = args.seed {
+        builder = builder.seed(seed);
     }
+    let telemetry = builder.init()?;
+    let engine = Engine::new(events::load()?)?;
+    let events = engine.events().len();
+    let (files, shares): (Vec<_>, Vec<_>) = rules::files()?.into_iter().unzip();
+    let rules = files.into_iter().map(|file| engine.compile(file)).collect::<Result<_, _>>()?;
+    let plan = Plan::new(&shares, events, args.seed);
+    let scoring = Scoring::new(&telemetry, engine, rules)?;
+
+    work::share(args.runs, args.threads, |run| {
+        telemetry.wait_for_room(ROOM_DEADLINE);
+        scoring.run(plan.step(run));
+    });
+
+    let flushed = telemetry.flush_blocking(deadline(&telemetry, FLUSH_DEADLINE));
+    if !flushed.is_complete() {
+        eprintln!("warning: {flushed}");
+    }
+    show(args, events, &telemetry, &scoring)?;
     thread::sleep(args.hold);
+    let ended = telemetry.shutdown_blocking(deadline(&telemetry, SHUTDOWN_DEADLINE));
+    if !ended.is_complete() {
+        eprintln!("warning: {ended}");
+    }
     Ok(())
 }
 
+fn deadline(telemetry: &Telemetry, usual: Duration) -> Duration {
+    let down = telemetry.store_state() == Some(StoreState::Down);
+    if down { DOWN_DEADLINE } else { usual }
+}
+
+/// Prints what there is to see, and refuses numbers that contradict one another.
+fn show(
+    args: &Args,
+    events: usize,
+    telemetry: &Telemetry,
+    scoring: &Scoring,
+) -> Result<(), Box<dyn Error>> {
+    let metrics = telemetry.snapshot()?;
+    let (kept, store_error) = match rows::read(telemetry) {
+        Ok(kept) => (kept, None),
+        Err(error) => (None, Some(with_causes(&*error))),
+    };
+    let report =
+        Report::new(&metrics, &telemetry.ledger(), scoring, telemetry.store_url(), kept.as_ref());
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        let store_error = store_error.as_deref();
+        write!(
+            out,
+            "{}",
+            Page { report: &report, kept: kept.as_ref(), store_error, runs: args.runs, events }
+        )?;
+    }
+    out.flush()?;
+    match report.contradictions(args.runs, measured_nodes(&metrics)) {
+        none if none.is_empty() => Ok(()),
+        found => Err(Box::new(Contradiction(found))),
+    }
+}
+
+/// Numbers that do not add up.
+#[derive(Debug)]
+struct Contradiction(Vec<String>);
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the numbers contradict one another, which is a bug: {}", self.0.join("; "))
+    }
+}
+
+impl Error for Contradiction {}
+
 /// The whole chain of an error in one line.
-fn with_causes(error: &dyn Error) -> String {
+fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(&format!(": {error}"));
+        line = format!("{line}: {error}");
         cause = error.source();
     }
     line

@@ -45,8 +45,18 @@ pub(crate) fn nearby<'a>(
         let north = (event.lat - centre.lat) * KM_A_DEGREE;
         let east = degrees_east(centre.lon, event.lon) * shrink * KM_A_DEGREE;
         let inside = east * east + north * north <= window.km * window.km;
-        inside.then_some(Neighbour { east, north, hours, mag: event.facts.mag })
+        inside.then_some(Neighbour {
+            east: thousandth(east),
+            north: thousandth(north),
+            hours: thousandth(hours),
+            mag: event.facts.mag,
+        })
     })
+}
+
+/// Metres and seconds are as much as the table knows, and short numbers read better in a trace.
+fn thousandth(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 /// A difference of times fits a float exactly for 285,000 years.

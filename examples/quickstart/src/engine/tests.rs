@@ -127,18 +127,33 @@ fn nodes_are_seen_in_the_order_in_which_they_get_their_values() {
     let rule = rule(&engine, "magnitude-score", "2");
     let mut seen = Vec::new();
     let score = engine.score(&rule, 0, |node| {
-        seen.push(format!("{} {} {} {}", node.id, node.kind, node.branch, node.value));
+        seen.push(format!("{} {} {:?} {}", node.id, node.kind, node.branch, node.value));
     });
     assert_eq!(
         seen,
         [
-            "magnitude * number 16",
-            "significance / number 3.1",
-            "reviewed if number 0",
-            "score min number 19.1",
+            "magnitude * None 16",
+            "significance / None 3.1",
+            "reviewed if None 0",
+            "score min None 19.1",
         ]
     );
     assert_eq!(score.unwrap(), 19.1);
+}
+
+#[test]
+fn an_answer_in_a_word_is_the_branch_of_its_node() {
+    let engine = Engine::new(load().unwrap()).unwrap();
+    let text = r#"{"strategy": "s", "version": "1", "type": "RULE", "node_limit": 9, "cases": [], "rule": {"if": [
+        {"node": ["here", {"==": [{"var": "net"}, "ci"]}]},
+        {"if": [{"node": ["felt", {"var": "felt"}]}, 1, {"if": [{"node": ["status", {"var": "status"}]}, 2, 3]}]},
+        4
+    ]}}"#;
+    let rule = engine.compile(serde_json::from_str(text).unwrap()).unwrap();
+    let mut branches = Vec::new();
+    let score = engine.score(&rule, 0, |node| branches.push(node.branch.map(str::to_owned)));
+    assert_eq!(branches, ["yes", "missing", "automatic"].map(|branch| Some(branch.to_owned())));
+    assert_eq!(score.unwrap(), 2.0);
 }
 
 #[test]
