@@ -14,4 +14,5 @@ mod sqlite;
 mod statistics;
 mod stores;
 mod support;
+mod tls;
 mod worker;

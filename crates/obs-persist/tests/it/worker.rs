@@ -5,8 +5,17 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use obs_core::{RunRecord, StoreMetrics, StoreState, testing::TestObs};
+use obs_core::{
+    RunRecord, StoreMetrics, StoreState,
+    otel::{Metrics, MetricsOptions},
+    testing::TestObs,
+};
 use obs_persist::{PersistConfig, Persister, Store, StoreFuture, testing::MemoryStore};
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, SdkMeterProvider,
+    data::{AggregatedMetrics, MetricData},
+};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -121,4 +130,57 @@ fn the_state_of_the_store_and_the_time_of_the_last_write_are_reported() {
     assert!(persister.shutdown_blocking(LONG).complete);
     assert_eq!(metrics.state(), StoreState::Stopped);
     test.assert_balanced();
+}
+
+#[test]
+fn each_attempt_to_write_is_measured_with_its_size_and_outcome() {
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+    let metrics = Metrics::new(&provider.meter("test"), MetricsOptions::default()).unwrap();
+    let store = MemoryStore::new();
+    store.fail(2);
+    let persister =
+        Persister::start(PersistConfig::default(), Box::new(store.clone()), metrics.store())
+            .unwrap();
+    let test = TestObs::new();
+    store.set_stalled(true);
+    (0..10).for_each(|_| persister.sink().submit(test.kept("bonus", "1")));
+    let flush = persister.flush(LONG);
+    store.set_stalled(false);
+    assert!(futures_executor::block_on(flush).complete);
+    provider.force_flush().unwrap();
+
+    let measured = |instrument: &str| {
+        let exports = exporter.get_finished_metrics().unwrap();
+        let metric = exports.last().unwrap().scope_metrics().flat_map(|scope| scope.metrics());
+        let metric = metric.into_iter().find(|metric| metric.name() == instrument).unwrap().data();
+        match metric {
+            AggregatedMetrics::F64(MetricData::Histogram(seconds)) => {
+                let points = seconds.data_points();
+                points
+                    .map(|point| (outcome(point.attributes()), point.count(), 0))
+                    .collect::<Vec<_>>()
+            }
+            AggregatedMetrics::U64(MetricData::Histogram(records)) => {
+                let points = records.data_points();
+                points
+                    .map(|point| (outcome(point.attributes()), point.count(), point.sum()))
+                    .collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let sorted = |mut points: Vec<(String, u64, u64)>| {
+        points.retain(|point| point.1 > 0);
+        points.sort();
+        points
+    };
+    let sizes = [("failure".to_owned(), 2, 20), ("success".to_owned(), 1, 10)];
+    assert_eq!(sorted(measured("obs.store.batch.size")), sizes);
+    let writes = [("failure".to_owned(), 2, 0), ("success".to_owned(), 1, 0)];
+    assert_eq!(sorted(measured("obs.store.write.duration")), writes);
+}
+
+fn outcome<'a>(attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>) -> String {
+    attributes.map(|attribute| attribute.value.to_string()).collect()
 }
