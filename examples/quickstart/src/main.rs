@@ -121,19 +121,17 @@ fn show(
     };
     let report =
         Report::new(&metrics, &telemetry.ledger(), scoring, telemetry.store_url(), kept.as_ref());
-    let mut out = io::stdout().lock();
-    if args.json {
-        serde_json::to_writer(&mut out, &report)?;
-        writeln!(out)?;
+    let text = if args.json {
+        serde_json::to_string(&report)? + "\n"
     } else {
-        let store_error = store_error.as_deref();
-        write!(
-            out,
-            "{}",
-            Page { report: &report, kept: kept.as_ref(), store_error, runs: args.runs, events }
-        )?;
+        let (kept, store_error) = (kept.as_ref(), store_error.as_deref());
+        Page { report: &report, kept, store_error, runs: args.runs, events }.to_string()
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads, as `head` does, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
     }
-    out.flush()?;
     match report.contradictions(args.runs, measured_nodes(&metrics)) {
         none if none.is_empty() => Ok(()),
         found => Err(Box::new(Contradiction(found))),

@@ -193,3 +193,88 @@ fn buckets(histogram: &Histogram) -> Vec<Bucket> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(counts: [u64; 2]) -> Report {
+        let line = |count| RunLine {
+            strategy: "s".to_owned(),
+            version: "1".to_owned(),
+            status: "ok".to_owned(),
+            count,
+            p50_s: None,
+            p95_s: None,
+            nodes_sum: 2 * count,
+            duration_sum_s: 0.5,
+            buckets: Vec::new(),
+        };
+        Report {
+            runs: counts.map(line).into(),
+            errors: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            active: 0,
+            ledger: LedgerLine::new(&Ledger::default()),
+            store: StoreLine { url: None, rows: None },
+        }
+    }
+
+    #[test]
+    fn numbers_that_agree_are_no_contradiction() {
+        assert_eq!(report([3, 4]).contradictions(7, 14), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_number_that_disagrees_is_named() {
+        let mut report = report([3, 4]);
+        report.active = -1;
+        report.ledger.imbalance = 5;
+        assert_eq!(
+            report.contradictions(8, 15),
+            [
+                "8 runs were made, and 7 were measured",
+                "14 nodes were seen, and 15 were measured",
+                "-1 runs are still in flight",
+                "the ledger is off by 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn buckets_count_everything_below_their_bound() {
+        let mut histogram = Histogram::default();
+        histogram.bounds = vec![0.0001, 0.25, 1.0];
+        histogram.counts = vec![4, 0, 2, 1];
+        let lines: Vec<_> =
+            buckets(&histogram).into_iter().map(|bucket| (bucket.le, bucket.count)).collect();
+        let expected = [("0.0001", 4), ("0.25", 4), ("1", 6), ("+Inf", 7)];
+        assert_eq!(lines, expected.map(|(le, count)| (le.to_owned(), count)));
+    }
+
+    #[test]
+    fn the_ledger_has_the_terms_of_each_class_by_name_and_its_imbalance() {
+        let json = serde_json::to_value(LedgerLine::new(&Ledger::default())).unwrap();
+        for class in ["ok", "error"] {
+            let terms: Vec<_> =
+                json[class].as_object().unwrap().keys().map(String::as_str).collect();
+            let mut expected = [
+                "recorded",
+                "adopted",
+                "sampled_out",
+                "persisted",
+                "quarantined",
+                "dropped",
+                "in_queue",
+                "spooled",
+                "imbalance",
+            ];
+            expected.sort_unstable();
+            let mut terms = terms;
+            terms.sort_unstable();
+            assert_eq!(terms, expected);
+            assert_eq!(json[class]["dropped"]["queue_full"], 0);
+        }
+        assert_eq!(json["imbalance"], 0);
+    }
+}

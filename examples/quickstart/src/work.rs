@@ -1,8 +1,11 @@
 //! The work: threads that take the next run until there is none, and a line that says how far they are.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
-    sync::atomic::{AtomicU64, Ordering},
+    io::{IsTerminal, Stderr, Write, stderr},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -36,34 +39,39 @@ pub(crate) fn share(runs: u64, threads: u64, each: impl Fn(u64) + Sync) {
 struct Progress {
     runs: u64,
     done: AtomicU64,
-    shown: bool,
+    /// Where the line is written, if there is a terminal. Held while writing, so that the number
+    /// never goes back.
+    line: Option<Mutex<Stderr>>,
 }
 
 impl Progress {
     fn new(runs: u64) -> Self {
-        Self { runs, done: AtomicU64::new(0), shown: stderr().is_terminal() }
+        let line = stderr().is_terminal().then(|| Mutex::new(stderr()));
+        Self { runs, done: AtomicU64::new(0), line }
     }
 
     fn advance(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.shown && done.is_multiple_of(self.runs.div_ceil(STEPS)) {
-            // Nobody loses anything when this line cannot be written.
-            let _ = write!(stderr(), "\r{done} of {} runs", self.runs);
+        if done.is_multiple_of(self.runs.div_ceil(STEPS)) {
+            self.write(|| format!("\r{} of {} runs", self.done.load(Ordering::Relaxed), self.runs));
         }
     }
 
     /// Clears the line.
     fn end(&self) {
-        if self.shown {
-            let _ = write!(stderr(), "\r{:40}\r", "");
-        }
+        self.write(|| format!("\r{:48}\r", ""));
+    }
+
+    fn write(&self, text: impl FnOnce() -> String) {
+        let Some(line) = &self.line else { return };
+        let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody loses anything when this line cannot be written.
+        let _ = line.write_all(text().as_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     #[test]
