@@ -37,8 +37,8 @@ const ROUNDS: usize = 61;
 const NODES: u64 = 20;
 
 const DURATION_BOUNDS: [f64; 21] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4,
-    0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
+    0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 ];
 const NODE_BOUNDS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
@@ -90,8 +90,10 @@ impl Variant {
         let mut counted = 0;
         for resource in exporter.get_finished_metrics().unwrap().iter().rev().take(1) {
             for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
-                if let ("obs.run.duration", AggregatedMetrics::F64(MetricData::Histogram(histogram))) =
-                    (metric.name(), metric.data())
+                if let (
+                    "obs.run.duration",
+                    AggregatedMetrics::F64(MetricData::Histogram(histogram)),
+                ) = (metric.name(), metric.data())
                 {
                     counted += histogram.data_points().map(|point| point.count()).sum::<u64>();
                 }
@@ -102,12 +104,15 @@ impl Variant {
 }
 
 fn report(variants: &mut [Variant]) {
-    println!("{WINDOW} runs a window, {ROUNDS} windows a variant, taking turns; {NODES} nodes a run\n");
+    println!(
+        "{WINDOW} runs a window, {ROUNDS} windows a variant, taking turns; {NODES} nodes a run\n"
+    );
     println!(
         "{:<40} {:>9} {:>19} {:>12} {:>9}",
         "variant", "ns/run", "middle half", "vs prebuilt", "vs bound"
     );
-    let medians: Vec<[f64; 3]> = variants.iter_mut().map(|variant| quartiles(&mut variant.nanos)).collect();
+    let medians: Vec<[f64; 3]> =
+        variants.iter_mut().map(|variant| quartiles(&mut variant.nanos)).collect();
     let (prebuilt, bound) = (medians[0][1], medians[1][1]);
     for (variant, [low, median, high]) in variants.iter().zip(medians) {
         println!(
@@ -118,7 +123,9 @@ fn report(variants: &mut [Variant]) {
             bound / median
         );
     }
-    println!("\nA ratio above 1 is faster than the instruments by hand; the last line is no run, only its two clock reads.");
+    println!(
+        "\nA ratio above 1 is faster than the instruments by hand; the last line is no run, only its two clock reads."
+    );
 }
 
 fn quartiles(nanos: &mut [f64]) -> [f64; 3] {
@@ -149,7 +156,10 @@ impl ByHand {
                 .f64_histogram("obs.run.duration")
                 .with_boundaries(DURATION_BOUNDS.to_vec())
                 .build(),
-            nodes: meter.u64_histogram("obs.run.nodes").with_boundaries(NODE_BOUNDS.to_vec()).build(),
+            nodes: meter
+                .u64_histogram("obs.run.nodes")
+                .with_boundaries(NODE_BOUNDS.to_vec())
+                .build(),
             errors: meter.u64_counter("obs.run.errors").build(),
         }
     }
@@ -256,9 +266,14 @@ fn observed(name: &'static str, bound: bool, ok_rate: f64, run: fn(&Strategy)) -
     let metrics = Metrics::new(&provider.meter("obs"), options).unwrap();
     // Slow runs are kept by default; a window in which the machine stalls must not count as kept.
     let slow = Some(Duration::from_secs(3600));
-    let policy =
-        KeepPolicy { ok_rate: Rate::new(ok_rate).unwrap(), first: 0, slow, ..KeepPolicy::default() };
-    let obs = Obs::builder().metrics(metrics).policy(policy).sink(Arc::new(Persisted)).build().unwrap();
+    let policy = KeepPolicy {
+        ok_rate: Rate::new(ok_rate).unwrap(),
+        first: 0,
+        slow,
+        ..KeepPolicy::default()
+    };
+    let obs =
+        Obs::builder().metrics(metrics).policy(policy).sink(Arc::new(Persisted)).build().unwrap();
     let kind = obs.kind("dsl");
     let strategy =
         kind.strategy("bonus").version("3").realm("acme").type_("chain").build().unwrap();

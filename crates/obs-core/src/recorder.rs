@@ -1,13 +1,15 @@
 //! The seam between a run and the metrics: who implements it decides what a measurement costs.
 //!
-//! [`direct`] calls OpenTelemetry's synchronous instruments for every run. An `Obs` that was given
-//! no meter has [`Silent`].
+//! [`direct`] calls OpenTelemetry's synchronous instruments for every run; [`sharded`] counts in
+//! cells that each thread has for itself, and replays them before a collection. An `Obs` that was
+//! given no meter has [`Silent`].
 
 mod direct;
-mod direct_series;
 mod instruments;
 mod ledger_metrics;
 pub mod otel;
+mod registry;
+mod sharded;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -51,6 +53,9 @@ pub(crate) trait Series: fmt::Debug + Send + Sync {
 
     /// Where lost records of this series are counted.
     fn drops(&self) -> &Arc<SeriesDrops>;
+
+    /// Brings the instruments up to date with what was measured.
+    fn drain(&self) {}
 }
 
 /// What is measured when a run ends.

@@ -1,279 +1,133 @@
-//! The direct recorder: every measurement goes to its OpenTelemetry instrument at once.
+//! One series' points on the synchronous instruments. Measuring each run through them is the
+//! simplest recorder, and the oracle of the other.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
-};
+use opentelemetry::KeyValue;
 
 use super::{
-    Recorder, Series, SeriesLabels,
-    direct_series::DirectSeries,
-    instruments::{Calls, Count},
-    ledger_metrics::{self, Drops},
+    RunEnd, Series,
+    instruments::{Calls, Count, Level, Spread},
+    registry::{Family, LabelValues, SeriesKey},
 };
 use crate::{
-    encode::Sanitized,
-    label::{Label, LabelBook, OTHER},
-    ledger::Book,
-    limits::{ERROR_SERIES_MAX, SERIES_MAX},
-    mapping::{Instrument, Names},
-    sink::Sink,
+    kind::KindShared,
+    label::{Label, OTHER, clean},
+    ledger::SeriesDrops,
+    run_error::fallback_code,
+    status::Status,
 };
 
-/// The labels whose values come from callers.
-const FOLDABLE: [Label; 6] = [
-    Label::Kind,
-    Label::Realm,
-    Label::StrategyType,
-    Label::StrategyId,
-    Label::StrategyVersion,
-    Label::ErrorType,
-];
-
-/// Bounds of the histogram of nodes per run.
-const NODE_BOUNDS: [f64; 13] =
-    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
-
-pub(super) struct Direct {
-    meter: Meter,
+pub(super) struct DirectSeries {
+    key: SeriesKey,
+    family: Arc<Family>,
     calls: Calls,
-    duration_bounds: Vec<f64>,
     values: Arc<LabelValues>,
-    families: Mutex<HashMap<Names, Arc<Family>>>,
-    series: Mutex<HashMap<SeriesKey, Arc<DirectSeries>>>,
-    sanitized: HashMap<&'static str, Count>,
-    drops: Drops,
+    pub(super) started: Count,
+    pub(super) active: Level,
+    pub(super) durations: [Spread<f64>; Status::ALL.len()],
+    pub(super) nodes: Spread<u64>,
+    pub(super) nodes_total: Option<Count>,
+    /// Failures by the error type as it stands on the metric; only failing runs look here.
+    errors: RwLock<HashMap<Arc<str>, Arc<Count>>>,
+    drops: Arc<SeriesDrops>,
 }
 
-/// A strategy's attributes, after cleaning and folding, under the names of its kind.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct SeriesKey {
-    pub(super) names: Names,
-    pub(super) values: Vec<(Label, Arc<str>)>,
-}
-
-impl SeriesKey {
-    /// The attributes of this series, and those that `more` adds, under the names of the kind.
-    pub(super) fn attributes(&self, more: &[(Label, &str)]) -> Arc<[KeyValue]> {
-        let own = self.values.iter().map(|(label, value)| (*label, &**value));
-        own.chain(more.iter().copied())
-            .filter_map(|(label, value)| {
-                Some(KeyValue::new(self.names.key(label)?.to_owned(), value.to_owned()))
-            })
-            .collect()
-    }
-}
-
-/// The label values so far, and the count of those that found no room.
-pub(super) struct LabelValues {
-    book: LabelBook,
-    folded: HashMap<Label, Count>,
-    /// How many more series the error counters may have.
-    error_series_left: Mutex<usize>,
-}
-
-impl LabelValues {
-    /// Asks for room for one more series of an error counter.
-    pub(super) fn room_for_error(&self) -> bool {
-        let mut left = self.error_series_left.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = *left > 0;
-        *left = left.saturating_sub(1);
-        room
-    }
-
-    /// The cleaned value, or `_OTHER`.
-    pub(super) fn admit(&self, label: Label, raw: &str) -> Arc<str> {
-        self.book.admit(label, raw).unwrap_or_else(|| self.fold(label))
-    }
-
-    pub(super) fn fold(&self, label: Label) -> Arc<str> {
-        if let Some(count) = self.folded.get(&label) {
-            count.add(1);
+impl DirectSeries {
+    pub(super) fn new(
+        family: Arc<Family>,
+        key: &SeriesKey,
+        kind: &KindShared,
+        values: &Arc<LabelValues>,
+        calls: Calls,
+    ) -> Self {
+        let own: Arc<[KeyValue]> = key.attributes(&[]);
+        if let Some(limit) = kind.time_limit {
+            family.time_limit.record(limit.as_secs_f64(), &own);
         }
-        OTHER.into()
-    }
-}
-
-/// The instruments under one set of names: created once, never looked up on the hot path.
-pub(super) struct Family {
-    pub(super) started: Counter<u64>,
-    pub(super) active: UpDownCounter<i64>,
-    pub(super) duration: Histogram<f64>,
-    pub(super) nodes: Histogram<u64>,
-    pub(super) nodes_total: Option<Counter<u64>>,
-    pub(super) errors: Counter<u64>,
-    pub(super) time_limit: Gauge<f64>,
-}
-
-impl Direct {
-    pub(super) fn new(meter: Meter, calls: Calls, duration_bounds: Vec<f64>) -> Self {
-        let folded = meter
-            .u64_counter("obs.label.folded")
-            .with_unit("{value}")
-            .with_description("Label values that had no room and became _OTHER")
-            .build();
-        let folded = FOLDABLE
-            .map(|label| {
-                let which: Arc<[KeyValue]> = [KeyValue::new("which", label.key())].into();
-                (label, Count::zeroed(&folded, which, calls))
-            })
-            .into();
-        let sanitized = meter
-            .u64_counter("obs.record.sanitized")
-            .with_unit("{value}")
-            .with_description("Values that were changed to make a record valid")
-            .build();
-        let sanitized = Sanitized::default()
-            .reasons()
-            .map(|(reason, _)| {
-                let reason_only: Arc<[KeyValue]> = [KeyValue::new("reason", reason)].into();
-                (reason, Count::zeroed(&sanitized, reason_only, calls))
-            })
-            .into();
-        Self {
+        let series = Self {
+            started: Count::zeroed(&family.started, Arc::clone(&own), calls),
+            active: Level::zeroed(&family.active, Arc::clone(&own), calls),
+            durations: Status::ALL.map(|status| {
+                let attributes = key.attributes(&[(Label::Status, status.as_str())]);
+                Spread::new(&family.duration, attributes, calls)
+            }),
+            nodes: Spread::new(&family.nodes, Arc::clone(&own), calls),
+            nodes_total: family.nodes_total.as_ref().map(|total| Count::zeroed(total, own, calls)),
+            errors: RwLock::default(),
+            drops: Arc::default(),
+            key: key.clone(),
+            family,
             calls,
-            duration_bounds,
-            values: Arc::new(LabelValues {
-                book: LabelBook::default(),
-                folded,
-                error_series_left: Mutex::new(ERROR_SERIES_MAX),
-            }),
-            families: Mutex::default(),
-            series: Mutex::default(),
-            sanitized,
-            drops: Drops::default(),
-            meter,
+            values: Arc::clone(values),
+        };
+        // An alert on the first failure needs a zero before it.
+        series.errors_of(OTHER);
+        for code in &kind.error_types {
+            series.errors_of(code);
+        }
+        series
+    }
+
+    /// Failures are rare and named: they are counted at once.
+    pub(super) fn count_failure(&self, end: &RunEnd<'_>) {
+        if end.status.is_failure() {
+            let code = end.error_type.unwrap_or_else(|| fallback_code(end.status));
+            self.errors_of(code).add(1);
         }
     }
 
-    fn family(&self, names: &Names) -> Arc<Family> {
-        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(family) = families.get(names) {
-            return Arc::clone(family);
+    /// The point of an error type, made and zeroed at its first use.
+    fn errors_of(&self, error_type: &str) -> Arc<Count> {
+        let error_type = clean(error_type);
+        let known = self.errors.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = known.get(&*error_type) {
+            return Arc::clone(count);
         }
-        let family = Arc::new(Family::new(&self.meter, names, &self.duration_bounds));
-        self.drops.export(&self.meter, names.of(Instrument::Dropped));
-        families.insert(names.clone(), Arc::clone(&family));
-        family
-    }
-
-    /// The attributes that tell a strategy's series apart, each one admitted or folded.
-    fn admitted(&self, labels: &SeriesLabels<'_>) -> Vec<(Label, Arc<str>)> {
-        let mut raw = vec![
-            (Label::Kind, &*labels.kind.name),
-            (Label::Realm, labels.realm.unwrap_or_default()),
-            (Label::StrategyType, labels.strategy_type.unwrap_or_default()),
-        ];
-        if labels.kind.label_strategy {
-            raw.push((Label::StrategyId, labels.id));
-            raw.push((Label::StrategyVersion, labels.version));
-        }
-        let mut values: Vec<(Label, Arc<str>)> = Vec::with_capacity(raw.len());
-        for (label, raw) in raw {
-            // Versions of strategies that are not told apart mean nothing.
-            let id_folded =
-                matches!(values.last(), Some((Label::StrategyId, id)) if **id == *OTHER);
-            let value = if label == Label::StrategyVersion && id_folded {
-                self.values.fold(label)
-            } else {
-                self.values.admit(label, raw)
-            };
-            values.push((label, value));
-        }
-        values
+        drop(known);
+        let mut errors = self.errors.write().unwrap_or_else(PoisonError::into_inner);
+        let admitted = if *error_type == *OTHER {
+            OTHER.into()
+        } else if errors.contains_key(&*error_type) || self.values.room_for_error() {
+            self.values.admit(Label::ErrorType, &error_type)
+        } else {
+            self.values.fold(Label::ErrorType)
+        };
+        let made = errors.entry(admitted).or_insert_with_key(|admitted| {
+            let attributes = self.key.attributes(&[(Label::ErrorType, admitted)]);
+            Arc::new(Count::zeroed(&self.family.errors, attributes, self.calls))
+        });
+        Arc::clone(made)
     }
 }
 
-impl Recorder for Direct {
-    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<dyn Series> {
-        let names = labels.kind.names.clone();
-        let mut key = SeriesKey { values: self.admitted(labels), names };
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        if !series.contains_key(&key) && series.len() >= SERIES_MAX {
-            for (label, value) in &mut key.values {
-                if *label != Label::Kind {
-                    *value = self.values.fold(*label);
-                }
-            }
-        }
-        if let Some(known) = series.get(&key) {
-            return Arc::clone(known) as Arc<dyn Series>;
-        }
-        let family = self.family(&key.names);
-        let made = Arc::new(DirectSeries::new(family, &key, labels.kind, &self.values, self.calls));
-        self.drops.add(&key, made.drops());
-        series.insert(key, Arc::clone(&made));
-        made
+impl Series for DirectSeries {
+    fn started(&self) {
+        self.started.add(1);
+        self.active.add(1);
     }
 
-    fn watch(&self, book: &Arc<Book>, sink: &Arc<dyn Sink>) {
-        ledger_metrics::watch(&self.meter, book, sink, &self.drops);
+    fn ended(&self, end: &RunEnd<'_>) {
+        self.active.add(-1);
+        self.durations[end.status.index()].record(end.duration.as_secs_f64());
+        self.nodes.record(end.nodes);
+        if let Some(total) = &self.nodes_total {
+            total.add(end.nodes);
+        }
+        self.count_failure(end);
     }
 
-    fn sanitized(&self, changed: &Sanitized) {
-        for (reason, count) in changed.reasons().into_iter().filter(|(_, count)| *count > 0) {
-            if let Some(counter) = self.sanitized.get(reason) {
-                counter.add(count);
-            }
-        }
+    fn drops(&self) -> &Arc<SeriesDrops> {
+        &self.drops
     }
 }
 
-impl fmt::Debug for Direct {
+impl fmt::Debug for DirectSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Direct").field("calls", &self.calls).finish_non_exhaustive()
-    }
-}
-
-impl Family {
-    fn new(meter: &Meter, names: &Names, duration_bounds: &[f64]) -> Self {
-        let name = |instrument| names.of(instrument).to_owned();
-        Self {
-            started: meter
-                .u64_counter(name(Instrument::Started))
-                .with_unit("{run}")
-                .with_description("Runs that started")
-                .build(),
-            active: meter
-                .i64_up_down_counter(name(Instrument::Active))
-                .with_unit("{run}")
-                .with_description("Runs in flight")
-                .build(),
-            duration: meter
-                .f64_histogram(name(Instrument::Duration))
-                .with_unit("s")
-                .with_description("How long runs took")
-                .with_boundaries(duration_bounds.to_vec())
-                .build(),
-            nodes: meter
-                .u64_histogram(name(Instrument::Nodes))
-                .with_unit("{node}")
-                .with_description("How many nodes runs executed")
-                .with_boundaries(NODE_BOUNDS.to_vec())
-                .build(),
-            nodes_total: names.nodes_total.clone().map(|name| {
-                meter
-                    .u64_counter(name)
-                    .with_unit("{node}")
-                    .with_description("Nodes that runs executed")
-                    .build()
-            }),
-            errors: meter
-                .u64_counter(name(Instrument::Errors))
-                .with_unit("{error}")
-                .with_description("Runs that failed")
-                .build(),
-            time_limit: meter
-                .f64_gauge(name(Instrument::TimeLimit))
-                .with_unit("s")
-                .with_description("The time limit that applies to runs")
-                .build(),
-        }
+        f.debug_list().entries(&self.key.values).finish()
     }
 }

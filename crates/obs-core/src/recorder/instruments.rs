@@ -86,7 +86,14 @@ pub(super) struct Spread<T> {
     bound: Option<OnceLock<BoundHistogram<T>>>,
 }
 
-impl<T: Copy> Spread<T> {
+/// The values that a histogram takes.
+pub(super) trait Measured: Copy {}
+
+impl Measured for f64 {}
+
+impl Measured for u64 {}
+
+impl<T: Measured> Spread<T> {
     pub(super) fn new(histogram: &Histogram<T>, attributes: Arc<[KeyValue]>, calls: Calls) -> Self {
         let bound = (calls == Calls::Bound).then(OnceLock::new);
         Self { histogram: histogram.clone(), attributes, bound }

@@ -17,7 +17,7 @@ use std::{
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use super::direct::SeriesKey;
+use super::registry::{Drains, SeriesKey};
 use crate::{
     label::Label,
     ledger::{Book, Ledger, SeriesDrops},
@@ -53,6 +53,7 @@ struct Watch {
     uid: u64,
     book: Arc<Book>,
     series: Arc<Mutex<Vec<DropSeries>>>,
+    drains: Drains,
 }
 
 /// The collection that a thread is in: its ledger, the instruments it has served, what it saw.
@@ -99,12 +100,19 @@ impl Drops {
 }
 
 /// Exports the ledger; called once, before the first series.
-pub(super) fn watch(meter: &Meter, book: &Arc<Book>, sink: &Arc<dyn Sink>, drops: &Drops) {
+pub(super) fn watch(
+    meter: &Meter,
+    book: &Arc<Book>,
+    sink: &Arc<dyn Sink>,
+    drops: &Drops,
+    drains: &Drains,
+) {
     static NEXT_UID: AtomicU64 = AtomicU64::new(0);
     let watch = Arc::new(Watch {
         uid: NEXT_UID.fetch_add(1, Ordering::Relaxed),
         book: Arc::clone(book),
         series: Arc::clone(&drops.series),
+        drains: drains.clone(),
     });
     if drops.watched.set(Arc::clone(&watch)).is_err() {
         return;
@@ -218,7 +226,10 @@ impl Watch {
         })
     }
 
+    /// Brings the instruments up to date, then freezes the ledger: OpenTelemetry reads the instruments
+    /// after all callbacks of a collection have run.
     fn take(&self) -> Collection {
+        self.drains.drain();
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         self.book.frozen(|ledger| {
             let mut dropped: HashMap<String, BTreeMap<Point, u64>> = HashMap::new();

@@ -20,7 +20,7 @@ use opentelemetry::{
     metrics::{Histogram, Meter},
 };
 
-use super::{Recorder, direct::Direct, instruments::Calls};
+use super::{Recorder, instruments::Calls, registry::Registry};
 use crate::{
     clock::Clock,
     error::BuildError,
@@ -71,11 +71,33 @@ pub struct MetricsOptions {
     /// Durations that must be bounds of the histogram, because quantiles are interpolated inside
     /// buckets: the SLOs of the process. Each above 0. Default: 0.25 s.
     pub slos: Vec<Duration>,
+    /// When the instruments are called. Default: before each collection.
+    pub measure: Measure,
+}
+
+/// When OpenTelemetry's instruments are called.
+///
+/// ```
+/// use obs_core::otel::{Measure, MetricsOptions};
+/// let options = MetricsOptions { measure: Measure::EachRun, ..MetricsOptions::default() };
+/// # let _ = options;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Measure {
+    /// At the end of each run.
+    EachRun,
+    /// Before each collection, from cells that every thread has for itself. Counts and explicit
+    /// buckets are exact, sums to 1e-11; a view that changes the buckets, or makes the histogram
+    /// exponential, sees the means of our buckets. The minimum and maximum are exact over the life of
+    /// the process, so with delta temporality those of an interval are means as well.
+    #[default]
+    InCells,
 }
 
 impl Default for MetricsOptions {
     fn default() -> Self {
-        Self { bound: false, slos: vec![SLO_DEFAULT] }
+        Self { bound: false, slos: vec![SLO_DEFAULT], measure: Measure::default() }
     }
 }
 
@@ -97,7 +119,8 @@ impl Metrics {
     pub fn new(meter: &Meter, options: MetricsOptions) -> Result<Self, BuildError> {
         let duration_bounds = duration_bounds(&options.slos)?;
         let calls = if options.bound { Calls::Bound } else { Calls::Prebuilt };
-        let recorder = Arc::new(Direct::new(meter.clone(), calls, duration_bounds.clone()));
+        let recorder =
+            Arc::new(Registry::new(meter.clone(), calls, options.measure, duration_bounds.clone()));
         Ok(Self { recorder, meter: meter.clone(), duration_bounds })
     }
 

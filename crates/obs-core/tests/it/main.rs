@@ -10,3 +10,4 @@ mod ledger;
 mod metrics;
 mod records;
 mod runs;
+mod sharded;

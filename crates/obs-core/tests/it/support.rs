@@ -10,7 +10,7 @@ use std::{
 
 use obs_core::{
     BuildError, Builder,
-    otel::{Metrics, MetricsOptions},
+    otel::{Measure, Metrics, MetricsOptions},
     testing::TestObs,
 };
 use opentelemetry::metrics::MeterProvider as _;
@@ -29,6 +29,8 @@ pub(crate) struct Histogram {
     pub(crate) buckets: Vec<u64>,
     pub(crate) count: u64,
     pub(crate) sum: f64,
+    pub(crate) min: Option<f64>,
+    pub(crate) max: Option<f64>,
 }
 
 /// One export: every sum and gauge, and every histogram, by name and attributes.
@@ -45,10 +47,13 @@ pub(crate) struct Measured {
     exporter: InMemoryMetricExporter,
 }
 
-/// Measured through prebuilt attributes, as with somebody else's SDK, and through bound instruments.
+/// Measured at each run and in cells; through prebuilt attributes, as with somebody else's SDK, and
+/// through bound instruments.
 pub(crate) fn both_ways(check: impl Fn(Measured)) {
-    for bound in [false, true] {
-        check(measured(bound, |builder| builder).unwrap());
+    for measure in [Measure::EachRun, Measure::InCells] {
+        for bound in [false, true] {
+            check(measured_with(measure, bound, |builder| builder).unwrap());
+        }
     }
 }
 
@@ -56,9 +61,17 @@ pub(crate) fn measured(
     bound: bool,
     change: impl FnOnce(Builder) -> Builder,
 ) -> Result<Measured, BuildError> {
+    measured_with(Measure::default(), bound, change)
+}
+
+pub(crate) fn measured_with(
+    measure: Measure,
+    bound: bool,
+    change: impl FnOnce(Builder) -> Builder,
+) -> Result<Measured, BuildError> {
     let exporter = InMemoryMetricExporter::default();
     let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
-    let options = MetricsOptions { bound, ..MetricsOptions::default() };
+    let options = MetricsOptions { bound, measure, ..MetricsOptions::default() };
     let metrics = Metrics::new(&provider.meter("obs"), options)?;
     let test = TestObs::with(|builder| change(builder).metrics(metrics))?;
     Ok(Measured { test, provider, exporter })
@@ -101,6 +114,8 @@ macro_rules! points {
                         buckets: point.bucket_counts().collect(),
                         count: point.count(),
                         sum: $as(point.sum()),
+                        min: point.min().map($as),
+                        max: point.max().map($as),
                     };
                     let by_attributes = $export.histograms.entry($name.to_owned()).or_default();
                     by_attributes.insert(attributes(point.attributes()), read);

@@ -1,0 +1,216 @@
+//! What one thread counts of one series: written by that thread alone, read by the drain.
+//!
+//! C1 One thread writes, so a plain load and store count; no other core's cache line is touched.
+//! C2 A bucket is guarded by a sequence number: odd while it is written. The drain reads it before
+//!    and after, and what it read in between counts only if both are the same and even.
+//! C3 A start is written before the run's end can be, and the drain reads ends before starts, so it
+//!    never sees more ends than starts.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering, fence},
+};
+
+use super::table::{DurationTable, NodeTable};
+use crate::status::Status;
+
+/// Aligned so that no two threads' cells share a pair of cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Cells {
+    started: AtomicU64,
+    nodes: Box<[Bucket]>,
+    /// By status; made at the first run that ends so.
+    durations: [OnceLock<Box<[Bucket]>>; Status::ALL.len()],
+}
+
+impl Cells {
+    pub(super) fn new(nodes: &NodeTable) -> Self {
+        Self {
+            started: AtomicU64::new(0),
+            nodes: buckets(nodes.len()),
+            durations: Default::default(),
+        }
+    }
+
+    pub(super) fn start(&self) {
+        self.started.store(self.started.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    pub(super) fn nodes(&self, bucket: usize) -> &Bucket {
+        &self.nodes[bucket]
+    }
+
+    pub(super) fn durations(&self, status: usize, table: &DurationTable) -> &[Bucket] {
+        self.durations[status].get_or_init(|| buckets(table.len()))
+    }
+
+    pub(super) fn read_started(&self) -> u64 {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Adds what was counted to `nodes`.
+    pub(super) fn read_nodes(&self, nodes: &mut [Counted]) -> bool {
+        read_all(&self.nodes, nodes)
+    }
+
+    /// Adds what was counted to `durations`.
+    pub(super) fn read_durations(&self, status: usize, durations: &mut [Counted]) -> bool {
+        self.durations[status].get().is_none_or(|buckets| read_all(buckets, durations))
+    }
+}
+
+fn buckets(count: usize) -> Box<[Bucket]> {
+    (0..count).map(|_| Bucket::default()).collect()
+}
+
+fn read_all(buckets: &[Bucket], totals: &mut [Counted]) -> bool {
+    buckets.iter().zip(totals).all(|(bucket, total)| match bucket.read() {
+        Some(counted) => {
+            total.add(&counted);
+            true
+        }
+        None => false,
+    })
+}
+
+/// Values that fell into one bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    sequence: AtomicU64,
+    count: AtomicU64,
+    sum: AtomicU64,
+    min: AtomicU64,
+    max: AtomicU64,
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
+            min: AtomicU64::new(u64::MAX),
+            max: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What was read of a bucket, or of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) count: u64,
+    /// Wide, so that not even sums of the largest values overflow.
+    pub(super) sum: u128,
+    pub(super) min: u64,
+    pub(super) max: u64,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self { count: 0, sum: 0, min: u64::MAX, max: 0 }
+    }
+}
+
+impl Counted {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+/// How often the drain tries to read a bucket that is being written; then it leaves it for later.
+const TRIES: u32 = 10_000;
+/// After this many tries the writer was probably stopped in the middle: each further one first lets
+/// other threads run.
+const TRIES_IN_A_ROW: u32 = 100;
+
+impl Bucket {
+    pub(super) fn add(&self, value: u64) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let sum = self.sum.load(Ordering::Relaxed).saturating_add(value);
+        self.sum.store(sum, Ordering::Relaxed);
+        if value < self.min.load(Ordering::Relaxed) {
+            self.min.store(value, Ordering::Relaxed);
+        }
+        if value > self.max.load(Ordering::Relaxed) {
+            self.max.store(value, Ordering::Relaxed);
+        }
+        self.sequence.store(sequence + 2, Ordering::Release);
+    }
+
+    /// A reading of one moment, or `None` if the writer was stopped in the middle of one.
+    fn read(&self) -> Option<Counted> {
+        for attempt in 0..TRIES {
+            let before = self.sequence.load(Ordering::Acquire);
+            let counted = Counted {
+                count: self.count.load(Ordering::Relaxed),
+                sum: self.sum.load(Ordering::Relaxed).into(),
+                min: self.min.load(Ordering::Relaxed),
+                max: self.max.load(Ordering::Relaxed),
+            };
+            fence(Ordering::Acquire);
+            if before.is_multiple_of(2) && before == self.sequence.load(Ordering::Relaxed) {
+                return Some(counted);
+            }
+            if attempt < TRIES_IN_A_ROW {
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, atomic::AtomicBool},
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_reading_is_of_one_moment_while_another_thread_writes() {
+        let bucket = Arc::new(Bucket::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = thread::spawn({
+            let (bucket, stop) = (Arc::clone(&bucket), Arc::clone(&stop));
+            move || {
+                // Every run adds its number: n runs add up to n (n + 1) / 2, and the largest is n.
+                let mut number = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    number += 1;
+                    bucket.add(number);
+                }
+                number
+            }
+        });
+        for _ in 0..200_000 {
+            if let Some(read) = bucket.read() {
+                let expected = u128::from(read.count) * u128::from(read.count + 1) / 2;
+                assert_eq!((read.sum, read.max), (expected, read.count));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let written = writer.join().unwrap();
+        assert_eq!(bucket.read().unwrap().count, written);
+    }
+
+    #[test]
+    fn a_bucket_whose_writer_stopped_in_the_middle_is_left_for_later() {
+        let bucket = Bucket::default();
+        bucket.add(5);
+        bucket.sequence.store(3, Ordering::Relaxed);
+        assert_eq!(bucket.read(), None);
+        bucket.sequence.store(4, Ordering::Relaxed);
+        assert_eq!(bucket.read().unwrap().count, 1);
+    }
+}
