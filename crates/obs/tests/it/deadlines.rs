@@ -116,25 +116,33 @@ fn the_timeout_of_a_request_ends_it_long_before_the_deadline() {
 
 #[test]
 fn blocking_in_a_task_that_has_used_up_its_turn_ends_all_the_same() {
-    let collector = FakeCollector::start();
-    let telemetry = metrics_only().endpoint(collector.url()).init().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let report = runtime.block_on(async {
-        // A task may take 128 steps at a turn; then tokio's own primitives say "not yet" until it
-        // gives up the thread, which a blocking call does not.
-        std::future::poll_fn(|context| {
-            for _ in 0..1_000 {
-                let (sender, mut receiver) = tokio::sync::oneshot::channel();
-                sender.send(()).unwrap();
-                if std::pin::Pin::new(&mut receiver).poll(context).is_pending() {
-                    return Poll::Ready(telemetry.flush_blocking(PATIENCE));
-                }
-            }
-            panic!("the turn never ends");
-        })
-        .await
+    let (done, ended) = std::sync::mpsc::sync_channel(1);
+    // On a thread of its own, because what it guards against is that it never ends.
+    std::thread::spawn(move || {
+        let collector = FakeCollector::start();
+        let telemetry = metrics_only().endpoint(collector.url()).init().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let report = runtime.block_on(after_its_turn(|| telemetry.flush_blocking(PATIENCE)));
+        let _ = done.send(report);
     });
+    let report = ended.recv_timeout(PATIENCE).unwrap();
     assert!(report.is_complete(), "{report}");
+}
+
+/// A task may take 128 steps at a turn; then tokio's own primitives say "not yet" until it gives
+/// up the thread, which a blocking call does not.
+async fn after_its_turn<T>(mut work: impl FnMut() -> T) -> T {
+    std::future::poll_fn(|context| {
+        for _ in 0..1_000 {
+            let (sender, mut receiver) = tokio::sync::oneshot::channel();
+            sender.send(()).unwrap();
+            if std::pin::Pin::new(&mut receiver).poll(context).is_pending() {
+                return Poll::Ready(work());
+            }
+        }
+        panic!("the turn never ends");
+    })
+    .await
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod deadlines;
 mod environment;
 mod exports;
 mod grpc;
+mod logs;
 mod startup;
 mod support;
 mod tasks;

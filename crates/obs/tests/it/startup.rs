@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use obs::{Builder, Environment, Exported, InitError, Room, StoreState, Telemetry};
+use obs::{Builder, DropReason, Environment, Exported, InitError, Room, StoreState, Telemetry};
 
 use crate::support::{
     FakeCollector, PATIENCE, Stalled, free_port, metrics_only, runs, timed, total, two_runs, until,
@@ -199,8 +199,8 @@ fn runs_after_shutdown_work_and_their_rows_are_counted_as_closed() {
     assert!(telemetry.shutdown_blocking(PATIENCE).is_complete());
     two_runs(&telemetry);
     let ledger = telemetry.ledger();
-    assert_eq!(ledger.ok.dropped.of(obs::DropReason::Closed), 1, "{ledger}");
-    assert_eq!(ledger.error.dropped.of(obs::DropReason::Closed), 1, "{ledger}");
+    assert_eq!(ledger.ok.dropped.of(DropReason::Closed), 1, "{ledger}");
+    assert_eq!(ledger.error.dropped.of(DropReason::Closed), 1, "{ledger}");
     assert_eq!(telemetry.wait_for_room(PATIENCE), Room::Closed);
     settled(&telemetry);
 }
@@ -212,6 +212,10 @@ fn with_rows_off_metrics_go_on() {
     two_runs(&telemetry);
     assert_eq!(total(&telemetry.snapshot().unwrap(), "obs.run.started", &[]), 2.0);
     assert_eq!((telemetry.store_url(), telemetry.store_state()), (None, None));
+    // Each of them would have been kept: one as the first of its version, one as a failure.
+    let ledger = telemetry.ledger();
+    let disabled = [&ledger.ok, &ledger.error].map(|class| class.dropped.of(DropReason::Disabled));
+    assert_eq!(disabled, [1, 1], "{ledger}");
     assert_eq!(telemetry.wait_for_room(PATIENCE), Room::Free);
     settled(&telemetry);
 }
