@@ -5,6 +5,7 @@
 //!
 //! * `work` wakes the worker: a first record, a full batch, a flush, the end;
 //! * `hurry` wakes it out of the wait before its next attempt: somebody waits for an answer;
+//! * `end` wakes it out of an attempt that may have become pointless;
 //! * `clerk` wakes the clerk's thread, which keeps the deadlines and does the last things;
 //! * `room` wakes threads in `wait_for_room`;
 //! * a waiting flush or shutdown is woken by the waker that it left.
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) work: Notify,
     pub(crate) hurry: Notify,
+    end: Notify,
     clerk: Condvar,
     room: Condvar,
     pub(crate) clock: Clock,
@@ -105,6 +107,7 @@ impl Shared {
             }),
             work: Notify::new(),
             hurry: Notify::new(),
+            end: Notify::new(),
             clerk: Condvar::new(),
             room: Condvar::new(),
             clock: Clock::default(),
@@ -192,6 +195,7 @@ impl Shared {
         let id = state.waiters.add_shutdown(until, left, (self.clock.now(), deadline));
         drop(state);
         self.room.notify_all();
+        self.end.notify_one();
         self.rush();
         id
     }
@@ -258,9 +262,17 @@ impl Shared {
         state.worker == Worker::Running && (state.lanes.is_open() || state.lanes.unsettled() > 0)
     }
 
+    /// Returns when attempts make no sense any more.
+    pub(crate) async fn no_need(&self) {
+        while self.needs_store() {
+            self.end.notified().await;
+        }
+    }
+
     /// Moves the next batch out of the lanes: the records to the caller, their tickets in flight.
     pub(crate) fn take_batch(&self) -> Vec<RunRecord> {
-        let mut records = Vec::with_capacity(self.batch.records);
+        let waiting = self.lock().lanes.waiting().records;
+        let mut records = Vec::with_capacity(waiting.min(self.batch.records));
         let mut bytes = 0_usize;
         loop {
             let mut state = self.lock();
@@ -379,6 +391,7 @@ impl Shared {
 
     fn announce_end(&self) {
         self.metrics.set_state(StoreState::Stopped);
+        self.end.notify_one();
         self.work.notify_one();
         self.hurry.notify_one();
         self.clerk.notify_one();

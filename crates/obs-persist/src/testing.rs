@@ -50,6 +50,7 @@ struct State {
     failures: u64,
     failures_after_commit: u64,
     panics: u64,
+    unreachable: bool,
     stalled: bool,
     let_through: u64,
     blocked: Option<Duration>,
@@ -122,6 +123,15 @@ impl MemoryStore {
     /// ```
     pub fn set_down(&self, down: bool) {
         self.change(|state| state.down = down);
+    }
+
+    /// While unreachable, connecting never ends: nobody answers.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().set_unreachable(true);
+    /// ```
+    pub fn set_unreachable(&self, unreachable: bool) {
+        self.change(|state| state.unreachable = unreachable);
     }
 
     /// While stalled, a write never ends (its future waits, and can be dropped).
@@ -197,21 +207,14 @@ impl MemoryStore {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn stall(&self) {
+    /// Waits until `over` is true of the state.
+    async fn wait_until(&self, mut over: impl FnMut(&mut State) -> bool) {
         loop {
-            let changed = self.0.changed.notified();
             // From here on no change is missed.
-            let mut changed = std::pin::pin!(changed);
+            let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
-            {
-                let mut state = self.lock();
-                if !state.stalled {
-                    return;
-                }
-                if state.let_through > 0 {
-                    state.let_through -= 1;
-                    return;
-                }
+            if over(&mut self.lock()) {
+                return;
             }
             changed.await;
         }
@@ -256,7 +259,12 @@ impl MemoryStore {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        self.stall().await;
+        self.wait_until(|state| {
+            let passes = !state.stalled || state.let_through > 0;
+            state.let_through = state.let_through.saturating_sub(1);
+            passes
+        })
+        .await;
         match self.fate() {
             Fate::Write => self.commit(&batch),
             Fate::Fail => return Err(StoreError::transient("cannot write", "told to fail")),
@@ -277,9 +285,9 @@ impl Store for MemoryStore {
 
     fn prepare(&mut self) -> StoreFuture<'_> {
         Box::pin(async {
-            let mut state = self.lock();
-            state.prepares += 1;
-            if state.down {
+            self.lock().prepares += 1;
+            self.wait_until(|state| !state.unreachable).await;
+            if self.lock().down {
                 return Err(StoreError::transient("cannot connect", "told to be down"));
             }
             Ok(())

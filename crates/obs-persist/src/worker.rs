@@ -101,9 +101,11 @@ impl Worker {
     async fn insist(&mut self, batch: Option<Arc<[RunRecord]>>) {
         let mut failures = 0;
         while self.shared.needs_store() {
-            let done = match self.prepare().await {
-                Ok(()) => self.write(batch.as_ref()).await,
-                Err(error) => Err(error),
+            let shared = Arc::clone(&self.shared);
+            let done = tokio::select! {
+                done = self.attempt(batch.as_ref()) => done,
+                // E.g. a server that does not answer, and nothing to tell it.
+                () = shared.no_need() => return,
             };
             let Err(error) = done else {
                 self.up();
@@ -123,6 +125,14 @@ impl Worker {
         }
     }
 
+    async fn attempt(&mut self, batch: Option<&Arc<[RunRecord]>>) -> Result<(), StoreError> {
+        self.prepare().await?;
+        match batch {
+            Some(batch) => self.write(batch).await,
+            None => Ok(()),
+        }
+    }
+
     async fn prepare(&mut self) -> Result<(), StoreError> {
         if self.prepared {
             return Ok(());
@@ -137,8 +147,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn write(&mut self, batch: Option<&Arc<[RunRecord]>>) -> Result<(), StoreError> {
-        let Some(batch) = batch else { return Ok(()) };
+    async fn write(&mut self, batch: &Arc<[RunRecord]>) -> Result<(), StoreError> {
         let limit = self.timeouts.write;
         let start = self.shared.clock.now();
         let mut store = self.store.lock().await;

@@ -24,6 +24,26 @@ fn a_flush_waits_for_exactly_what_was_queued_before_it() {
 }
 
 #[test]
+fn newer_errors_that_overtake_do_not_count_for_a_flush() {
+    let rig = Rig::with(|config| config.batch_records = 3);
+    rig.store.set_stalled(true);
+    rig.submit_ok(3);
+    until("the first batch is being written", || rig.store.writes() == 1);
+    rig.submit_ok(1);
+    let flush = rig.persister.flush(LONG);
+    rig.submit_errors(4);
+    // Three old ones, then three errors, then one error with the old one that the flush waits for.
+    rig.store.let_through(2);
+    until("the errors have overtaken", || rig.store.writes() == 3);
+    let early = rig.persister.flush(Duration::ZERO);
+    assert_eq!(futures_executor::block_on(early).left, 2);
+    rig.store.let_through(1);
+    let report = futures_executor::block_on(flush);
+    assert_eq!((report.persisted, report.complete), (4, true));
+    assert_eq!(rig.ledger().error.persisted, 4);
+}
+
+#[test]
 fn a_flush_does_not_wait_for_the_linger() {
     let rig = Rig::new();
     rig.submit_ok(3);

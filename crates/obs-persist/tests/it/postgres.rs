@@ -308,6 +308,21 @@ fn no_password_is_said_when_a_server_cannot_be_reached() {
     assert!(live.persister.shutdown_blocking(LONG).complete);
 }
 
+#[test]
+fn plaintext_to_another_machine_is_warned_of_once() {
+    listen();
+    // Loopback in a form that is not known as such.
+    let url = "postgres://plain:hunter2@[::ffff:127.0.0.1]:1/nowhere?sslmode=disable";
+    let live = Live::open(url);
+    until("it is down", || live.persister.last_error().is_some());
+    live.submit(record("bonus", "1"));
+    let _ = live.persister.flush_blocking(Duration::from_millis(300));
+    let said: Vec<_> =
+        lines("plain@").into_iter().filter(|line| line.contains("unencrypted")).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    live.persister.shutdown_blocking(Duration::ZERO);
+}
+
 /// A persister that has made the schema.
 fn prepared(url: &str) -> Persister {
     let live = Live::open(url);

@@ -91,6 +91,28 @@ fn a_shutdown_with_nothing_to_write_does_not_wait_for_a_store_that_is_down() {
 }
 
 #[test]
+fn a_shutdown_with_nothing_to_write_does_not_wait_for_a_store_that_does_not_answer() {
+    let store = MemoryStore::new();
+    store.set_unreachable(true);
+    let rig = Rig::over(store, |_| {});
+    until("it connects", || rig.store.prepares() == 1);
+    let (report, took) = timed(|| rig.persister.shutdown_blocking(LONG));
+    assert!(report.complete && took < Duration::from_secs(2), "{took:?}");
+
+    let store = MemoryStore::new();
+    store.set_unreachable(true);
+    let rig = Rig::over(store, |_| {});
+    rig.submit_ok(1);
+    let shutdown = rig.persister.shutdown(LONG);
+    rig.store.set_unreachable(false);
+    assert_eq!(
+        futures_executor::block_on(shutdown).persisted,
+        1,
+        "with something to write it waits"
+    );
+}
+
+#[test]
 fn after_a_shutdown_records_are_refused_and_counted() {
     let rig = Rig::new();
     rig.submit_ok(1);
