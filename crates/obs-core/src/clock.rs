@@ -1,4 +1,9 @@
 //! The clock: the one place that reads time.
+//!
+//! Durations come from the processor's time stamp counter where it is invariant, scaled once to the
+//! system's monotonic clock, and from that clock otherwise; `quanta` decides. On a machine without a
+//! counter, or after a suspend that reset it, durations are as coarse as the system's, or zero, and
+//! never negative.
 
 #![expect(clippy::disallowed_methods, reason = "this is the place that reads time")]
 
@@ -8,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::record::Timestamp;
@@ -28,11 +33,17 @@ use crate::record::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 enum Source {
-    #[default]
-    System,
+    System(quanta::Clock),
     Manual(ManualClock),
+}
+
+/// The first one in a process takes a few milliseconds, in which the counter is measured.
+impl Default for Source {
+    fn default() -> Self {
+        Self::System(quanta::Clock::new())
+    }
 }
 
 /// A reading of a monotonic clock; only differences mean anything.
@@ -45,13 +56,13 @@ enum Source {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(
-    // For a manual clock, its offset from `BASE` in real time is the manual time.
+    // Readings of one clock are of one kind.
     TickSource,
 );
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum TickSource {
-    System(Instant),
+    System(quanta::Instant),
     Manual(u64),
 }
 
@@ -64,7 +75,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Tick {
         match &self.0 {
-            Source::System => Tick(TickSource::System(Instant::now())),
+            Source::System(system) => Tick(TickSource::System(system.now())),
             Source::Manual(manual) => {
                 Tick(TickSource::Manual(manual.0.monotonic.load(Ordering::Acquire)))
             }
@@ -79,7 +90,7 @@ impl Clock {
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         let micros = match &self.0 {
-            Source::System => match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Source::System(_) => match SystemTime::now().duration_since(UNIX_EPOCH) {
                 Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
                 // A clock before 1970 is wrong; a row needs some time all the same.
                 Err(_) => 0,

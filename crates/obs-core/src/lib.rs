@@ -47,6 +47,7 @@ mod limits;
 mod mapping;
 mod obs;
 mod outcome;
+mod per_thread;
 mod record;
 mod recorder;
 mod run;

@@ -13,7 +13,10 @@ use serde_json::Value;
 
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
 const EDGES: [(&str, &[&str]); 3] = [
-    ("obs-core", &["getrandom", "opentelemetry", "rand_chacha", "serde", "serde_json", "uuid"]),
+    (
+        "obs-core",
+        &["getrandom", "opentelemetry", "quanta", "rand_chacha", "serde", "serde_json", "uuid"],
+    ),
     (
         "obs-persist",
         &[

@@ -3,39 +3,97 @@
 //! B1 A kept run's `recorded` and `in_queue` are counted together, under its shard's lock, before
 //!    the record is handed over.
 //! B2 Every later move of that record is one critical section of the same shard.
-//! B3 A run that is not kept adds to one word only; the snapshot reads that word once and uses it
-//!    as `recorded` and as `sampled_out`.
+//! B3 A run that is not kept adds to one word only, which its thread has for itself; the snapshot
+//!    reads that word once and uses it as `recorded` and as `sampled_out`.
 //! B4 A snapshot holds every shard's lock, reads the ended runs, and only then the started ones.
 //!
 //! So every snapshot is balanced (B1 to B3) and never shows more ended runs than started ones (B4).
 
 use std::{
+    cell::RefCell,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread::LocalKey,
 };
 
 use super::{ByStatus, ClassLedger, Dropped, Ledger, RunLedger};
-use crate::status::{Class, DropReason, Status};
+use crate::{
+    per_thread::{Local, PerThread, Slots},
+    status::{Class, DropReason, Status},
+};
 
 /// Threads spread over this many shards; with more threads than shards, some share one.
 const SHARDS: usize = 16;
 
 /// The counts behind the ledger of one [`Obs`](crate::Obs).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Book {
     shards: [Shard; SHARDS],
+    runs: PerThread<Runs>,
+    /// What threads counted that have ended; the first lock of a snapshot.
+    retired: Mutex<Counted>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            shards: Default::default(),
+            runs: PerThread::new(Runs::default),
+            retired: Mutex::default(),
+        }
+    }
+}
+
+/// What a thread counts of runs, alone.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Runs {
+    started: AtomicU64,
+    /// Runs that ended and were not kept, by status.
+    unkept: [AtomicU64; Status::ALL.len()],
+}
+
+impl Local for Runs {
+    fn own() -> &'static LocalKey<Slots<Self>> {
+        thread_local! {
+            static OWN: Slots<Runs> = const { RefCell::new(Vec::new()) };
+        }
+        &OWN
+    }
+}
+
+/// What was read of threads' counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    started: u64,
+    unkept: ByStatus,
+}
+
+impl Counted {
+    fn add_ended(&mut self, runs: &Runs) {
+        for (total, count) in self.unkept.iter_mut().zip(&runs.unkept) {
+            *total += count.load(Ordering::Acquire);
+        }
+    }
+
+    fn add_started(&mut self, runs: &Runs) {
+        self.started += runs.started.load(Ordering::Acquire);
+    }
+}
+
+/// One more, by the only thread that writes. Release, so that whoever sees a run's end sees its
+/// start too.
+fn count(word: &AtomicU64) {
+    word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
 /// Aligned so that no two threads write to one pair of cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard {
-    started: AtomicU64,
-    /// Runs that ended and were not kept, by status.
-    unkept: [AtomicU64; Status::ALL.len()],
     entries: Mutex<Entries>,
 }
 
@@ -70,13 +128,12 @@ impl SeriesDrops {
 impl Book {
     /// Counts a run that started.
     pub(crate) fn started(&self) {
-        self.shards[shard_of_thread()].started.fetch_add(1, Ordering::Relaxed);
+        self.runs.with(|own| count(&own.started));
     }
 
     /// Counts a run that ended and is not kept: one word, no lock.
     pub(crate) fn not_kept(&self, status: Status) {
-        // Release pairs with the snapshot's Acquire: whoever sees this end sees its start too.
-        self.shards[shard_of_thread()].unkept[status.index()].fetch_add(1, Ordering::Release);
+        self.runs.with(|own| count(&own.unkept[status.index()]));
     }
 
     /// Counts a run that ended and is kept, and hands out the ticket that its record carries.
@@ -99,27 +156,36 @@ impl Book {
         self.frozen(Clone::clone)
     }
 
-    /// Takes a snapshot and shows it to `read` while no term can change.
+    /// Takes a snapshot and shows it to `read` while no term of a kept record can change.
     pub(crate) fn frozen<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let locked: [MutexGuard<'_, Entries>; SHARDS] =
             std::array::from_fn(|shard| self.shards[shard].lock());
+        let (ended, living) = self.runs.take_ended_and_see_living();
+        for runs in &ended {
+            retired.add_ended(runs);
+            retired.add_started(runs);
+        }
+        let mut runs = *retired;
+        living.iter().for_each(|own| runs.add_ended(own));
         let mut ledger = Ledger::default();
-        let mut ended: u64 = 0;
-        for (shard, entries) in self.shards.iter().zip(&locked) {
-            for status in Status::ALL {
-                let unkept = shard.unkept[status.index()].load(Ordering::Acquire);
-                let class = ledger.class_mut(status.class());
-                class.recorded += unkept;
-                class.sampled_out += unkept;
-                ended += unkept + entries.kept[status.index()];
-            }
+        let mut finished = 0;
+        for status in Status::ALL {
+            let unkept = runs.unkept[status.index()];
+            let class = ledger.class_mut(status.class());
+            class.recorded += unkept;
+            class.sampled_out += unkept;
+            let kept: u64 = locked.iter().map(|entries| entries.kept[status.index()]).sum();
+            finished += unkept + kept;
+        }
+        for entries in &locked {
             for class in Class::ALL {
                 ledger.class_mut(class).add(&entries.classes[class.index()]);
             }
         }
-        let started: u64 =
-            self.shards.iter().map(|shard| shard.started.load(Ordering::Acquire)).sum();
-        ledger.runs = RunLedger { started, finished: ended, active: started - ended };
+        living.iter().for_each(|own| runs.add_started(own));
+        let started = runs.started;
+        ledger.runs = RunLedger { started, finished, active: started - finished };
         let answer = read(&ledger);
         drop(locked);
         answer

@@ -193,12 +193,8 @@ fn nothing_is_lost_and_nothing_is_negative_while_threads_run_and_readers_collect
 fn runs_that_start_on_one_thread_and_end_on_another_are_in_flight_until_then() {
     let measured = measured_with(Measure::InCells, true, |builder| builder).unwrap();
     let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
-    let runs: Vec<_> = thread::spawn({
-        let strategy = strategy.clone();
-        move || (0..10).map(|_| strategy.start()).collect()
-    })
-    .join()
-    .unwrap();
+    let runs: Vec<_> =
+        thread::spawn(move || (0..10).map(|_| strategy.start()).collect()).join().unwrap();
     assert_eq!(measured.export().total("obs.run.active"), 10.0);
     drop(runs);
     assert_eq!(measured.export().total("obs.run.active"), 0.0);

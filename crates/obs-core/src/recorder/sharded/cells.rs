@@ -11,7 +11,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering, fence},
 };
 
-use super::table::{DurationTable, NodeTable};
+use super::table::DurationTable;
 use crate::status::Status;
 
 /// Aligned so that no two threads' cells share a pair of cache lines.
@@ -25,10 +25,10 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    pub(super) fn new(nodes: &NodeTable) -> Self {
+    pub(super) fn new(node_buckets: usize) -> Self {
         Self {
             started: AtomicU64::new(0),
-            nodes: buckets(nodes.len()),
+            nodes: buckets(node_buckets),
             durations: Default::default(),
         }
     }

@@ -70,17 +70,17 @@ impl Replay {
         }
     }
 
-    pub(super) fn run<'c>(
+    pub(super) fn run(
         &mut self,
-        cells: impl Iterator<Item = &'c Arc<Cells>> + Clone,
+        cells: &[Arc<Cells>],
         instruments: &DirectSeries,
         durations: &DurationTable,
     ) {
         let mut now = self.retired.clone();
-        if !cells.clone().all(|cells| now.add_ends(cells)) {
+        if !cells.iter().all(|cells| now.add_ends(cells)) {
             return;
         }
-        now.started += cells.map(|cells| cells.read_started()).sum::<u64>();
+        now.started += cells.iter().map(|cells| cells.read_started()).sum::<u64>();
         let started = now.started - self.replayed.started;
         let ended = now.ended() - self.replayed.ended();
         if started == 0 && ended == 0 {

@@ -1,0 +1,147 @@
+//! Values that each thread has for itself, and that one reader can see all of.
+//!
+//! P1 A thread finds its value by a position in a list of its own: no lock, no shared cache line.
+//! P2 The list of all values is locked only when a thread makes its first one, and by the reader.
+//! P3 A value that only that list still holds belongs to a thread that has ended.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering, fence},
+    },
+    thread::LocalKey,
+};
+
+/// A type of value that threads have for themselves.
+pub(crate) trait Local: Sized + Send + Sync + 'static {
+    /// Where this type's values of a thread are; a `thread_local!` of the implementer.
+    fn own() -> &'static LocalKey<Slots<Self>>;
+}
+
+/// A thread's values of one type, by the position of their owner.
+pub(crate) type Slots<T> = RefCell<Vec<Option<Arc<T>>>>;
+
+/// One value per thread.
+pub(crate) struct PerThread<T> {
+    /// The position in every thread's list; no two owners in a process share one.
+    position: usize,
+    all: Mutex<Vec<Arc<T>>>,
+    /// For threads that are ending and have lost their lists; used under its lock.
+    shared: Mutex<Arc<T>>,
+    make: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+impl<T: Local> PerThread<T> {
+    pub(crate) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self {
+            position: NEXT.fetch_add(1, Ordering::Relaxed),
+            all: Mutex::default(),
+            shared: Mutex::new(Arc::new(make())),
+            make: Box::new(make),
+        }
+    }
+
+    /// Shows `write` the value of this thread, which nobody else writes to meanwhile.
+    #[inline]
+    pub(crate) fn with(&self, write: impl Fn(&T)) {
+        let written = T::own().try_with(|slots| {
+            let known = slots.borrow();
+            match known.get(self.position) {
+                Some(Some(own)) => write(own),
+                _ => {
+                    drop(known);
+                    write(&self.first(slots));
+                }
+            }
+        });
+        if written.is_err() {
+            let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            write(&shared);
+        }
+    }
+
+    /// Makes this thread's value.
+    #[cold]
+    fn first(&self, slots: &Slots<T>) -> Arc<T> {
+        let own = Arc::new((self.make)());
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&own));
+        let mut slots = slots.borrow_mut();
+        if slots.len() <= self.position {
+            slots.resize_with(self.position + 1, || None);
+        }
+        slots[self.position] = Some(Arc::clone(&own));
+        own
+    }
+
+    /// The values of all threads: those of threads that have ended since the last call, which are
+    /// handed out this once, and the others.
+    pub(crate) fn take_ended_and_see_living(&self) -> (Vec<Arc<T>>, Vec<Arc<T>>) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended: Vec<_> = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
+        // Pairs with the release of the last reference: what the thread wrote before is seen.
+        fence(Ordering::Acquire);
+        let mut living = all.clone();
+        drop(all);
+        living.push(Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)));
+        (ended, living)
+    }
+}
+
+impl<T> fmt::Debug for PerThread<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerThread").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicU64, thread};
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Counter(AtomicU64);
+
+    impl Local for Counter {
+        fn own() -> &'static LocalKey<Slots<Self>> {
+            thread_local! {
+                static OWN: Slots<Counter> = const { RefCell::new(Vec::new()) };
+            }
+            &OWN
+        }
+    }
+
+    fn add(counters: &PerThread<Counter>) {
+        counters.with(|own| own.0.store(own.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed));
+    }
+
+    fn sum(values: &[Arc<Counter>]) -> u64 {
+        values.iter().map(|value| value.0.load(Ordering::Relaxed)).sum()
+    }
+
+    #[test]
+    fn every_thread_writes_to_a_value_of_its_own_and_the_reader_sees_all() {
+        let counters = Arc::new(PerThread::new(Counter::default));
+        add(&counters);
+        let other = Arc::clone(&counters);
+        thread::spawn(move || (0..5).for_each(|_| add(&other))).join().unwrap();
+        let (ended, living) = counters.take_ended_and_see_living();
+        assert_eq!((ended.len(), sum(&ended)), (1, 5));
+        assert_eq!(sum(&living), 1);
+        let (ended_again, _) = counters.take_ended_and_see_living();
+        assert!(ended_again.is_empty(), "a value is handed out once");
+    }
+
+    #[test]
+    fn two_owners_on_one_thread_have_two_values() {
+        let (one, two) = (PerThread::new(Counter::default), PerThread::new(Counter::default));
+        add(&one);
+        add(&one);
+        add(&two);
+        assert_eq!(sum(&one.take_ended_and_see_living().1), 2);
+        assert_eq!(sum(&two.take_ended_and_see_living().1), 1);
+    }
+}
