@@ -14,6 +14,7 @@ use crate::{
     ids,
     keep::KeepPolicy,
     kind::{Kind, KindSpec},
+    label::clean,
     ledger::{Book, Ledger},
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     recorder::{Recorder, Silent, otel::Metrics},
@@ -104,6 +105,8 @@ impl Obs {
     /// ```
     #[must_use]
     pub fn kind(&self, name: &str) -> Kind {
+        // By the name that stands on metrics and in rows: what looks the same is the same.
+        let name = &*clean(name);
         let mut kinds = self.kinds();
         if let Some(kind) = kinds.get(name) {
             return kind.clone();
@@ -130,10 +133,10 @@ impl Obs {
     /// ```
     pub fn define_kind(&self, spec: KindSpec) -> Result<Kind, BuildError> {
         let mut kinds = self.kinds();
-        if kinds.contains_key(spec.name()) {
-            return Err(BuildError::kind_exists(spec.name()));
+        let name = clean(spec.name()).into_owned();
+        if kinds.contains_key(&name) {
+            return Err(BuildError::kind_exists(&name));
         }
-        let name = spec.name().to_owned();
         let kind = Kind::new(&self.0.core, spec)?;
         kinds.insert(name, kind.clone());
         Ok(kind)
