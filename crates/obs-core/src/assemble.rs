@@ -7,7 +7,8 @@ use opentelemetry::trace::{SpanId, TraceId};
 use crate::{
     encode::{Sanitized, clean_text},
     keep::Keep,
-    limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, WORD_BYTES_MAX},
+    label::clean,
+    limits::{MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, WORD_BYTES_MAX},
     outcome::{EncodeInput, Outcome},
     record::{Json, RunRecord},
     run::Run,
@@ -60,10 +61,8 @@ impl Run {
             correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
             parent_run_id,
             status: outcome.status,
-            error_type: outcome
-                .error_type
-                .as_deref()
-                .and_then(|it| text(it, LABEL_BYTES_MAX, &mut changed)),
+            // Word for word what the metric says, so that one leads to the other.
+            error_type: outcome.error_type.as_deref().map(|it| clean(it).into()),
             error_message: outcome
                 .message
                 .as_deref()
