@@ -90,13 +90,16 @@ impl DirectSeries {
         }
         drop(known);
         let mut errors = self.errors.write().unwrap_or_else(PoisonError::into_inner);
-        let admitted = if *error_type == *OTHER {
+        let mut admitted: Arc<str> = if *error_type == *OTHER {
             OTHER.into()
-        } else if errors.contains_key(&*error_type) || self.values.room_for_error() {
-            self.values.admit(Label::ErrorType, &error_type)
         } else {
-            self.values.fold(Label::ErrorType)
+            self.values.admit(Label::ErrorType, &error_type)
         };
+        // Only a series that is new takes room: a code that folds again and again takes none.
+        let is_new = *admitted != *OTHER && !errors.contains_key(&admitted);
+        if is_new && !self.values.room_for_error() {
+            admitted = self.values.fold(Label::ErrorType);
+        }
         let made = errors.entry(admitted).or_insert_with_key(|admitted| {
             let attributes = self.key.attributes(&[(Label::ErrorType, admitted)]);
             Arc::new(Count::zeroed(&self.family.errors, attributes, self.calls))
