@@ -32,7 +32,7 @@ pub struct FinishedRun {
     pub message: Option<String>,
     /// The node that failed.
     pub error_node: Option<String>,
-    /// How long it took.
+    /// How long it took. More than ten years count as ten, and that is counted.
     pub duration: Duration,
     /// When it started; by default it ended now. A time more than ten years ago or more than a day
     /// ahead is taken as now, and counted.
@@ -122,6 +122,7 @@ impl FinishedRun {
         for (key, value) in self.attributes {
             run.attribute(key, value);
         }
+        let took = run.plausible_duration(self.duration);
         let started_at = self.started_at.and_then(|at| run.plausible(at));
         let fallback = Cow::Borrowed(fallback_code(self.status));
         let outcome = Outcome {
@@ -132,7 +133,7 @@ impl FinishedRun {
                 .then(|| self.error_type.map_or(fallback, Cow::Owned)),
             message: self.message.map(Cow::Owned),
             node: self.error_node.map(Cow::Owned),
-            took: Some(self.duration),
+            took: Some(took),
             started_at,
         };
         match &self.input {
@@ -157,6 +158,14 @@ impl crate::run::Run {
         if let Some(value) = &node.value {
             entry.value(value);
         }
+    }
+
+    /// A duration whose two ends a store has a place for.
+    fn plausible_duration(&mut self, took: Duration) -> Duration {
+        if took > FINISHED_AGE_MAX {
+            self.scratch().changed.clock += 1;
+        }
+        took.min(FINISHED_AGE_MAX)
     }
 
     /// A start that a store has a place for, or `None`, which is counted.
