@@ -179,7 +179,7 @@ pub(crate) fn write_json_str(
 
 /// Drops what a panic left behind. Dropping it runs code of whoever panicked, which may panic once
 /// more; what that leaves is leaked, because there is no end to this otherwise.
-fn discard(payload: Box<dyn Any + Send>) {
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         Box::leak(another);
     }

@@ -34,6 +34,8 @@ pub(crate) const TRACE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const TRACE_ENTRIES_DEFAULT: usize = 200;
 /// The largest [`Limits::trace_entries`]: more cannot fit into a row of [`TRACE_BYTES_MAX`] anyway.
 pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
+/// A run has at most this many nodes; sums of 4 billion such runs still fit into 64 bits.
+pub(crate) const NODES_MAX: u64 = u32::MAX as u64;
 /// A thread keeps at most this many scratch buffers for its next runs.
 pub(crate) const SCRATCH_POOL_MAX: usize = 8;
 /// Kinds that are remembered by name; further ones work, but are made anew at each call.
@@ -48,7 +50,8 @@ pub(crate) const LABEL_VALUES_MAX: usize = 64;
 pub(crate) const SERIES_MAX: usize = 256;
 /// Series of the error counter.
 pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 2 * SERIES_MAX;
-/// A run that happened elsewhere may have started at most this long ago: ten years.
+/// A run that happened elsewhere may have started at most this long ago, and have taken at most this
+/// long: ten years.
 pub(crate) const FINISHED_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// A run that happened elsewhere may lie at most this far in the future: one day of skew.
 pub(crate) const FINISHED_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -1,14 +1,19 @@
 //! How a run ended, as the run's end sees it.
 
-use std::{any::Any, borrow::Cow, time::Duration};
+use std::{
+    any::Any,
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use crate::{
-    encode::{EncodeLimits, Encoded, Sanitized, encode_into},
+    encode::{EncodeLimits, Encoded, Sanitized, discard, encode_into},
     limits::{DEPTH_MAX, INPUT_BYTES_MAX, STRING_BYTES_MAX},
     record::Timestamp,
-    run_error::{RunError, fallback_code},
+    run_error::{RunError, RunFailure, fallback_code},
     status::Status,
 };
 
@@ -34,11 +39,14 @@ impl<'a> Outcome<'a> {
 
     pub(crate) fn of<T, E: RunError>(result: &'a Result<T, E>) -> Self {
         let Err(error) = result else { return Self::bare(Status::Ok) };
-        let status = Status::from(error.status());
+        let status = Status::from(calm(|| error.status()).unwrap_or_default());
+        let error_type = status.is_failure().then(|| {
+            calm(|| error.error_type()).unwrap_or_else(|| Cow::Borrowed(fallback_code(status)))
+        });
         Self {
-            error_type: status.is_failure().then(|| error.error_type()),
-            message: error.message(),
-            node: error.node(),
+            error_type,
+            message: calm(|| error.message()).unwrap_or(Some(Cow::Borrowed(UNDESCRIBED))),
+            node: calm(|| error.node()).unwrap_or_default(),
             ..Self::bare(status)
         }
     }
@@ -51,6 +59,24 @@ impl<'a> Outcome<'a> {
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         Self { message: text.map(Cow::Borrowed), ..Self::bare(Status::Panicked) }
     }
+}
+
+/// What an error means, where the caller describes it.
+pub(crate) fn described<T, E>(
+    result: &Result<T, E>,
+    describe: impl FnOnce(&E) -> RunFailure,
+) -> Result<(), RunFailure> {
+    let Err(error) = result else { return Ok(()) };
+    let undescribed = || RunFailure::error(fallback_code(Status::Error)).message(UNDESCRIBED);
+    Err(calm(|| describe(error)).unwrap_or_else(undescribed))
+}
+
+/// The message of an error that panicked when it was asked for one.
+const UNDESCRIBED: &str = "(the error panicked when it was asked what happened)";
+
+/// Asks code that is not ours. The caller gets its result back, even one that cannot be described.
+fn calm<T>(ask: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(discard).ok()
 }
 
 /// An input of any type, encoded only if its run is kept.

@@ -19,10 +19,12 @@ use uuid::Uuid;
 
 use crate::{
     clock::Tick,
+    encode::discard,
     ids,
     keep::{Facts, Keep, decide},
+    limits::NODES_MAX,
     obs::Recording,
-    outcome::{EncodeInput, Outcome, Owned},
+    outcome::{EncodeInput, Outcome, Owned, described},
     record::Timestamp,
     recorder::RunEnd,
     run_error::{RunError, RunFailure},
@@ -117,7 +119,8 @@ impl Run {
             && self.strategy.shared().core.limits.trace_entries > 0
     }
 
-    /// Counts nodes that have no trace entry of their own.
+    /// Counts nodes that have no trace entry of their own. A run has at most 4,294,967,295 nodes in
+    /// all; more count as so many.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;
@@ -284,7 +287,7 @@ impl Run {
         result: Result<T, E>,
         describe: impl FnOnce(&E) -> RunFailure,
     ) -> Result<T, E> {
-        let described = result.as_ref().map(|_| ()).map_err(describe);
+        let described = described(&result, describe);
         self.end(&Outcome::of(&described), None);
         result
     }
@@ -299,6 +302,7 @@ impl Run {
             Some(took) => took,
             None => self.strategy.shared().core.clock.now().since(self.started),
         };
+        self.nodes = self.nodes.min(NODES_MAX);
         // 2 Every run is measured: one fewer in flight, duration, nodes, error.
         self.measure(outcome, duration);
         // 3 The decision: pure, from the policy and the facts.
@@ -353,10 +357,13 @@ impl Run {
         }
         // A run may end while its thread unwinds, where a second panic would end the process. If a
         // sink panics, the ticket it held counts the record as abandoned.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
+        let handed = catch_unwind(AssertUnwindSafe(|| {
             let record = self.assemble(outcome, duration, keep, input);
             core.sink.submit(Kept { record, ticket });
         }));
+        if let Err(payload) = handed {
+            discard(payload);
+        }
     }
 
     /// Id and start, from the id that was asked for, the time that was given, or the clock.
@@ -487,7 +494,7 @@ impl<I: Serialize> InputRun<I> {
         result: Result<T, E>,
         describe: impl FnOnce(&E) -> RunFailure,
     ) -> Result<T, E> {
-        let described = result.as_ref().map(|_| ()).map_err(describe);
+        let described = described(&result, describe);
         self.run.end(&Outcome::of(&described), Some(&Owned(&self.input)));
         result
     }
