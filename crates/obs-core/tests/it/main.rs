@@ -10,4 +10,5 @@ mod ledger;
 mod metrics;
 mod records;
 mod runs;
+mod seeds;
 mod sharded;
