@@ -323,8 +323,10 @@ impl MetricReader for Reader {
         self.0.force_flush()
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
+    /// Nothing to do: we stop reading by ourselves. The manual reader would wait, without a limit,
+    /// for a collection under way, and with it whoever drops the provider.
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
     }
 
     fn temporality(&self, kind: InstrumentKind) -> SdkTemporality {

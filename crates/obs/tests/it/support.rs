@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU16, Ordering},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -65,6 +66,17 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(clock.now().since(start) < PATIENCE, "not seen in {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Runs what might never end on a thread of its own, and gives up on it in time.
+#[track_caller]
+pub(crate) fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        // The test may have given up meanwhile.
+        let _ = sender.send(work());
+    });
+    receiver.recv_timeout(PATIENCE).unwrap()
 }
 
 /// A port on which nobody listens.
