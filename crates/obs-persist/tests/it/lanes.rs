@@ -28,8 +28,9 @@ fn a_flood_of_ok_records_costs_no_error_until_its_own_limit() {
     rig.submit_errors(1);
     assert_eq!(rig.ledger().error.dropped.of(DropReason::QueueFull), 1);
 
+    let flush = rig.persister.flush(LONG);
     rig.store.set_stalled(false);
-    let report = rig.persister.flush_blocking(LONG);
+    let report = futures_executor::block_on(flush);
     assert_eq!((report.persisted, report.complete), (14, true));
     assert_eq!(rig.ledger().error.persisted, 4);
 }

@@ -75,8 +75,9 @@ fn a_worker_that_panics_loses_its_batch_only_and_starts_again() {
     until("the first batch is being written", || rig.store.writes() == 1);
     rig.submit_ok(20);
     rig.store.panic(1);
+    let flush = rig.persister.flush(LONG);
     rig.store.set_stalled(false);
-    let report = rig.persister.flush_blocking(LONG);
+    let report = futures_executor::block_on(flush);
     assert!(report.complete);
     assert_eq!((report.persisted, report.dropped.of(DropReason::Abandoned)), (20, 10));
     let ledger = rig.ledger();
@@ -87,9 +88,12 @@ fn a_worker_that_panics_loses_its_batch_only_and_starts_again() {
 #[test]
 fn a_worker_that_panics_again_and_again_never_sticks() {
     let rig = Rig::with(|config| config.batch_records = 1);
+    rig.store.set_stalled(true);
     rig.store.panic(4);
     rig.submit_errors(6);
-    let report = rig.persister.shutdown_blocking(LONG);
+    let shutdown = rig.persister.shutdown(LONG);
+    rig.store.set_stalled(false);
+    let report = futures_executor::block_on(shutdown);
     assert!(report.complete, "{report}");
     assert_eq!((report.persisted, report.dropped.of(DropReason::Abandoned)), (2, 4));
     rig.ledger();
