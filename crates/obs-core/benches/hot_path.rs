@@ -71,6 +71,7 @@ fn main() {
     for variant in &variants {
         variant.check();
     }
+    report_two_threads();
     println!("\nEvery variant exported as many runs as it made.");
 }
 
@@ -126,6 +127,68 @@ fn report(variants: &mut [Variant]) {
     println!(
         "\nA ratio above 1 is faster than the instruments by hand; the last line is no run, only its two clock reads."
     );
+}
+
+/// The same strategy on one thread and on two: what a run costs more when another core runs it too.
+fn report_two_threads() {
+    let (strategy, _exported) = strategy(true, 0.0);
+    let (bound, _provider) = bound_instruments();
+    println!(
+        "\n{:<40} {:>9} {:>12} {:>9}",
+        "one strategy, one set of attributes", "1 thread", "2 threads", "ratio"
+    );
+    let mut lines = [
+        Shared::new("by hand, bound", move || bound.one_run()),
+        Shared::new("obs, not kept, bound", move || plain_ok(&strategy)),
+    ];
+    for round in 0..=ROUNDS {
+        for line in &mut lines {
+            for (threads, nanos) in (1..).zip(&mut line.nanos) {
+                let window = window_on(threads, line.run.as_ref());
+                if round > 0 {
+                    nanos.push(window);
+                }
+            }
+        }
+    }
+    for Shared { name, nanos: [one, two], .. } in &mut lines {
+        let (one, two) = (quartiles(one)[1], quartiles(two)[1]);
+        println!("{name:<40} {one:>9.1} {two:>12.1} {:>8.2}x", two / one);
+    }
+}
+
+/// A variant that several threads run at once.
+struct Shared {
+    name: &'static str,
+    run: Box<dyn Fn() + Sync>,
+    /// Of windows on one thread, and on two.
+    nanos: [Vec<f64>; 2],
+}
+
+impl Shared {
+    fn new(name: &'static str, run: impl Fn() + Sync + 'static) -> Self {
+        Self { name, run: Box::new(run), nanos: [Vec::new(), Vec::new()] }
+    }
+}
+
+/// Nanoseconds a run when every thread runs a window at the same time.
+fn window_on(threads: usize, run: &(dyn Fn() + Sync)) -> f64 {
+    let barrier = std::sync::Barrier::new(threads);
+    let nanos: Vec<f64> = std::thread::scope(|scope| {
+        let spawned: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    run();
+                    barrier.wait();
+                    let before = Instant::now();
+                    (0..WINDOW).for_each(|_| run());
+                    before.elapsed().as_secs_f64() * 1e9 / f64::from(WINDOW)
+                })
+            })
+            .collect();
+        spawned.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    nanos.iter().sum::<f64>() / nanos.len() as f64
 }
 
 fn quartiles(nanos: &mut [f64]) -> [f64; 3] {
@@ -212,9 +275,24 @@ struct BoundByHand {
     errors: BoundCounter<u64>,
 }
 
-fn by_hand_bound() -> Variant {
-    let (provider, exporter) = provider();
-    let by_hand = ByHand::new(&provider.meter("by-hand"));
+impl BoundByHand {
+    fn one_run(&self) {
+        self.started.add(1);
+        self.active.add(1);
+        let start = Instant::now();
+        let failed = black_box(false);
+        self.duration.record(start.elapsed().as_secs_f64());
+        self.nodes.record(black_box(NODES));
+        if failed {
+            self.errors.add(1);
+        }
+        self.active.add(-1);
+    }
+}
+
+fn bound_instruments() -> (BoundByHand, (SdkMeterProvider, InMemoryMetricExporter)) {
+    let exported = provider();
+    let by_hand = ByHand::new(&exported.0.meter("by-hand"));
     let bound = BoundByHand {
         started: by_hand.started.bind(&labels()),
         active: by_hand.active.bind(&labels()),
@@ -222,19 +300,13 @@ fn by_hand_bound() -> Variant {
         nodes: by_hand.nodes.bind(&labels()),
         errors: by_hand.errors.bind(&labels_with("error.type", "_OTHER")),
     };
-    let run = Box::new(move || {
-        bound.started.add(1);
-        bound.active.add(1);
-        let start = Instant::now();
-        let failed = black_box(false);
-        bound.duration.record(start.elapsed().as_secs_f64());
-        bound.nodes.record(black_box(NODES));
-        if failed {
-            bound.errors.add(1);
-        }
-        bound.active.add(-1);
-    });
-    Variant { name: "by hand, bound", run, nanos: Vec::new(), exported: Some((provider, exporter)) }
+    (bound, exported)
+}
+
+fn by_hand_bound() -> Variant {
+    let (bound, exported) = bound_instruments();
+    let run = Box::new(move || bound.one_run());
+    Variant { name: "by hand, bound", run, nanos: Vec::new(), exported: Some(exported) }
 }
 
 /// Two readings of the clock that a run cannot do without.
@@ -261,9 +333,15 @@ impl Sink for Persisted {
 }
 
 fn observed(name: &'static str, bound: bool, ok_rate: f64, run: fn(&Strategy)) -> Variant {
-    let (provider, exporter) = provider();
+    let (strategy, exported) = strategy(bound, ok_rate);
+    let run = Box::new(move || run(&strategy));
+    Variant { name, run, nanos: Vec::new(), exported: Some(exported) }
+}
+
+fn strategy(bound: bool, ok_rate: f64) -> (Strategy, (SdkMeterProvider, InMemoryMetricExporter)) {
+    let exported = provider();
     let options = MetricsOptions { bound, ..MetricsOptions::default() };
-    let metrics = Metrics::new(&provider.meter("obs"), options).unwrap();
+    let metrics = Metrics::new(&exported.0.meter("obs"), options).unwrap();
     // Slow runs are kept by default; a window in which the machine stalls must not count as kept.
     let slow = Some(Duration::from_secs(3600));
     let policy = KeepPolicy {
@@ -275,10 +353,7 @@ fn observed(name: &'static str, bound: bool, ok_rate: f64, run: fn(&Strategy)) -
     let obs =
         Obs::builder().metrics(metrics).policy(policy).sink(Arc::new(Persisted)).build().unwrap();
     let kind = obs.kind("dsl");
-    let strategy =
-        kind.strategy("bonus").version("3").realm("acme").type_("chain").build().unwrap();
-    let run = Box::new(move || run(&strategy));
-    Variant { name, run, nanos: Vec::new(), exported: Some((provider, exporter)) }
+    (kind.strategy("bonus").version("3").realm("acme").type_("chain").build().unwrap(), exported)
 }
 
 fn plain_ok(strategy: &Strategy) {

@@ -37,7 +37,7 @@ impl Run {
         let (trace_id, span_id) = self.span;
         let value = self.value;
         let (parent_run_id, nodes) = (self.parent, self.nodes);
-        let shared = std::sync::Arc::clone(self.strategy.shared());
+        let shared = std::sync::Arc::clone(&self.strategy);
         let core = &shared.core;
         let scratch = self.scratch();
         let mut changed = std::mem::take(&mut scratch.changed);

@@ -107,7 +107,7 @@ impl Default for FinishedRun {
 
 impl FinishedRun {
     /// Replays the run through the same steps as one that happened here.
-    pub(crate) fn record(self, strategy: Strategy) {
+    pub(crate) fn record(self, strategy: &Strategy) {
         let mut run = strategy.start();
         for node in &self.trace {
             run.replay_node(node);
@@ -170,7 +170,7 @@ impl crate::run::Run {
 
     /// A start that a store has a place for, or `None`, which is counted.
     fn plausible(&mut self, at: Timestamp) -> Option<Timestamp> {
-        let now = self.strategy.shared().core.clock.wall();
+        let now = self.strategy.core.clock.wall();
         let plausible =
             (now.before(FINISHED_AGE_MAX)..=now.after(FINISHED_AHEAD_MAX)).contains(&at);
         if !plausible {

@@ -90,6 +90,16 @@ impl<T: Local> PerThread<T> {
     }
 }
 
+/// A number of this thread: threads are numbered in the order in which they ask first.
+pub(crate) fn thread_index() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    // During the destruction of a thread's locals any number serves.
+    INDEX.try_with(|index| *index).unwrap_or(0)
+}
+
 impl<T> fmt::Debug for PerThread<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerThread").field("position", &self.position).finish_non_exhaustive()

@@ -6,6 +6,7 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -31,7 +32,7 @@ use crate::{
     scratch::{AttributeValue, Node, Scratch},
     sink::Kept,
     status::Status,
-    strategy::Strategy,
+    strategy::Handle,
 };
 
 /// A run in flight. It ends exactly once: through `finish`, or when it is dropped.
@@ -48,7 +49,8 @@ use crate::{
 /// ```
 #[must_use = "dropping a run without finishing it records it as `cancelled`"]
 pub struct Run {
-    pub(crate) strategy: Strategy,
+    pub(crate) strategy: Arc<Handle>,
+    recording: Recording,
     started: Tick,
     pub(crate) nodes: u64,
     pub(crate) value: Option<f64>,
@@ -64,17 +66,17 @@ pub struct Run {
 }
 
 impl Run {
-    pub(crate) fn start(strategy: Strategy) -> Self {
-        let open = strategy.recording() != Recording::Nothing;
-        let shared = strategy.shared();
+    pub(crate) fn start(strategy: Arc<Handle>, recording: Recording) -> Self {
+        let open = recording != Recording::Nothing;
         if open {
-            shared.core.book.started();
-            shared.series.started();
+            strategy.core.book.started();
+            strategy.series.started();
         }
-        let started = shared.core.clock.now();
+        let started = strategy.core.clock.now();
         Self {
             span: if open { current_span() } else { (TraceId::INVALID, SpanId::INVALID) },
             strategy,
+            recording,
             started,
             nodes: 0,
             value: None,
@@ -97,7 +99,7 @@ impl Run {
     /// ```
     pub fn node(&mut self, id: &str) -> Node<'_> {
         if self.is_traced() {
-            let offset = self.strategy.shared().core.clock.now().since(self.started);
+            let offset = self.strategy.core.clock.now().since(self.started);
             self.node_at(id, offset)
         } else {
             self.node_at(id, Duration::ZERO)
@@ -110,13 +112,12 @@ impl Run {
         if !self.is_traced() {
             return Node::untraced();
         }
-        let entries_max = self.strategy.shared().core.limits.trace_entries;
+        let entries_max = self.strategy.core.limits.trace_entries;
         Node::traced(self.scratch(), id, offset, entries_max)
     }
 
     fn is_traced(&self) -> bool {
-        self.strategy.recording() == Recording::All
-            && self.strategy.shared().core.limits.trace_entries > 0
+        self.recording == Recording::All && self.strategy.core.limits.trace_entries > 0
     }
 
     /// Counts nodes that have no trace entry of their own. A run has at most 4,294,967,295 nodes in
@@ -212,7 +213,7 @@ impl Run {
         key: impl Into<Cow<'static, str>>,
         value: impl Into<AttributeValue>,
     ) -> &mut Self {
-        if self.strategy.recording() == Recording::All {
+        if self.recording == Recording::All {
             self.scratch().attribute(key.into(), value.into());
         }
         self
@@ -241,7 +242,7 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn id(&mut self) -> Uuid {
-        let clock = &self.strategy.shared().core.clock;
+        let clock = &self.strategy.core.clock;
         let (id, _) = *self.id.get_or_insert_with(|| {
             let started_at = clock.wall().before(clock.now().since(self.started));
             (ids::run_id(started_at), started_at)
@@ -300,7 +301,7 @@ impl Run {
         // 1 The time, before anything else costs some.
         let duration = match outcome.took {
             Some(took) => took,
-            None => self.strategy.shared().core.clock.now().since(self.started),
+            None => self.strategy.core.clock.now().since(self.started),
         };
         self.nodes = self.nodes.min(NODES_MAX);
         // 2 Every run is measured: one fewer in flight, duration, nodes, error.
@@ -310,7 +311,7 @@ impl Run {
         // 4 A run that is not kept is one word in the ledger; one that is kept becomes a record,
         //   and the record goes to the sink.
         match keep {
-            None => self.strategy.shared().core.book.not_kept(outcome.status),
+            None => self.strategy.core.book.not_kept(outcome.status),
             Some(keep) => self.hand_off(outcome, duration, &keep, input),
         }
         // 5 The next run of this thread takes the buffer over.
@@ -320,7 +321,7 @@ impl Run {
     }
 
     fn measure(&self, outcome: &Outcome<'_>, duration: Duration) {
-        self.strategy.shared().series.ended(&RunEnd {
+        self.strategy.series.ended(&RunEnd {
             status: outcome.status,
             duration,
             nodes: self.nodes,
@@ -329,7 +330,7 @@ impl Run {
     }
 
     fn decide(&self, status: Status, duration: Duration) -> Option<Keep> {
-        let shared = self.strategy.shared();
+        let shared = &self.strategy;
         let facts = Facts {
             status,
             duration,
@@ -348,10 +349,10 @@ impl Run {
         keep: &Keep,
         input: Option<&dyn EncodeInput>,
     ) {
-        let shared = std::sync::Arc::clone(self.strategy.shared());
+        let shared = Arc::clone(&self.strategy);
         let core = &shared.core;
         let ticket = core.book.kept(outcome.status, shared.series.drops());
-        if self.strategy.recording() == Recording::MetricsOnly {
+        if self.recording == Recording::MetricsOnly {
             ticket.dropped(crate::status::DropReason::Disabled);
             return;
         }
@@ -372,7 +373,7 @@ impl Run {
         outcome: &Outcome<'_>,
         duration: Duration,
     ) -> (Uuid, Timestamp) {
-        let clock = &self.strategy.shared().core.clock;
+        let clock = &self.strategy.core.clock;
         *self.id.get_or_insert_with(|| {
             let started_at = outcome.started_at.unwrap_or_else(|| clock.wall().before(duration));
             (ids::run_id(started_at), started_at)
@@ -388,7 +389,7 @@ impl Run {
     }
 
     fn note(&mut self, field: impl FnOnce(&mut Scratch) -> &mut String, text: &str) -> &mut Self {
-        if self.strategy.recording() == Recording::All {
+        if self.recording == Recording::All {
             let field = field(self.scratch());
             field.clear();
             field.push_str(crate::label::cut(text, NOTE_BYTES_MAX));
@@ -418,7 +419,7 @@ impl Drop for Run {
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
-            .field("strategy", &self.strategy)
+            .field("strategy", &self.strategy.id)
             .field("nodes", &self.nodes)
             .field("open", &self.open)
             .finish_non_exhaustive()

@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     task::Poll,
@@ -19,11 +19,15 @@ use crate::{
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
+    per_thread::thread_index,
     recorder::{Series, SeriesLabels},
     run::{InputRun, Run},
     run_error::RunError,
     strategies::StrategyKey,
 };
+
+/// How many handles the runs of a strategy spread over: 2 KiB a strategy that ran on as many threads.
+const STRIPES: usize = 16;
 
 /// Begins a strategy; made by [`Kind::strategy`].
 ///
@@ -158,8 +162,29 @@ impl StrategyBuilder {
 /// ```
 #[derive(Clone)]
 pub struct Strategy {
-    shared: Arc<StrategyShared>,
+    outer: Arc<Outer>,
     recording: Recording,
+}
+
+/// A strategy and the handles that its runs hold.
+struct Outer {
+    shared: Arc<StrategyShared>,
+    handles: [OnceLock<Arc<Handle>>; STRIPES],
+}
+
+/// What a run holds of its strategy. Threads spread over several handles, so that starting and ending
+/// a run counts references on a cache line that no other thread counts on, up to [`STRIPES`] threads.
+#[repr(align(128))]
+pub(crate) struct Handle {
+    shared: Arc<StrategyShared>,
+}
+
+impl std::ops::Deref for Handle {
+    type Target = StrategyShared;
+
+    fn deref(&self) -> &StrategyShared {
+        &self.shared
+    }
 }
 
 /// What is known about a strategy when it is made, so that a run does not look it up.
@@ -209,7 +234,8 @@ impl Strategy {
             series,
             first_left: AtomicU32::new(core.policy.first),
         };
-        Self { shared: Arc::new(shared), recording: core.recording }
+        let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
+        Self { outer: Arc::new(outer), recording: core.recording }
     }
 
     /// The id.
@@ -221,7 +247,7 @@ impl Strategy {
     /// ```
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.shared.id
+        &self.outer.shared.id
     }
 
     /// The version.
@@ -233,7 +259,7 @@ impl Strategy {
     /// ```
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.shared.version
+        &self.outer.shared.version
     }
 
     /// The tenant, if one was given.
@@ -245,7 +271,7 @@ impl Strategy {
     /// ```
     #[must_use]
     pub fn realm(&self) -> Option<&str> {
-        self.shared.realm.as_deref()
+        self.outer.shared.realm.as_deref()
     }
 
     /// The type, if one was given.
@@ -257,7 +283,7 @@ impl Strategy {
     /// ```
     #[must_use]
     pub fn strategy_type(&self) -> Option<&str> {
-        self.shared.strategy_type.as_deref()
+        self.outer.shared.strategy_type.as_deref()
     }
 
     /// The content hash, if one was given.
@@ -269,7 +295,7 @@ impl Strategy {
     /// ```
     #[must_use]
     pub fn hash(&self) -> Option<&str> {
-        self.shared.hash.as_deref()
+        self.outer.shared.hash.as_deref()
     }
 
     /// The same strategy, recorded differently: `Recording::Nothing` for a dry run that must leave
@@ -287,7 +313,7 @@ impl Strategy {
     /// ```
     #[must_use]
     pub fn with_recording(&self, recording: Recording) -> Self {
-        Self { shared: Arc::clone(&self.shared), recording: self.recording.at_most(recording) }
+        Self { outer: Arc::clone(&self.outer), recording: self.recording.at_most(recording) }
     }
 
     /// Runs `body` as one run; returns what it returns.
@@ -386,7 +412,7 @@ impl Strategy {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn start(&self) -> Run {
-        Run::start(self.clone())
+        Run::start(self.handle(), self.recording)
     }
 
     /// Starts a run by hand that owns its input, which is encoded only if the run is kept.
@@ -418,29 +444,29 @@ impl Strategy {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn record(&self, finished: FinishedRun) {
-        finished.record(self.clone());
+        finished.record(self);
     }
 
-    pub(crate) fn shared(&self) -> &Arc<StrategyShared> {
-        &self.shared
-    }
-
-    pub(crate) const fn recording(&self) -> Recording {
-        self.recording
+    /// This thread's handle.
+    fn handle(&self) -> Arc<Handle> {
+        let handle = &self.outer.handles[thread_index() % STRIPES];
+        Arc::clone(
+            handle.get_or_init(|| Arc::new(Handle { shared: Arc::clone(&self.outer.shared) })),
+        )
     }
 
     #[cfg(test)]
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.outer, &other.outer)
     }
 }
 
 impl fmt::Debug for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Strategy")
-            .field("kind", &self.shared.kind)
-            .field("id", &self.shared.id)
-            .field("version", &self.shared.version)
+            .field("kind", &self.outer.shared.kind)
+            .field("id", &self.outer.shared.id)
+            .field("version", &self.outer.shared.version)
             .field("recording", &self.recording)
             .finish_non_exhaustive()
     }

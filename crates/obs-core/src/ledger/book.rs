@@ -14,14 +14,14 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::LocalKey,
 };
 
 use super::{ByStatus, ClassLedger, Dropped, Ledger, RunLedger};
 use crate::{
-    per_thread::{Local, PerThread, Slots},
+    per_thread::{Local, PerThread, Slots, thread_index},
     status::{Class, DropReason, Status},
 };
 
@@ -138,7 +138,7 @@ impl Book {
 
     /// Counts a run that ended and is kept, and hands out the ticket that its record carries.
     pub(crate) fn kept(self: &Arc<Self>, status: Status, drops: &Arc<SeriesDrops>) -> Ticket {
-        let shard = shard_of_thread();
+        let shard = thread_index() % SHARDS;
         let class = status.class();
         let mut entries = self.shards[shard].lock();
         entries.kept[status.index()] += 1;
@@ -334,16 +334,6 @@ impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").field("class", &self.class).finish_non_exhaustive()
     }
-}
-
-/// The shard of this thread: threads take the shards in turn.
-fn shard_of_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    }
-    // During the destruction of a thread's locals any shard serves.
-    SHARD.try_with(|shard| *shard).unwrap_or(0)
 }
 
 #[cfg(test)]
