@@ -108,7 +108,7 @@ impl Run {
 
     /// Counts a node that began at `offset`.
     pub(crate) fn node_at(&mut self, id: &str, offset: Duration) -> Node<'_> {
-        self.nodes += 1;
+        self.nodes = self.nodes.saturating_add(1);
         if !self.is_traced() {
             return Node::untraced();
         }

@@ -63,7 +63,7 @@ fn node_counts_without_measure_neither_panic_nor_spoil_the_sum() {
         let bonus = kind.realm("acme").type_("DSL_FULL").lookup("bonus", "3");
         for _ in 0..3 {
             let mut run = bonus.start();
-            run.add_nodes(u64::MAX);
+            run.add_nodes(u64::MAX).node("one more");
             run.finish(Ok::<_, String>(())).unwrap();
         }
         let export = measured.export();
