@@ -9,6 +9,7 @@ mod outage;
 mod postgres;
 mod races;
 mod schema;
+mod seeds;
 mod shutdown;
 mod sqlite;
 mod statistics;
