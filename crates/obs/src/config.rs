@@ -91,6 +91,7 @@ impl Environment {
     /// let _environment = obs::Environment::process();
     /// ```
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
     pub fn process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))

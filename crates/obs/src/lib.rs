@@ -63,6 +63,11 @@
 //!
 //! Take an `obs_core::Obs`, and depend on `obs-core` only.
 
+/// The examples of the readme compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod block_on;
 mod builder;
 mod config;
