@@ -4,6 +4,7 @@
 
 mod flags;
 mod numbers;
+mod postgres;
 mod rows;
 
 use std::process::{Command, Output};

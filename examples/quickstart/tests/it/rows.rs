@@ -8,20 +8,20 @@ use diesel::{
 use crate::{Quickstart, whole};
 
 /// An SLO that no run of the tests exceeds: what is slow depends on the machine.
-const NOTHING_IS_SLOW: [(&str, &str); 1] = [("OBS_SLO", "3600")];
+pub(crate) const NOTHING_IS_SLOW: [(&str, &str); 1] = [("OBS_SLO", "3600")];
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, QueryableByName)]
-struct KeptRow {
+pub(crate) struct KeptRow {
     #[diesel(sql_type = Text)]
-    strategy_id: String,
+    pub(crate) strategy_id: String,
     #[diesel(sql_type = Text)]
-    strategy_version: String,
+    pub(crate) strategy_version: String,
     #[diesel(sql_type = Text)]
-    status: String,
+    pub(crate) status: String,
     #[diesel(sql_type = Text)]
-    keep_reason: String,
+    pub(crate) keep_reason: String,
     #[diesel(sql_type = Nullable<Text>)]
-    input: Option<String>,
+    pub(crate) input: Option<String>,
 }
 
 #[derive(Debug, QueryableByName)]
@@ -61,7 +61,7 @@ fn open(quickstart: &Quickstart) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().unwrap()).unwrap()
 }
 
-fn kept(quickstart: &Quickstart) -> Vec<KeptRow> {
+pub(crate) fn kept(quickstart: &Quickstart) -> Vec<KeptRow> {
     let query = "SELECT strategy_id, strategy_version, status, keep_reason, input \
                  FROM run JOIN run_payload USING (run_id)";
     let mut rows: Vec<KeptRow> = sql_query(query).load(&mut open(quickstart)).unwrap();
