@@ -78,6 +78,7 @@ fn arrivals_are_counted_while_the_worker_hangs_so_a_stall_is_not_taken_for_idlen
     let bonus = strategy(test.obs());
     for number in 1..=50 {
         ok(&bonus, 1.0);
+        until("the worker hangs in its first write", || rig.store.writes() == 1);
         let ledger = test.obs().ledger();
         assert_eq!((ledger.ok.recorded, ledger.ok.in_queue), (number, number));
         assert_eq!(ledger.ok.persisted, 0, "nothing is written before the store has committed it");

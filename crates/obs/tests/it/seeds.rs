@@ -2,9 +2,12 @@
 //!
 //! `docs/seeds.md` says which line each test holds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use obs::{
@@ -166,5 +169,19 @@ fn bad_values_of_the_environment_are_errors_and_no_defaults() {
             .unwrap_err()
             .to_string();
         assert!(error.starts_with(&format!("{name}={value:?}: ")), "{error}");
+    }
+}
+
+#[test]
+fn every_test_that_the_page_about_the_seeds_names_exists() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(crates.join("../docs/seeds.md")).unwrap();
+    let named: Vec<(&str, &str)> =
+        page.split('`').filter_map(|text| text.split_once(".rs::")).collect();
+    assert!(named.len() > 100, "{}", named.len());
+    for (file, test) in named {
+        let path = crates.join(format!("{file}.rs"));
+        let source = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(source.contains(&format!("fn {test}(")), "{} has no {test}", path.display());
     }
 }
