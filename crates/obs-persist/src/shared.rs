@@ -70,7 +70,7 @@ enum Worker {
     Closed,
 }
 
-/// How [`Shared::wait_for_room`] ended.
+/// How [`Persister::wait_for_room`](crate::Persister::wait_for_room) ended.
 ///
 /// ```
 /// # use obs_persist::{PersistConfig, Persister, Room, testing::MemoryStore};

@@ -131,7 +131,10 @@ fn a_search_path_of_the_users_is_not_asked() {
     live.submit(full(Status::Ok));
     live.flush();
     assert_eq!((count(&url, "obs.run_ok"), count(&url, "evil.run_ok")), (1, 0));
-    assert_eq!(count(&url, "pg_class WHERE relnamespace = 'evil'::regnamespace AND relkind = 'r'"), 1);
+    assert_eq!(
+        count(&url, "pg_class WHERE relnamespace = 'evil'::regnamespace AND relkind = 'r'"),
+        1
+    );
 }
 
 #[test]
