@@ -56,6 +56,9 @@ pub(crate) struct EncodeLimits {
     /// How many arrays and objects may lie inside each other; at most [`DEPTH_CEILING`]. A marker
     /// in the place of a deeper one adds two levels of its own.
     pub(crate) depth_max: usize,
+    /// How much of a value is looked at to learn its size, in bytes of JSON, before the walk is given
+    /// up. Without it a value that never ends would never return.
+    pub(crate) walk_bytes_max: u64,
 }
 
 /// What had to be changed, by reason.
@@ -108,7 +111,7 @@ impl AddAssign for Sanitized {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
     /// The size of the whole encoding, also where less was stored. It is a lower bound where the
-    /// walk had to end early: past [`limit::WALK_BYTES_MAX`], below `depth_max`, in a text that a
+    /// walk had to end early: past [`EncodeLimits::walk_bytes_max`], below `depth_max`, in a text that a
     /// `Display` writes, or in a value that cannot be encoded. What a string limit cuts off counts
     /// without the escapes it would have needed.
     pub(crate) bytes_total: u64,
@@ -171,7 +174,7 @@ pub(crate) fn write_json_str(
         out.push(b'"');
         return;
     }
-    let mut sink = Bounded::new(out, bytes_max.saturating_mul(6).saturating_add(2));
+    let mut sink = Bounded::new(out, bytes_max.saturating_mul(6).saturating_add(2), u64::MAX);
     let mut string = Text::begin(&mut sink, changed, bytes_max);
     string.push(text);
     string.end();

@@ -26,6 +26,7 @@ enum Kind {
     InUse { name: String },
     TraceEntries { value: usize, max: usize },
     Slo { seconds: f64 },
+    Bounds { shown: String },
 }
 
 /// How much of a bad value an error message shows, in characters.
@@ -58,6 +59,10 @@ impl BuildError {
 
     pub(crate) const fn trace_entries(value: usize, max: usize) -> Self {
         Self(Kind::TraceEntries { value, max })
+    }
+
+    pub(crate) fn bounds(bounds: &[f64]) -> Self {
+        Self(Kind::Bounds { shown: shown(&format!("{bounds:?}")) })
     }
 
     pub(crate) const fn slo(seconds: f64) -> Self {
@@ -93,6 +98,11 @@ impl fmt::Display for BuildError {
             Kind::TraceEntries { value, max } => {
                 write!(f, "trace entries {value} is more than {max}: use 0 (no trace) to {max}")
             }
+            Kind::Bounds { shown } => write!(
+                f,
+                "bounds {shown} of the duration cannot be used: give 1 to 100 numbers of seconds above 0, in \
+                 ascending order"
+            ),
             Kind::Slo { seconds } => {
                 write!(f, "SLO {seconds} s is not a duration above 0: use e.g. 0.25")
             }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use opentelemetry::trace::{SpanId, TraceId};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -51,6 +52,10 @@ pub struct FinishedRun {
     pub correlation_id: Option<String>,
     /// The run that started it.
     pub parent: Option<Uuid>,
+    /// The W3C trace id of the span that it ran in, if known.
+    pub trace_id: Option<u128>,
+    /// The W3C span id of that span.
+    pub span_id: Option<u64>,
     /// Its input.
     pub input: Option<Value>,
     /// Further attributes.
@@ -98,6 +103,8 @@ impl Default for FinishedRun {
             subject: None,
             correlation_id: None,
             parent: None,
+            trace_id: None,
+            span_id: None,
             input: None,
             attributes: Vec::new(),
             keep: false,
@@ -115,6 +122,11 @@ impl FinishedRun {
         run.nodes = run.nodes.max(self.nodes);
         run.value = self.value;
         run.parent = self.parent;
+        // Not those of the span that replays it.
+        run.span = (
+            TraceId::from_bytes(self.trace_id.unwrap_or_default().to_be_bytes()),
+            SpanId::from_bytes(self.span_id.unwrap_or_default().to_be_bytes()),
+        );
         run.force(self.keep);
         run.case(self.case.as_deref().unwrap_or_default());
         run.subject(self.subject.as_deref().unwrap_or_default());

@@ -24,6 +24,10 @@ pub(crate) const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// One string inside an input or a value is at most this long, in bytes.
 pub(crate) const STRING_BYTES_MAX: usize = 16 * 1024;
+/// How much of an input or of the attributes is looked at to learn its size, in bytes of JSON.
+pub(crate) const WALK_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The same for the value of a trace entry, which every run pays for, kept or not.
+pub(crate) const ENTRY_WALK_BYTES_MAX: u64 = 16 * 1024;
 /// Documents nest at most this deep.
 pub(crate) const DEPTH_MAX: usize = 64;
 /// One trace entry is at most this long, in bytes.
@@ -39,7 +43,7 @@ pub(crate) const NODES_MAX: u64 = u32::MAX as u64;
 /// A thread keeps at most this many scratch buffers for its next runs.
 pub(crate) const SCRATCH_POOL_MAX: usize = 8;
 /// Kinds that are remembered by name; further ones work, but are made anew at each call.
-pub(crate) const KINDS_MAX: usize = 64;
+pub(crate) const KINDS_MAX: usize = 1_000;
 /// Strategies that a kind remembers at least; the ones not used for longest are forgotten.
 pub(crate) const STRATEGIES_REMEMBERED: usize = 5_000;
 /// Distinct values of one label; the rest folds to `_OTHER`.
@@ -48,8 +52,9 @@ pub(crate) const LABEL_VALUES_MAX: usize = 64;
 /// statuses each, and one folded combination per kind, the duration stays below the 2,000 series
 /// that OpenTelemetry allows by default.
 pub(crate) const SERIES_MAX: usize = 256;
-/// Series of the error counter.
-pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 2 * SERIES_MAX;
+/// Series of the error counter beyond those that each series has from its start: `_OTHER` and the
+/// fixed codes.
+pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 5 * SERIES_MAX;
 /// A run that happened elsewhere may have started at most this long ago, and have taken at most this
 /// long: ten years.
 pub(crate) const FINISHED_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

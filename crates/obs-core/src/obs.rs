@@ -121,7 +121,7 @@ impl Obs {
     /// Defines a kind with names, labels or limits of its own, before its first use.
     ///
     /// # Errors
-    /// When the kind is in use already, or a name or key cannot be used.
+    /// When its name is empty or in use already, or a name or key of its metrics cannot be used.
     ///
     /// ```
     /// # use obs_core::{Instrument, KindSpec, MetricsMapping};
@@ -132,6 +132,12 @@ impl Obs {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn define_kind(&self, spec: KindSpec) -> Result<Kind, BuildError> {
+        if spec.name().trim().is_empty() {
+            return Err(BuildError::empty(
+                "kind name",
+                "name the family of runs, e.g. \"dsl.execution\"",
+            ));
+        }
         let mut kinds = self.kinds();
         let name = clean(spec.name()).into_owned();
         if kinds.contains_key(&name) {

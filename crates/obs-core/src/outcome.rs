@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     encode::{EncodeLimits, Encoded, Sanitized, discard, encode_into},
-    limits::{DEPTH_MAX, INPUT_BYTES_MAX, STRING_BYTES_MAX},
+    limits::{DEPTH_MAX, INPUT_BYTES_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX},
     record::Timestamp,
     run_error::{RunError, RunFailure, fallback_code},
     status::Status,
@@ -93,6 +93,7 @@ impl<I: Serialize> EncodeInput for Owned<'_, I> {
             bytes_max: INPUT_BYTES_MAX,
             string_bytes_max: STRING_BYTES_MAX,
             depth_max: DEPTH_MAX,
+            walk_bytes_max: WALK_BYTES_MAX,
         };
         encode_into(self.0, &limits, out, changed)
     }

@@ -35,7 +35,8 @@ use crate::{
     strategy::Handle,
 };
 
-/// A run in flight. It ends exactly once: through `finish`, or when it is dropped.
+/// A run in flight. It ends exactly once: through `finish`, or when it is dropped. One that is leaked,
+/// e.g. by `mem::forget`, never ends, and stays in flight as long as the process.
 ///
 /// ```
 /// # use obs_core::{Status, testing::TestObs};

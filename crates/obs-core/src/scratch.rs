@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     encode::{EncodeLimits, Sanitized, encode_into, write_json_str},
     limits::{
-        ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, SCRATCH_POOL_MAX,
-        STRING_BYTES_MAX, WORD_BYTES_MAX,
+        ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, ENTRY_WALK_BYTES_MAX,
+        SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX, WORD_BYTES_MAX,
     },
     record::Json,
     trace::Trace,
@@ -153,6 +153,7 @@ impl Scratch {
             bytes_max: ATTRIBUTES_BYTES_MAX,
             string_bytes_max: STRING_BYTES_MAX,
             depth_max: DEPTH_MAX,
+            walk_bytes_max: WALK_BYTES_MAX,
         };
         let mut out = Vec::new();
         encode_into(&Attributes(&self.attributes), &limits, &mut out, &mut self.changed);
@@ -185,11 +186,14 @@ impl Scratch {
             bytes_max: room,
             string_bytes_max: STRING_BYTES_MAX,
             depth_max: DEPTH_MAX,
+            walk_bytes_max: ENTRY_WALK_BYTES_MAX,
         };
         encode_into(value, &limits, &mut self.entry, &mut self.changed);
     }
 
     pub(crate) fn end_entry(&mut self, offset: Duration, entries_max: usize) {
+        self.entry_key("seq");
+        push_number(&mut self.entry, self.trace.total());
         self.entry_key("offset_us");
         push_number(&mut self.entry, u64::try_from(offset.as_micros()).unwrap_or(u64::MAX));
         self.entry.extend_from_slice(b"},");
@@ -204,8 +208,8 @@ impl Scratch {
     }
 }
 
-/// Room for `,"offset_us":18446744073709551615},`.
-const ENTRY_END_BYTES_MAX: usize = 36;
+/// Room for `,"seq":` and `,"offset_us":` with 20 digits each, and `},`.
+const ENTRY_END_BYTES_MAX: usize = 62;
 /// Room that the words of an entry leave for its value: what the encoder's markers need.
 const ENTRY_VALUE_BYTES_MIN: usize = 128;
 
@@ -328,7 +332,8 @@ impl<'r> Node<'r> {
         self.word(BRANCH, "branch", branch)
     }
 
-    /// What the node computed, encoded at once; an entry has at most 2 KiB. The first value counts.
+    /// What the node computed, encoded at once; an entry has at most 2 KiB, and of a larger value at
+    /// most 16 KiB are looked at to learn its size. The first value counts.
     ///
     /// ```
     /// # use obs_core::testing::TestObs;

@@ -92,6 +92,11 @@ impl Trace {
         first + last + self.tail.lengths.len()
     }
 
+    /// How many entries there were so far.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
     pub(crate) fn clear(&mut self) {
         self.head.clear();
         self.tail.clear();

@@ -36,7 +36,7 @@ pub(super) struct Encoder<'o> {
 impl<'o> Encoder<'o> {
     pub(super) fn new(out: &'o mut Vec<u8>, limits: &EncodeLimits) -> Self {
         Self {
-            sink: Bounded::new(out, limits.bytes_max.max(BYTES_FLOOR)),
+            sink: Bounded::new(out, limits.bytes_max.max(BYTES_FLOOR), limits.walk_bytes_max),
             changed: Sanitized::default(),
             string_bytes_max: limits.string_bytes_max,
             depth_max: limits.depth_max.min(DEPTH_CEILING),

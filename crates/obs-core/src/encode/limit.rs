@@ -2,10 +2,6 @@
 
 use std::io::{self, Write as _};
 
-/// How much of one value is looked at, in bytes of JSON, before the walk is given up. Without it a
-/// value that never ends would never return.
-pub(super) const WALK_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
 /// The longest text before `$head`, with two numbers of 20 digits.
 const FRAME_BYTES_MAX: usize = 96;
 
@@ -18,6 +14,8 @@ pub(super) struct Bounded<'o> {
     /// Where this value begins; what lies before is not ours.
     start: usize,
     limit: usize,
+    /// How much of the value is looked at, in bytes of JSON, before the walk is given up.
+    walk_max: u64,
     /// Bytes that were written, stored or not.
     written: u64,
     /// Bytes that a string limit left out.
@@ -27,8 +25,8 @@ pub(super) struct Bounded<'o> {
 }
 
 impl<'o> Bounded<'o> {
-    pub(super) fn new(out: &'o mut Vec<u8>, limit: usize) -> Self {
-        Self { start: out.len(), out, limit, written: 0, omitted: 0, idle: 0 }
+    pub(super) fn new(out: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
+        Self { start: out.len(), out, limit, walk_max, written: 0, omitted: 0, idle: 0 }
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
@@ -62,12 +60,12 @@ impl<'o> Bounded<'o> {
 
     /// How much more of the value may be looked at.
     pub(super) fn walk_left(&self) -> u64 {
-        WALK_BYTES_MAX.saturating_sub(self.written + self.idle)
+        self.walk_max.saturating_sub(self.written + self.idle)
     }
 
     /// Whether the value must not be looked at any further.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.written + self.idle > WALK_BYTES_MAX
+        self.written + self.idle > self.walk_max
     }
 
     /// Whether something was not stored.

@@ -16,11 +16,16 @@ use serde::{
 };
 use serde_json::{Value, json};
 
-use super::{encoder::Encoder, limit::WALK_BYTES_MAX, *};
+use super::{encoder::Encoder, *};
+use crate::limits::WALK_BYTES_MAX;
 use hostile::{Fails, PanicKind, Panics};
 
-const LIMITS: EncodeLimits =
-    EncodeLimits { bytes_max: 64 * 1024, string_bytes_max: 16 * 1024, depth_max: 64 };
+const LIMITS: EncodeLimits = EncodeLimits {
+    bytes_max: 64 * 1024,
+    string_bytes_max: 16 * 1024,
+    depth_max: 64,
+    walk_bytes_max: WALK_BYTES_MAX,
+};
 
 const CLEAN: Sanitized =
     Sanitized { non_finite: 0, nul: 0, surrogate: 0, size: 0, depth: 0, encode: 0, clock: 0 };

@@ -67,6 +67,9 @@ impl DirectSeries {
         };
         // An alert on the first failure needs a zero before it.
         series.errors_of(OTHER);
+        for status in [Status::Timeout, Status::Limit, Status::Panicked] {
+            series.errors_of(fallback_code(status));
+        }
         for code in &kind.error_types {
             series.errors_of(code);
         }

@@ -33,6 +33,9 @@ const DURATION_BOUNDS: [f64; 21] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
     0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 ];
+/// A histogram has at most this many bounds before the SLOs are put in: each is a bucket per series,
+/// status and thread.
+const BOUNDS_MAX: usize = 100;
 /// Bounds of the histogram of records per batch.
 const BATCH_BOUNDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
@@ -71,6 +74,9 @@ pub struct MetricsOptions {
     /// Durations that must be bounds of the histogram, because quantiles are interpolated inside
     /// buckets: the SLOs of the process. Each above 0. Default: 0.25 s.
     pub slos: Vec<Duration>,
+    /// Bounds of the duration histogram, in seconds, to which the SLOs are added: 1 to 100 numbers above
+    /// 0, in ascending order. Default: 21 bounds from 0.0001 to 10.
+    pub bounds: Vec<f64>,
     /// When the instruments are called. Default: before each collection.
     pub measure: Measure,
 }
@@ -97,7 +103,12 @@ pub enum Measure {
 
 impl Default for MetricsOptions {
     fn default() -> Self {
-        Self { bound: false, slos: vec![SLO_DEFAULT], measure: Measure::default() }
+        Self {
+            bound: false,
+            slos: vec![SLO_DEFAULT],
+            bounds: DURATION_BOUNDS.to_vec(),
+            measure: Measure::default(),
+        }
     }
 }
 
@@ -105,7 +116,7 @@ impl Metrics {
     /// Creates the instruments that do not depend on a kind.
     ///
     /// # Errors
-    /// When an SLO is zero.
+    /// When an SLO is zero, or the bounds are none, too many, not ascending or not above 0.
     ///
     /// ```
     /// use obs_core::otel::{Metrics, MetricsOptions};
@@ -117,7 +128,7 @@ impl Metrics {
     /// assert!(Metrics::new(&meter, options).is_err());
     /// ```
     pub fn new(meter: &Meter, options: MetricsOptions) -> Result<Self, BuildError> {
-        let duration_bounds = duration_bounds(&options.slos)?;
+        let duration_bounds = duration_bounds(&options.bounds, &options.slos)?;
         let calls = if options.bound { Calls::Bound } else { Calls::Prebuilt };
         let recorder =
             Arc::new(Registry::new(meter.clone(), calls, options.measure, duration_bounds.clone()));
@@ -193,9 +204,14 @@ impl WriteRecorder for Writes {
     }
 }
 
-/// The default bounds with the SLOs put in.
-fn duration_bounds(slos: &[Duration]) -> Result<Vec<f64>, BuildError> {
-    let mut bounds = DURATION_BOUNDS.to_vec();
+/// The bounds with the SLOs put in.
+fn duration_bounds(bounds: &[f64], slos: &[Duration]) -> Result<Vec<f64>, BuildError> {
+    let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+    let above_zero = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
+    if !ascending || !above_zero || !(1..=BOUNDS_MAX).contains(&bounds.len()) {
+        return Err(BuildError::bounds(bounds));
+    }
+    let mut bounds = bounds.to_vec();
     for slo in slos.iter().map(Duration::as_secs_f64) {
         if slo <= 0.0 {
             return Err(BuildError::slo(slo));
@@ -214,8 +230,8 @@ mod tests {
 
     #[test]
     fn an_slo_becomes_a_bound_in_its_place_and_only_once() {
-        let bounds =
-            duration_bounds(&[Duration::from_millis(180), Duration::from_millis(250)]).unwrap();
+        let slos = [Duration::from_millis(180), Duration::from_millis(250)];
+        let bounds = duration_bounds(&DURATION_BOUNDS, &slos).unwrap();
         assert_eq!(bounds.len(), DURATION_BOUNDS.len() + 1);
         let at = bounds.iter().position(|bound| (bound - 0.18).abs() < 1e-12).unwrap();
         assert_eq!((bounds[at - 1], bounds[at + 1]), (0.15, 0.2));
@@ -224,7 +240,18 @@ mod tests {
 
     #[test]
     fn an_slo_of_zero_is_an_error_that_says_so() {
-        let error = duration_bounds(&[Duration::ZERO]).unwrap_err();
+        let error = duration_bounds(&DURATION_BOUNDS, &[Duration::ZERO]).unwrap_err();
         assert!(error.to_string().starts_with("SLO 0 s"), "{error}");
+    }
+
+    #[test]
+    fn bounds_that_are_none_too_many_unordered_or_not_above_zero_are_an_error_that_shows_them() {
+        let too_many: Vec<f64> = (1..=101).map(f64::from).collect();
+        for bad in [&[][..], &[1.0, 1.0], &[2.0, 1.0], &[0.0, 1.0], &[-1.0], &[f64::NAN], &too_many]
+        {
+            let error = duration_bounds(bad, &[]).unwrap_err().to_string();
+            assert!(error.starts_with("bounds ["), "{error}");
+        }
+        assert_eq!(duration_bounds(&too_many[..100], &[]).unwrap().len(), 100);
     }
 }

@@ -182,3 +182,26 @@ fn the_store_reports_state_age_size_and_duration() {
         assert!(exported.contains(name), "{name}");
     }
 }
+
+#[test]
+fn a_kind_without_a_name_cannot_be_defined() {
+    let measured = measured(false, |builder| builder).unwrap();
+    let error = measured.test.obs().define_kind(KindSpec::new("  ")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "kind name is empty: name the family of runs, e.g. \"dsl.execution\""
+    );
+}
+
+#[test]
+fn the_fixed_error_codes_exist_with_zero_before_the_first_of_them() {
+    both_ways(|measured| {
+        let _strategy = measured.test.obs().kind("dsl").lookup("s", "1");
+        let export = measured.export();
+        for code in ["_OTHER", "timeout", "limit", "panicked"] {
+            let mut labels = OWN.to_vec();
+            labels.push(("error.type", code));
+            assert_eq!(export.at("obs.run.errors", &labels), Some(0.0), "{code}");
+        }
+    });
+}

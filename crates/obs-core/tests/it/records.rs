@@ -63,7 +63,7 @@ fn a_record_says_everything_that_the_run_was_told() {
     assert_eq!(record.attributes.as_ref().unwrap().as_str(), r#"{"game.id":"chess","attempt":3}"#);
     assert_eq!(
         record.trace.as_ref().unwrap().as_str(),
-        r#"[{"node":"n1","type":"compare","phase":"pre","branch":"match","value":12,"offset_us":0},{"node":"n2","offset_us":70}]"#
+        r#"[{"node":"n1","type":"compare","phase":"pre","branch":"match","value":12,"seq":0,"offset_us":0},{"node":"n2","seq":1,"offset_us":70}]"#
     );
     assert_eq!((record.trace_total, record.trace_kept), (2, 2));
     assert_eq!(record.epoch, test.obs().epoch());
@@ -257,4 +257,56 @@ fn a_buffer_that_served_one_run_holds_nothing_of_it_for_the_next() {
     let second = &test.records()[1];
     assert_eq!((&second.subject, &second.case_name, &second.correlation_id), (&None, &None, &None));
     assert_eq!((&second.attributes, &second.trace), (&None, &None));
+}
+
+#[test]
+fn a_huge_value_of_a_node_is_looked_at_only_so_far() {
+    use std::cell::Cell;
+
+    struct Endless<'a>(&'a Cell<u64>);
+    impl serde::Serialize for Endless<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq;
+            let mut sequence = serializer.serialize_seq(None)?;
+            for number in 0..1_000_000_u64 {
+                self.0.set(number);
+                sequence.serialize_element(&number)?;
+            }
+            sequence.end()
+        }
+    }
+    let looked_at = Cell::new(0);
+    let (test, strategy) = test();
+    let _: Result<(), String> = strategy.observe(&(), |run| {
+        run.node("n1").value(&Endless(&looked_at));
+        Ok(())
+    });
+    assert!(looked_at.get() < 20_000, "{} elements", looked_at.get());
+    assert!(trace_of(&test.records()[0])[0]["value"]["$truncated"]["bytes"].is_u64());
+}
+
+#[test]
+fn a_run_from_elsewhere_has_the_span_it_was_given_and_not_the_current_one() {
+    use obs_core::FinishedRun;
+
+    let (test, strategy) = test();
+    let current = SpanContext::new(
+        TraceId::from(1_u128),
+        SpanId::from(1_u64),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::default(),
+    );
+    let attached = Context::new().with_remote_span_context(current).attach();
+    strategy.record(FinishedRun::default());
+    strategy.record(FinishedRun {
+        trace_id: Some(0xab),
+        span_id: Some(0xcd),
+        ..FinishedRun::default()
+    });
+    drop(attached);
+    let records = test.records();
+    assert_eq!(records[0].trace_id, None);
+    assert_eq!(records[1].trace_id.as_deref(), Some("000000000000000000000000000000ab"));
+    assert_eq!(records[1].span_id.as_deref(), Some("00000000000000cd"));
 }

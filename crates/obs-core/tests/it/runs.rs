@@ -364,7 +364,7 @@ fn a_finished_run_from_elsewhere_goes_through_the_same_steps() {
         assert_eq!(record.finished_at.as_micros() - started_at.as_micros(), 7_000);
         assert_eq!(record.input.as_ref().map(|json| json.as_str()), Some(r#"{"a":1}"#));
         let trace = record.trace.as_ref().map(|json| json.as_str());
-        assert_eq!(trace, Some(r#"[{"node":"n1","branch":"match","offset_us":5}]"#));
+        assert_eq!(trace, Some(r#"[{"node":"n1","branch":"match","seq":0,"offset_us":5}]"#));
     });
 }
 

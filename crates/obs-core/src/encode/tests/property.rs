@@ -109,6 +109,7 @@ fn limits() -> impl Strategy<Value = EncodeLimits> {
             bytes_max,
             string_bytes_max,
             depth_max,
+            walk_bytes_max: WALK_BYTES_MAX,
         },
     )
 }

@@ -6,7 +6,10 @@ use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::{Value, value::RawValue};
 
 use super::{CLEAN, assert_unencodable, encode, encode_with};
-use crate::encode::{EncodeLimits, Sanitized, limit::WALK_BYTES_MAX};
+use crate::{
+    encode::{EncodeLimits, Sanitized},
+    limits::WALK_BYTES_MAX,
+};
 
 pub(super) fn json(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
@@ -48,7 +51,12 @@ fn raw_json_has_its_escapes_made_valid() {
 
 #[test]
 fn raw_json_has_the_limits_of_everything_else() {
-    let limits = EncodeLimits { string_bytes_max: 4, depth_max: 2, bytes_max: 200 };
+    let limits = EncodeLimits {
+        string_bytes_max: 4,
+        depth_max: 2,
+        bytes_max: 200,
+        walk_bytes_max: WALK_BYTES_MAX,
+    };
     assert_eq!(encode_with(&json(r#""ab\u00e9""#), limits).text, r#""abé""#);
     let cut = encode_with(&json(r#"{"abc\u00e9x":"\n\n\n\n\nab"}"#), limits);
     assert_eq!(cut.text, r#"{"abc":"\n\n\n\n"}"#, "nothing follows a cut");
