@@ -145,7 +145,7 @@ impl FinishedRun {
                 .then(|| self.error_type.map_or(fallback, Cow::Owned)),
             message: self.message.map(Cow::Owned),
             node: self.error_node.map(Cow::Owned),
-            took: Some(took),
+            took_nanos: u64::try_from(took.as_nanos()).ok(),
             started_at,
         };
         match &self.input {

@@ -11,7 +11,7 @@ pub mod otel;
 mod registry;
 mod sharded;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use crate::{
     encode::Sanitized,
@@ -62,7 +62,7 @@ pub(crate) trait Series: fmt::Debug + Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunEnd<'a> {
     pub(crate) status: Status,
-    pub(crate) duration: Duration,
+    pub(crate) nanos: u64,
     pub(crate) nodes: u64,
     /// Only for failures.
     pub(crate) error_type: Option<&'a str>,

@@ -25,7 +25,7 @@ use crate::{
     keep::{Facts, Keep, decide},
     limits::NODES_MAX,
     obs::Recording,
-    outcome::{EncodeInput, Outcome, Owned, described},
+    outcome::{EncodeInput, OK, Outcome, Owned, described},
     record::Timestamp,
     recorder::RunEnd,
     run_error::{RunError, RunFailure},
@@ -264,7 +264,7 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
-        self.end(&Outcome::of(&result), None);
+        self.end_as(&result, None);
         result
     }
 
@@ -289,9 +289,25 @@ impl Run {
         result: Result<T, E>,
         describe: impl FnOnce(&E) -> RunFailure,
     ) -> Result<T, E> {
-        let described = described(&result, describe);
-        self.end(&Outcome::of(&described), None);
+        self.end_described(&result, describe, None);
         result
+    }
+
+    fn end_as<T, E: RunError>(&mut self, result: &Result<T, E>, input: Option<&dyn EncodeInput>) {
+        match result {
+            Ok(_) => self.end(&OK, input),
+            Err(error) => self.end(&Outcome::of_error(error), input),
+        }
+    }
+
+    fn end_described<T, E>(
+        &mut self,
+        result: &Result<T, E>,
+        describe: impl FnOnce(&E) -> RunFailure,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        let described = result.as_ref().map_err(|error| described(error, describe));
+        self.end_as(&described, input);
     }
 
     /// What happens when a run ends, in order; the diagram of the whole system is this function.
@@ -300,20 +316,20 @@ impl Run {
             return;
         }
         // 1 The time, before anything else costs some.
-        let duration = match outcome.took {
+        let nanos = match outcome.took_nanos {
             Some(took) => took,
-            None => self.strategy.core.clock.now().since(self.started),
+            None => self.strategy.core.clock.now().nanos_since(self.started),
         };
         self.nodes = self.nodes.min(NODES_MAX);
         // 2 Every run is measured: one fewer in flight, duration, nodes, error.
-        self.measure(outcome, duration);
+        self.measure(outcome, nanos);
         // 3 The decision: pure, from the policy and the facts.
-        let keep = self.decide(outcome.status, duration);
+        let keep = self.decide(outcome.status, nanos);
         // 4 A run that is not kept is one word in the ledger; one that is kept becomes a record,
         //   and the record goes to the sink.
         match keep {
             None => self.strategy.core.book.not_kept(outcome.status),
-            Some(keep) => self.hand_off(outcome, duration, &keep, input),
+            Some(keep) => self.hand_off(outcome, Duration::from_nanos(nanos), &keep, input),
         }
         // 5 The next run of this thread takes the buffer over.
         if let Some(scratch) = self.scratch.take() {
@@ -321,20 +337,20 @@ impl Run {
         }
     }
 
-    fn measure(&self, outcome: &Outcome<'_>, duration: Duration) {
+    fn measure(&self, outcome: &Outcome<'_>, nanos: u64) {
         self.strategy.series.ended(&RunEnd {
             status: outcome.status,
-            duration,
+            nanos,
             nodes: self.nodes,
             error_type: outcome.error_type.as_deref(),
         });
     }
 
-    fn decide(&self, status: Status, duration: Duration) -> Option<Keep> {
+    fn decide(&self, status: Status, nanos: u64) -> Option<Keep> {
         let shared = &self.strategy;
         let facts = Facts {
             status,
-            duration,
+            nanos,
             forced: self.forced,
             first: shared.takes_first(),
             // Always drawn, so that one slow run does not shift the choice of all later ones.
@@ -400,6 +416,9 @@ impl Run {
 
     /// Ends a run that nobody finished.
     fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
+        if !self.open {
+            return;
+        }
         let panicked = thread::panicking() && !self.started_in_unwind;
         self.end(
             &Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }),
@@ -474,7 +493,7 @@ impl<I: Serialize> InputRun<I> {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
-        self.run.end(&Outcome::of(&result), Some(&Owned(&self.input)));
+        self.run.end_as(&result, Some(&Owned(&self.input)));
         result
     }
 
@@ -496,8 +515,7 @@ impl<I: Serialize> InputRun<I> {
         result: Result<T, E>,
         describe: impl FnOnce(&E) -> RunFailure,
     ) -> Result<T, E> {
-        let described = described(&result, describe);
-        self.run.end(&Outcome::of(&described), Some(&Owned(&self.input)));
+        self.run.end_described(&result, describe, Some(&Owned(&self.input)));
         result
     }
 

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use opentelemetry::KeyValue;
@@ -119,7 +120,7 @@ impl Series for DirectSeries {
 
     fn ended(&self, end: &RunEnd<'_>) {
         self.active.add(-1);
-        self.durations[end.status.index()].record(end.duration.as_secs_f64());
+        self.durations[end.status.index()].record(Duration::from_nanos(end.nanos).as_secs_f64());
         self.nodes.record(end.nodes);
         if let Some(total) = &self.nodes_total {
             total.add(end.nodes);
