@@ -13,7 +13,6 @@ use opentelemetry::{
     Context,
     trace::{SpanId, TraceContextExt, TraceId},
 };
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
