@@ -64,6 +64,8 @@ pub(crate) struct RunEnd<'a> {
     pub(crate) status: Status,
     pub(crate) nanos: u64,
     pub(crate) nodes: u64,
+    /// How long the run waited for its start, where somebody said so.
+    pub(crate) queued_nanos: Option<u64>,
     /// Only for failures.
     pub(crate) error_type: Option<&'a str>,
 }

@@ -56,6 +56,7 @@ pub struct Run {
     pub(crate) span: (TraceId, SpanId),
     pub(crate) scratch: Option<Box<Scratch>>,
     id: Option<(Uuid, Timestamp)>,
+    queued_nanos: Option<u64>,
     forced: bool,
     /// The thread was unwinding already when the run started: then a drop is no panic of the run.
     started_in_unwind: bool,
@@ -81,6 +82,7 @@ impl Run {
             parent: None,
             scratch: None,
             id: None,
+            queued_nanos: None,
             forced: false,
             started_in_unwind: thread::panicking(),
             open,
@@ -217,6 +219,22 @@ impl Run {
         self
     }
 
+    /// How long the run waited between the moment it was meant to start and its start; measured as
+    /// `obs.run.queue.duration`. Without it a stalled worker does not show: durations begin when a
+    /// run starts, however late that is.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.queued(Duration::from_millis(40));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn queued(&mut self, waited: Duration) -> &mut Self {
+        self.queued_nanos = Some(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Keeps this run, whatever the rates say.
     ///
     /// ```
@@ -343,6 +361,7 @@ impl Run {
             status: outcome.status,
             nanos,
             nodes: self.nodes,
+            queued_nanos: self.queued_nanos,
             error_type: outcome.error_type.as_deref(),
         });
     }

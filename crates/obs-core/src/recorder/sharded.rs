@@ -69,7 +69,7 @@ impl Series for ShardedSeries {
             own.nodes(node_bucket).add(end.nodes);
             own.durations(end.status.index(), &self.durations)[bucket].add(end.nanos);
         });
-        self.instruments.count_failure(end);
+        self.instruments.measure_rare(end);
     }
 
     fn drops(&self) -> &Arc<SeriesDrops> {
