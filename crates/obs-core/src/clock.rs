@@ -56,15 +56,9 @@ impl Default for Source {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(
-    // Readings of one clock are of one kind.
-    TickSource,
+    // Nanoseconds since some moment that is the same for all readings of a clock.
+    u64,
 );
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum TickSource {
-    System(quanta::Instant),
-    Manual(u64),
-}
 
 impl Clock {
     /// The monotonic time.
@@ -75,10 +69,8 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Tick {
         match &self.0 {
-            Source::System(system) => Tick(TickSource::System(system.now())),
-            Source::Manual(manual) => {
-                Tick(TickSource::Manual(manual.0.monotonic.load(Ordering::Acquire)))
-            }
+            Source::System(system) => Tick(system.delta_as_nanos(0, system.raw())),
+            Source::Manual(manual) => Tick(manual.0.monotonic.load(Ordering::Acquire)),
         }
     }
 
@@ -111,15 +103,12 @@ impl Tick {
     /// ```
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        match (self.0, earlier.0) {
-            (TickSource::System(late), TickSource::System(early)) => {
-                late.saturating_duration_since(early)
-            }
-            (TickSource::Manual(late), TickSource::Manual(early)) => {
-                Duration::from_nanos(late.saturating_sub(early))
-            }
-            _ => Duration::ZERO,
-        }
+        Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    /// The same in nanoseconds: making a `Duration` takes a division.
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct FinishedRun {
     /// When it started; by default it ended now. A time more than ten years ago or more than a day
     /// ahead is taken as now, and counted.
     pub started_at: Option<Timestamp>,
+    /// How long it waited between the moment it was meant to start and its start, if known.
+    pub queued: Option<Duration>,
     /// How many nodes it executed; at least as many as `trace` has.
     pub nodes: u64,
     /// Its trace, if known.
@@ -96,6 +98,7 @@ impl Default for FinishedRun {
             error_node: None,
             duration: Duration::ZERO,
             started_at: None,
+            queued: None,
             nodes: 0,
             trace: Vec::new(),
             value: None,
@@ -131,6 +134,9 @@ impl FinishedRun {
         run.case(self.case.as_deref().unwrap_or_default());
         run.subject(self.subject.as_deref().unwrap_or_default());
         run.correlation_id(self.correlation_id.as_deref().unwrap_or_default());
+        if let Some(waited) = self.queued {
+            run.queued(waited);
+        }
         for (key, value) in self.attributes {
             run.attribute(key, value);
         }
@@ -145,7 +151,7 @@ impl FinishedRun {
                 .then(|| self.error_type.map_or(fallback, Cow::Owned)),
             message: self.message.map(Cow::Owned),
             node: self.error_node.map(Cow::Owned),
-            took: Some(took),
+            took_nanos: u64::try_from(took.as_nanos()).ok(),
             started_at,
         };
         match &self.input {

@@ -162,7 +162,7 @@ impl std::error::Error for RateError {}
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) status: Status,
-    pub(crate) duration: Duration,
+    pub(crate) nanos: u64,
     pub(crate) forced: bool,
     /// This is one of the first runs of its strategy version.
     pub(crate) first: bool,
@@ -185,7 +185,7 @@ pub(crate) struct Keep {
 /// A run that is kept for certain has probability 1, even when a draw would have chosen it too:
 /// the probability belongs to the run's facts, not to the lucky draw.
 pub(crate) fn decide(policy: &KeepPolicy, facts: &Facts) -> Option<Keep> {
-    let slow = policy.slow.is_some_and(|slo| facts.duration > slo);
+    let slow = policy.slow.is_some_and(|slo| u128::from(facts.nanos) > slo.as_nanos());
     let rate = match facts.status {
         Status::Ok => policy.ok_rate,
         Status::Cancelled => policy.cancelled_rate,
@@ -215,13 +215,8 @@ pub(crate) fn decide(policy: &KeepPolicy, facts: &Facts) -> Option<Keep> {
 mod tests {
     use super::*;
 
-    const QUIET: Facts = Facts {
-        status: Status::Ok,
-        duration: Duration::from_millis(1),
-        forced: false,
-        first: false,
-        draw: 0.5,
-    };
+    const QUIET: Facts =
+        Facts { status: Status::Ok, nanos: 1_000_000, forced: false, first: false, draw: 0.5 };
 
     fn policy(ok_rate: f64) -> KeepPolicy {
         KeepPolicy { ok_rate: Rate::new(ok_rate).unwrap(), ..KeepPolicy::default() }
@@ -262,8 +257,8 @@ mod tests {
 
     #[test]
     fn a_run_as_long_as_the_slo_is_not_slow_and_a_longer_one_is() {
-        let at = Facts { duration: SLO_DEFAULT, ..QUIET };
-        let past = Facts { duration: SLO_DEFAULT + Duration::from_nanos(1), ..QUIET };
+        let at = Facts { nanos: 250_000_000, ..QUIET };
+        let past = Facts { nanos: 250_000_001, ..QUIET };
         assert_eq!(reason(&policy(0.0), at), None);
         assert_eq!(reason(&policy(0.0), past), Some((KeepReason::Slow, 1.0)));
         let off = KeepPolicy { slow: None, ..policy(0.0) };
@@ -292,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_is_slow_says_both() {
-        let facts = Facts { status: Status::Timeout, duration: Duration::from_secs(1), ..QUIET };
+        let facts = Facts { status: Status::Timeout, nanos: 1_000_000_000, ..QUIET };
         let keep = decide(&policy(0.05), &facts).unwrap();
         assert_eq!((keep.reason, keep.slow), (KeepReason::Failure, true));
     }

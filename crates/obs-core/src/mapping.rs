@@ -27,11 +27,13 @@ pub enum Instrument {
     TimeLimit,
     /// Counter of lost records.
     Dropped,
+    /// Histogram of how long runs waited for their start, in seconds.
+    QueueDuration,
 }
 
 impl Instrument {
     /// Every instrument that can be renamed.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Duration,
         Self::Nodes,
         Self::Errors,
@@ -39,6 +41,7 @@ impl Instrument {
         Self::Active,
         Self::TimeLimit,
         Self::Dropped,
+        Self::QueueDuration,
     ];
 
     /// The name without a mapping.
@@ -56,6 +59,7 @@ impl Instrument {
             Self::Active => "obs.run.active",
             Self::TimeLimit => "obs.run.time_limit",
             Self::Dropped => "obs.record.dropped",
+            Self::QueueDuration => "obs.run.queue.duration",
         }
     }
 
@@ -69,6 +73,7 @@ impl Instrument {
             Self::Active => "active",
             Self::TimeLimit => "time_limit",
             Self::Dropped => "record.dropped",
+            Self::QueueDuration => "queue.duration",
         }
     }
 

@@ -4,7 +4,6 @@ use std::{
     any::Any,
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
 };
 
 use serde::Serialize;
@@ -25,7 +24,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) message: Option<Cow<'a, str>>,
     pub(crate) node: Option<Cow<'a, str>>,
     /// Given for a run that happened elsewhere; measured otherwise.
-    pub(crate) took: Option<Duration>,
+    pub(crate) took_nanos: Option<u64>,
     /// Given for a run that happened elsewhere; read from the clock otherwise.
     pub(crate) started_at: Option<Timestamp>,
 }
@@ -34,11 +33,10 @@ impl<'a> Outcome<'a> {
     /// A status and nothing else; failures get their fixed code.
     pub(crate) fn bare(status: Status) -> Self {
         let error_type = status.is_failure().then(|| Cow::Borrowed(fallback_code(status)));
-        Self { status, error_type, message: None, node: None, took: None, started_at: None }
+        Self { status, error_type, message: None, node: None, took_nanos: None, started_at: None }
     }
 
-    pub(crate) fn of<T, E: RunError>(result: &'a Result<T, E>) -> Self {
-        let Err(error) = result else { return Self::bare(Status::Ok) };
+    pub(crate) fn of_error<E: RunError>(error: &'a E) -> Self {
         let status = Status::from(calm(|| error.status()).unwrap_or_default());
         let error_type = status.is_failure().then(|| {
             calm(|| error.error_type()).unwrap_or_else(|| Cow::Borrowed(fallback_code(status)))
@@ -61,14 +59,20 @@ impl<'a> Outcome<'a> {
     }
 }
 
+/// The outcome of nearly every run; made once, because each part of another would have to be dropped.
+pub(crate) static OK: Outcome<'static> = Outcome {
+    status: Status::Ok,
+    error_type: None,
+    message: None,
+    node: None,
+    took_nanos: None,
+    started_at: None,
+};
+
 /// What an error means, where the caller describes it.
-pub(crate) fn described<T, E>(
-    result: &Result<T, E>,
-    describe: impl FnOnce(&E) -> RunFailure,
-) -> Result<(), RunFailure> {
-    let Err(error) = result else { return Ok(()) };
+pub(crate) fn described<E>(error: &E, describe: impl FnOnce(&E) -> RunFailure) -> RunFailure {
     let undescribed = || RunFailure::error(fallback_code(Status::Error)).message(UNDESCRIBED);
-    Err(calm(|| describe(error)).unwrap_or_else(undescribed))
+    calm(|| describe(error)).unwrap_or_else(undescribed)
 }
 
 /// The message of an error that panicked when it was asked for one.

@@ -11,7 +11,7 @@ pub mod otel;
 mod registry;
 mod sharded;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use crate::{
     encode::Sanitized,
@@ -62,8 +62,10 @@ pub(crate) trait Series: fmt::Debug + Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunEnd<'a> {
     pub(crate) status: Status,
-    pub(crate) duration: Duration,
+    pub(crate) nanos: u64,
     pub(crate) nodes: u64,
+    /// How long the run waited for its start, where somebody said so.
+    pub(crate) queued_nanos: Option<u64>,
     /// Only for failures.
     pub(crate) error_type: Option<&'a str>,
 }

@@ -1,10 +1,8 @@
 //! One execution of a strategy, from its start to its end.
 
 use std::{
-    any::Any,
     borrow::Cow,
     fmt,
-    ops::{Deref, DerefMut},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
@@ -15,7 +13,6 @@ use opentelemetry::{
     Context,
     trace::{SpanId, TraceContextExt, TraceId},
 };
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
@@ -25,7 +22,7 @@ use crate::{
     keep::{Facts, Keep, decide},
     limits::NODES_MAX,
     obs::Recording,
-    outcome::{EncodeInput, Outcome, Owned, described},
+    outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
     recorder::RunEnd,
     run_error::{RunError, RunFailure},
@@ -59,6 +56,7 @@ pub struct Run {
     pub(crate) span: (TraceId, SpanId),
     pub(crate) scratch: Option<Box<Scratch>>,
     id: Option<(Uuid, Timestamp)>,
+    queued_nanos: Option<u64>,
     forced: bool,
     /// The thread was unwinding already when the run started: then a drop is no panic of the run.
     started_in_unwind: bool,
@@ -84,6 +82,7 @@ impl Run {
             parent: None,
             scratch: None,
             id: None,
+            queued_nanos: None,
             forced: false,
             started_in_unwind: thread::panicking(),
             open,
@@ -220,6 +219,22 @@ impl Run {
         self
     }
 
+    /// How long the run waited between the moment it was meant to start and its start; measured as
+    /// `obs.run.queue.duration`. Without it a stalled worker does not show: durations begin when a
+    /// run starts, however late that is.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let mut run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// run.queued(Duration::from_millis(40));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn queued(&mut self, waited: Duration) -> &mut Self {
+        self.queued_nanos = Some(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Keeps this run, whatever the rates say.
     ///
     /// ```
@@ -264,7 +279,7 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
-        self.end(&Outcome::of(&result), None);
+        self.end_as(&result, None);
         result
     }
 
@@ -289,9 +304,29 @@ impl Run {
         result: Result<T, E>,
         describe: impl FnOnce(&E) -> RunFailure,
     ) -> Result<T, E> {
-        let described = described(&result, describe);
-        self.end(&Outcome::of(&described), None);
+        self.end_described(&result, describe, None);
         result
+    }
+
+    pub(crate) fn end_as<T, E: RunError>(
+        &mut self,
+        result: &Result<T, E>,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        match result {
+            Ok(_) => self.end(&OK, input),
+            Err(error) => self.end(&Outcome::of_error(error), input),
+        }
+    }
+
+    pub(crate) fn end_described<T, E>(
+        &mut self,
+        result: &Result<T, E>,
+        describe: impl FnOnce(&E) -> RunFailure,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        let described = result.as_ref().map_err(|error| described(error, describe));
+        self.end_as(&described, input);
     }
 
     /// What happens when a run ends, in order; the diagram of the whole system is this function.
@@ -300,20 +335,20 @@ impl Run {
             return;
         }
         // 1 The time, before anything else costs some.
-        let duration = match outcome.took {
+        let nanos = match outcome.took_nanos {
             Some(took) => took,
-            None => self.strategy.core.clock.now().since(self.started),
+            None => self.strategy.core.clock.now().nanos_since(self.started),
         };
         self.nodes = self.nodes.min(NODES_MAX);
         // 2 Every run is measured: one fewer in flight, duration, nodes, error.
-        self.measure(outcome, duration);
+        self.measure(outcome, nanos);
         // 3 The decision: pure, from the policy and the facts.
-        let keep = self.decide(outcome.status, duration);
+        let keep = self.decide(outcome.status, nanos);
         // 4 A run that is not kept is one word in the ledger; one that is kept becomes a record,
         //   and the record goes to the sink.
         match keep {
             None => self.strategy.core.book.not_kept(outcome.status),
-            Some(keep) => self.hand_off(outcome, duration, &keep, input),
+            Some(keep) => self.hand_off(outcome, Duration::from_nanos(nanos), &keep, input),
         }
         // 5 The next run of this thread takes the buffer over.
         if let Some(scratch) = self.scratch.take() {
@@ -321,20 +356,21 @@ impl Run {
         }
     }
 
-    fn measure(&self, outcome: &Outcome<'_>, duration: Duration) {
+    fn measure(&self, outcome: &Outcome<'_>, nanos: u64) {
         self.strategy.series.ended(&RunEnd {
             status: outcome.status,
-            duration,
+            nanos,
             nodes: self.nodes,
+            queued_nanos: self.queued_nanos,
             error_type: outcome.error_type.as_deref(),
         });
     }
 
-    fn decide(&self, status: Status, duration: Duration) -> Option<Keep> {
+    fn decide(&self, status: Status, nanos: u64) -> Option<Keep> {
         let shared = &self.strategy;
         let facts = Facts {
             status,
-            duration,
+            nanos,
             forced: self.forced,
             first: shared.takes_first(),
             // Always drawn, so that one slow run does not shift the choice of all later ones.
@@ -399,7 +435,10 @@ impl Run {
     }
 
     /// Ends a run that nobody finished.
-    fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
+    pub(crate) fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
+        if !self.open {
+            return;
+        }
         let panicked = thread::panicking() && !self.started_in_unwind;
         self.end(
             &Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }),
@@ -424,112 +463,6 @@ impl fmt::Debug for Run {
             .field("nodes", &self.nodes)
             .field("open", &self.open)
             .finish_non_exhaustive()
-    }
-}
-
-/// A run in flight with its input; everything that [`Run`] can do.
-///
-/// ```
-/// # use obs_core::testing::TestObs;
-/// # let test = TestObs::new();
-/// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
-/// let mut run = bonus.start_with("event");
-/// run.keep();
-/// run.finish(Ok::<_, String>(()))?;
-/// assert_eq!(test.records()[0].input.as_ref().map(|json| json.as_str()), Some("\"event\""));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[must_use = "dropping a run without finishing it records it as `cancelled`"]
-pub struct InputRun<I: Serialize> {
-    run: Run,
-    input: I,
-}
-
-impl<I: Serialize> InputRun<I> {
-    pub(crate) fn new(run: Run, input: I) -> Self {
-        Self { run, input }
-    }
-
-    /// The input.
-    ///
-    /// ```
-    /// # let obs = obs_core::Obs::builder().build()?;
-    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
-    /// assert_eq!(*bonus.start_with(7).input(), 7);
-    /// # Ok::<(), obs_core::BuildError>(())
-    /// ```
-    pub const fn input(&self) -> &I {
-        &self.input
-    }
-
-    /// Ends the run with its result, and returns the result unchanged.
-    ///
-    /// # Errors
-    /// Whatever `result` holds.
-    ///
-    /// ```
-    /// # let obs = obs_core::Obs::builder().build()?;
-    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
-    /// assert_eq!(bonus.start_with(7).finish(Ok::<_, String>(1)), Ok(1));
-    /// # Ok::<(), obs_core::BuildError>(())
-    /// ```
-    pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
-        self.run.end(&Outcome::of(&result), Some(&Owned(&self.input)));
-        result
-    }
-
-    /// Ends the run with a result whose error cannot implement [`RunError`].
-    ///
-    /// # Errors
-    /// Whatever `result` holds.
-    ///
-    /// ```
-    /// # use obs_core::RunFailure;
-    /// # let obs = obs_core::Obs::builder().build()?;
-    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
-    /// let parsed = bonus.start_with("x").finish_with("x".parse::<u32>(), |_| RunFailure::error("NOT_A_NUMBER"));
-    /// assert!(parsed.is_err());
-    /// # Ok::<(), obs_core::BuildError>(())
-    /// ```
-    pub fn finish_with<T, E>(
-        mut self,
-        result: Result<T, E>,
-        describe: impl FnOnce(&E) -> RunFailure,
-    ) -> Result<T, E> {
-        let described = described(&result, describe);
-        self.run.end(&Outcome::of(&described), Some(&Owned(&self.input)));
-        result
-    }
-
-    /// Ends the run with the panic that left it.
-    pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send)) {
-        self.run.end(&Outcome::panicked(payload), Some(&Owned(&self.input)));
-    }
-}
-
-impl<I: Serialize> Deref for InputRun<I> {
-    type Target = Run;
-
-    fn deref(&self) -> &Run {
-        &self.run
-    }
-}
-
-impl<I: Serialize> DerefMut for InputRun<I> {
-    fn deref_mut(&mut self) -> &mut Run {
-        &mut self.run
-    }
-}
-
-impl<I: Serialize> Drop for InputRun<I> {
-    fn drop(&mut self) {
-        self.run.let_go(Some(&Owned(&self.input)));
-    }
-}
-
-impl<I: Serialize> fmt::Debug for InputRun<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.run.fmt(f)
     }
 }
 

@@ -16,12 +16,13 @@ use serde::Serialize;
 use crate::{
     error::BuildError,
     finished::FinishedRun,
+    input_run::InputRun,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
     per_thread::thread_index,
     recorder::{Series, SeriesLabels},
-    run::{InputRun, Run},
+    run::Run,
     run_error::RunError,
     strategies::StrategyKey,
 };

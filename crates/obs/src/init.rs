@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
-    otel::{Metrics, MetricsOptions},
+    otel::{Measure, Metrics, MetricsOptions},
 };
 use obs_persist::{PersistConfig, Persister, StoreUrl};
 use uuid::Uuid;
@@ -88,7 +88,10 @@ fn metrics(
                 .build(),
         );
     }
-    let mut options = MetricsOptions { bound: true, ..MetricsOptions::default() };
+    // Cells are emptied by collections. Without an exporter there may be none for days, and the next
+    // snapshot would have to replay every run since.
+    let measure = if exports.is_some() { Measure::InCells } else { Measure::EachRun };
+    let mut options = MetricsOptions { bound: true, measure, ..MetricsOptions::default() };
     options.slos.extend(config.slo);
     Ok(Metrics::new(&meter, options)?)
 }

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use opentelemetry::KeyValue;
@@ -31,6 +32,7 @@ pub(super) struct DirectSeries {
     pub(super) active: Level,
     pub(super) durations: [Spread<f64>; Status::ALL.len()],
     pub(super) nodes: Spread<u64>,
+    queue_duration: Spread<f64>,
     pub(super) nodes_total: Option<Count>,
     /// Failures by the error type as it stands on the metric; only failing runs look here.
     errors: RwLock<HashMap<Arc<str>, Arc<Count>>>,
@@ -57,6 +59,7 @@ impl DirectSeries {
                 Spread::new(&family.duration, attributes, calls)
             }),
             nodes: Spread::new(&family.nodes, Arc::clone(&own), calls),
+            queue_duration: Spread::new(&family.queue_duration, Arc::clone(&own), calls),
             nodes_total: family.nodes_total.as_ref().map(|total| Count::zeroed(total, own, calls)),
             errors: RwLock::default(),
             drops: Arc::default(),
@@ -76,8 +79,11 @@ impl DirectSeries {
         series
     }
 
-    /// Failures are rare and named: they are counted at once.
-    pub(super) fn count_failure(&self, end: &RunEnd<'_>) {
+    /// What few runs have is measured at once: a wait for the start, and failures by their code.
+    pub(super) fn measure_rare(&self, end: &RunEnd<'_>) {
+        if let Some(queued) = end.queued_nanos {
+            self.queue_duration.record(Duration::from_nanos(queued).as_secs_f64());
+        }
         if end.status.is_failure() {
             let code = end.error_type.unwrap_or_else(|| fallback_code(end.status));
             self.errors_of(code).add(1);
@@ -119,12 +125,12 @@ impl Series for DirectSeries {
 
     fn ended(&self, end: &RunEnd<'_>) {
         self.active.add(-1);
-        self.durations[end.status.index()].record(end.duration.as_secs_f64());
+        self.durations[end.status.index()].record(Duration::from_nanos(end.nanos).as_secs_f64());
         self.nodes.record(end.nodes);
         if let Some(total) = &self.nodes_total {
             total.add(end.nodes);
         }
-        self.count_failure(end);
+        self.measure_rare(end);
     }
 
     fn drops(&self) -> &Arc<SeriesDrops> {

@@ -130,6 +130,7 @@ pub(super) struct Family {
     pub(super) started: Counter<u64>,
     pub(super) active: UpDownCounter<i64>,
     pub(super) duration: Histogram<f64>,
+    pub(super) queue_duration: Histogram<f64>,
     pub(super) nodes: Histogram<u64>,
     pub(super) nodes_total: Option<Counter<u64>>,
     pub(super) errors: Counter<u64>,
@@ -286,6 +287,12 @@ impl Family {
                 .f64_histogram(name(Instrument::Duration))
                 .with_unit("s")
                 .with_description("How long runs took")
+                .with_boundaries(duration_bounds.to_vec())
+                .build(),
+            queue_duration: meter
+                .f64_histogram(name(Instrument::QueueDuration))
+                .with_unit("s")
+                .with_description("How long runs waited for their start")
                 .with_boundaries(duration_bounds.to_vec())
                 .build(),
             nodes: meter

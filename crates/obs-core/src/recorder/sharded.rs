@@ -63,13 +63,13 @@ impl Series for ShardedSeries {
     }
 
     fn ended(&self, end: &RunEnd<'_>) {
-        let nanos = u64::try_from(end.duration.as_nanos()).unwrap_or(u64::MAX);
-        let (bucket, node_bucket) = (self.durations.bucket(nanos), self.nodes.bucket(end.nodes));
+        let (bucket, node_bucket) =
+            (self.durations.bucket(end.nanos), self.nodes.bucket(end.nodes));
         self.cells.with(|own| {
             own.nodes(node_bucket).add(end.nodes);
-            own.durations(end.status.index(), &self.durations)[bucket].add(nanos);
+            own.durations(end.status.index(), &self.durations)[bucket].add(end.nanos);
         });
-        self.instruments.count_failure(end);
+        self.instruments.measure_rare(end);
     }
 
     fn drops(&self) -> &Arc<SeriesDrops> {

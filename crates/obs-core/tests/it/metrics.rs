@@ -18,11 +18,14 @@ fn names_and_units_are_those_of_the_conventions() {
             .test
             .obs()
             .define_kind(KindSpec::new("dsl").time_limit(Duration::from_millis(500)));
-        kind.unwrap().lookup("s", "1").start().finish(Ok::<_, String>(())).unwrap();
+        let mut run = kind.unwrap().lookup("s", "1").start();
+        run.queued(Duration::from_millis(1));
+        run.finish(Ok::<_, String>(())).unwrap();
         let units = measured.export().units;
         for (name, unit) in [
             ("obs.run.duration", "s"),
             ("obs.run.nodes", "{node}"),
+            ("obs.run.queue.duration", "s"),
             ("obs.run.errors", "{error}"),
             ("obs.run.started", "{run}"),
             ("obs.run.active", "{run}"),
@@ -203,5 +206,22 @@ fn the_fixed_error_codes_exist_with_zero_before_the_first_of_them() {
             labels.push(("error.type", code));
             assert_eq!(export.at("obs.run.errors", &labels), Some(0.0), "{code}");
         }
+    });
+}
+
+#[test]
+fn a_wait_for_the_start_is_measured_only_where_it_is_given() {
+    both_ways(|measured| {
+        let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
+        strategy.start().finish(Ok::<_, String>(())).unwrap();
+        let mut late = strategy.start();
+        late.queued(Duration::from_millis(400));
+        late.finish(Ok::<_, String>(())).unwrap();
+        let export = measured.export();
+        let waits = export.histogram("obs.run.queue.duration", &OWN).unwrap();
+        assert_eq!((waits.count, waits.sum), (1, 0.4));
+        let durations: u64 =
+            export.histograms["obs.run.duration"].values().map(|point| point.count).sum();
+        assert_eq!(durations, 2, "the wait is no part of the duration");
     });
 }

@@ -1,0 +1,120 @@
+//! A run in flight that has its input with it.
+
+use std::{
+    any::Any,
+    fmt,
+    ops::{Deref, DerefMut},
+};
+
+use serde::Serialize;
+
+use crate::{
+    outcome::{Outcome, Owned},
+    run::Run,
+    run_error::{RunError, RunFailure},
+};
+
+/// A run in flight with its input; everything that [`Run`] can do.
+///
+/// ```
+/// # use obs_core::testing::TestObs;
+/// # let test = TestObs::new();
+/// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+/// let mut run = bonus.start_with("event");
+/// run.keep();
+/// run.finish(Ok::<_, String>(()))?;
+/// assert_eq!(test.records()[0].input.as_ref().map(|json| json.as_str()), Some("\"event\""));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "dropping a run without finishing it records it as `cancelled`"]
+pub struct InputRun<I: Serialize> {
+    run: Run,
+    input: I,
+}
+
+impl<I: Serialize> InputRun<I> {
+    pub(crate) fn new(run: Run, input: I) -> Self {
+        Self { run, input }
+    }
+
+    /// The input.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// assert_eq!(*bonus.start_with(7).input(), 7);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub const fn input(&self) -> &I {
+        &self.input
+    }
+
+    /// Ends the run with its result, and returns the result unchanged.
+    ///
+    /// # Errors
+    /// Whatever `result` holds.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// assert_eq!(bonus.start_with(7).finish(Ok::<_, String>(1)), Ok(1));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
+        self.run.end_as(&result, Some(&Owned(&self.input)));
+        result
+    }
+
+    /// Ends the run with a result whose error cannot implement [`RunError`].
+    ///
+    /// # Errors
+    /// Whatever `result` holds.
+    ///
+    /// ```
+    /// # use obs_core::RunFailure;
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let parsed = bonus.start_with("x").finish_with("x".parse::<u32>(), |_| RunFailure::error("NOT_A_NUMBER"));
+    /// assert!(parsed.is_err());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_with<T, E>(
+        mut self,
+        result: Result<T, E>,
+        describe: impl FnOnce(&E) -> RunFailure,
+    ) -> Result<T, E> {
+        self.run.end_described(&result, describe, Some(&Owned(&self.input)));
+        result
+    }
+
+    /// Ends the run with the panic that left it.
+    pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send)) {
+        self.run.end(&Outcome::panicked(payload), Some(&Owned(&self.input)));
+    }
+}
+
+impl<I: Serialize> Deref for InputRun<I> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        &self.run
+    }
+}
+
+impl<I: Serialize> DerefMut for InputRun<I> {
+    fn deref_mut(&mut self) -> &mut Run {
+        &mut self.run
+    }
+}
+
+impl<I: Serialize> Drop for InputRun<I> {
+    fn drop(&mut self) {
+        self.run.let_go(Some(&Owned(&self.input)));
+    }
+}
+
+impl<I: Serialize> fmt::Debug for InputRun<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.run.fmt(f)
+    }
+}
