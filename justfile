@@ -30,7 +30,7 @@ deny:
 examples:
     scripts/examples
 
-# What every change must pass: format, clippy, tests, doctests, docs, deny, examples.
+# What every change must pass: format, clippy, tests, doctests, docs, instruction counts, deny, examples.
 verify:
     .ci/run
 
@@ -41,6 +41,10 @@ quickstart *options:
 # Nanoseconds a run: not kept, kept, failed, against the same instruments called by hand.
 bench-hot-path:
     cargo bench -p obs-core --bench hot_path
+
+# Instructions a run, against the bounds: `just instructions --accept not-kept` after a wanted change.
+instructions *options:
+    scripts/instructions {{ options }}
 
 # Builds the real Collector if need be, and runs it until it is interrupted.
 collector *options:

@@ -52,6 +52,9 @@ have cargo || PATH=$PATH:$HOME/.cargo/bin
 
 skips_collector() { [[ ${OBS_SKIP_COLLECTOR:-} == 1 ]]; }
 
+# Where scripts/instructions has bounds to compare with.
+counts_instructions() { [[ $(uname -sm) == 'Linux x86_64' ]]; }
+
 # True on Debian, Ubuntu and their children when packages may be installed without asking anybody.
 can_apt() { have apt-get && [[ $(id -u) == 0 ]]; }
 
