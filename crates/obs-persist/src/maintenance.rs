@@ -128,7 +128,7 @@ mod tests {
         let (noon, evening) = (at(DAY_MICROS / 2), at(DAY_MICROS - 5_000_000));
         let fine = Maintained::default();
         let more = Maintained { more: true, ..Maintained::default() };
-        let stuck = Maintained { problem: Some("no".to_owned()), ..more.clone() };
+        let stuck = Maintained { problem: Some("no".to_owned()), ..Maintained::default() };
         let table =
             [(noon, &fine, 3_600), (evening, &fine, 5), (noon, &more, 1), (noon, &stuck, 60)];
         for (now, done, seconds) in table {

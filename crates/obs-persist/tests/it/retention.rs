@@ -1,11 +1,20 @@
 //! Days made ahead and dropped, against a real server; the calendar moves when a test says so.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use obs_core::{
     Clock, ManualClock, RunRecord, StoreMetrics, StoreState, Timestamp, testing::record,
 };
-use obs_persist::{PersistConfig, Persister, StoreUrl};
+use obs_persist::{
+    MaintainFuture, PersistConfig, Persister, Retention, Store, StoreFuture, StoreUrl,
+    testing::MemoryStore,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -199,7 +208,7 @@ fn a_reader_in_the_way_is_given_up_soon_and_tried_again_later() {
     let url = database();
     fill(&url, &[60]);
     std::thread::scope(|scope| {
-        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let (done, wait) = std::sync::mpsc::sync_channel::<()>(1);
         let holder = scope.spawn(|| {
             execute(
                 &url,
@@ -275,4 +284,74 @@ fn a_role_that_may_only_insert_is_warned_three_days_before_the_days_run_out() {
     again.flush();
     assert_eq!(count(&url, "obs.run WHERE strategy_id = 'again'"), 1);
     assert!(try_postgres(&format!("postgres://{role}@{host}"), "DROP TABLE obs.run_ok").is_err());
+}
+
+/// A store whose maintenance goes wrong, in the given way.
+#[derive(Debug)]
+struct Unmaintainable {
+    rows: MemoryStore,
+    calls: Arc<AtomicU32>,
+    hangs: bool,
+}
+
+impl Store for Unmaintainable {
+    fn name(&self) -> String {
+        format!("unmaintainable-{}", self.hangs)
+    }
+    fn prepare(&mut self) -> StoreFuture<'_> {
+        self.rows.prepare()
+    }
+    fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
+        self.rows.write(batch)
+    }
+    fn maintain(&mut self, _: Timestamp, _: Retention) -> MaintainFuture<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let hangs = self.hangs;
+        Box::pin(async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            std::panic::resume_unwind(Box::new("told to panic"))
+        })
+    }
+    fn close(&mut self) -> StoreFuture<'_> {
+        self.rows.close()
+    }
+}
+
+fn unmaintainable(hangs: bool) -> (Live, MemoryStore, Arc<AtomicU32>) {
+    let (rows, calls) = (MemoryStore::new(), Arc::default());
+    let store = Unmaintainable { rows: rows.clone(), calls: Arc::clone(&calls), hangs };
+    (Live::over(Box::new(store), PersistConfig::default()), rows, calls)
+}
+
+#[test]
+fn maintenance_that_panics_costs_no_record_and_is_not_tried_at_once() {
+    let (live, rows, calls) = unmaintainable(false);
+    for written in 1..=20 {
+        live.submit(record("bonus", "1"));
+        live.flush();
+        assert_eq!(rows.rows().len(), written);
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn maintenance_that_hangs_is_given_up_and_a_shutdown_does_not_wait_for_it() {
+    listen();
+    let (live, rows, calls) = unmaintainable(true);
+    until("it hangs", || calls.load(Ordering::Relaxed) == 1);
+    live.submit(record("bonus", "1"));
+    let ((), took) = timed(|| live.flush());
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    assert_eq!(rows.rows().len(), 1);
+    let held: Vec<_> = lines("unmaintainable-true");
+    assert!(held.iter().any(|line| line.contains("longer than 5s")), "{held:?}");
+
+    let (live, rows, calls) = unmaintainable(true);
+    until("it hangs", || calls.load(Ordering::Relaxed) == 1);
+    live.submit(record("bonus", "1"));
+    let (report, took) = timed(|| live.persister.shutdown_blocking(Duration::from_secs(20)));
+    assert!(report.complete && took < Duration::from_secs(2), "{report} {took:?}");
+    assert_eq!(rows.rows().len(), 1);
 }
