@@ -76,7 +76,7 @@ pub(crate) struct Said {
 impl Said {
     pub(crate) fn done(&mut self, store: &str, done: &Maintained) {
         if done.dropped > 0 {
-            tracing::info!(store, days = done.dropped, "days past their retention were dropped");
+            tracing::info!(store, days = done.dropped, "days past their retention are gone");
         }
         self.problem(store, done.problem.as_deref());
         if let Some(days) = done.days_ahead {

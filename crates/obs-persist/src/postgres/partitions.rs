@@ -61,6 +61,20 @@ impl Day {
         Self(self.0 + 1)
     }
 
+    /// The day of a name; `None` if there is no such date.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        const DIGITS_MAX: usize = 9;
+        let digits = name.len() <= DIGITS_MAX && name.bytes().all(|byte| byte.is_ascii_digit());
+        let number: i64 = digits.then(|| name.parse().ok())??;
+        let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
+        // As in `Display`: years begin on 1 March.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+        let days = 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1;
+        let parsed = Self(era * 146_097 + days - 719_468);
+        (parsed.0 >= 0 && parsed.to_string() == name).then_some(parsed)
+    }
+
     /// The moment when it is over.
     pub(super) const fn end(self) -> Timestamp {
         Timestamp::from_micros(self.next().0.saturating_mul(1_000 * MILLIS_PER_DAY))
@@ -217,6 +231,7 @@ mod tests {
         ];
         for (day, name) in table {
             assert_eq!(Day(day).to_string(), name, "{day}");
+            assert_eq!(Day::parse(name), Some(Day(day)));
         }
     }
 
@@ -246,6 +261,11 @@ mod tests {
             if let Bound::Id(next) = day.next().first_id() {
                 prop_assert!(id < next);
             }
+        }
+
+        #[test]
+        fn a_name_leads_back_to_its_day(day in 0..3_258_000_i64) {
+            prop_assert_eq!(Day::parse(&Day(day).to_string()), Some(Day(day)));
         }
 
         #[test]

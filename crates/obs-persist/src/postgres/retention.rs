@@ -12,10 +12,9 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use obs_core::{Class, Clock, Timestamp};
-use uuid::Uuid;
 
 use super::{
-    partitions::{Day, Days, TABLES, create, day_of, day_of_id, may_make, partition},
+    partitions::{Day, Days, TABLES, create, day_of, may_make, partition},
     schema::Lock,
 };
 use crate::store::{Maintained, Retention, StoreError};
@@ -127,7 +126,7 @@ pub(super) async fn maintain(
     let may_make = planned.make.is_empty() || may_make(connection).await?;
     if planned.foreign > 0 {
         done.problem = Some(format!(
-            "{} old days belong to another role, so they cannot be dropped: let their owner run a \
+            "{} old days belong to another role, so this role may not drop them: let their owner run a \
              program with obs, or switch retention off here",
             planned.foreign
         ));
@@ -191,8 +190,8 @@ async fn act(
     acted
 }
 
-/// Drops rows and payloads of a day together; `false` if a run in it began inside the retention,
-/// which takes an id whose time is not that of its run.
+/// Drops rows and payloads of a day together; `false` if its bounds are not those of a day, or a run
+/// in it began inside the retention, which takes an id whose time is not that of its run.
 ///
 /// First the day is closed to writers and looked at; only then the drop itself locks the parent,
 /// for a moment, and then the day. A stronger lock on the day at first would meet every reader
@@ -205,9 +204,17 @@ async fn drop_day(connection: &mut AsyncPgConnection, old: &Drop) -> Result<bool
         "SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'; LOCK TABLE {names} IN SHARE MODE; \
          DO $$ BEGIN "
     );
+    for table in &old.tables {
+        let (name, bounds) = (partition(table, old.day), bounds(old.day));
+        // Writing to a string cannot fail.
+        let _ = write!(
+            statements,
+            "IF (SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = 'obs.{name}'::regclass) \
+             IS DISTINCT FROM $b${bounds}$b$ THEN RETURN; END IF; "
+        );
+    }
     let rows = old.tables.iter().find(|table| !table.ends_with("_payload"));
     if let Some(table) = rows {
-        // Writing to a string cannot fail.
         let _ = write!(
             statements,
             "IF EXISTS (SELECT FROM obs.{} WHERE started_at > '1970-01-01Z'::timestamptz + {} * interval '1 microsecond') \
@@ -232,38 +239,42 @@ async fn drop_day(connection: &mut AsyncPgConnection, old: &Drop) -> Result<bool
         .map_err(|source| StoreError::transient("cannot see what was dropped", source))
 }
 
+/// Locks nothing, so that nobody's lock holds up the records behind us.
 async fn catalog(connection: &mut AsyncPgConnection) -> Result<Catalog, StoreError> {
     let unreadable = |source| StoreError::transient("cannot list the partitions", source);
-    let rows = sql::<(Text, Text, Text, Bool)>(
+    let rows = sql::<(Text, Text, Bool)>(
         "SELECT parent.relname::text, child.relname::text, \
-         coalesce(pg_get_expr(child.relpartbound, child.oid), ''), pg_has_role(child.relowner, 'USAGE') \
+         pg_has_role(child.relowner, 'USAGE') \
          FROM pg_catalog.pg_inherits \
          JOIN pg_catalog.pg_class child ON child.oid = inhrelid \
          JOIN pg_catalog.pg_class parent ON parent.oid = inhparent \
          WHERE parent.relkind = 'p' AND parent.relnamespace = 'obs'::regnamespace \
          AND child.relkind = 'r' AND child.relnamespace = parent.relnamespace AND NOT inhdetachpending",
     )
-    .load::<(String, String, String, bool)>(connection)
+    .load::<(String, String, bool)>(connection)
     .await
     .map_err(unreadable)?;
     let micros = sql::<BigInt>("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
         .get_result::<i64>(connection)
         .await
         .map_err(unreadable)?;
-    let present = rows.iter().filter_map(|(parent, child, bounds, may_drop)| {
-        let (table, day) = ours(parent, child, bounds)?;
+    let present = rows.iter().filter_map(|(parent, child, may_drop)| {
+        let (table, day) = named_by_us(parent, child)?;
         Some(Present { day, table, may_drop: *may_drop })
     });
     Ok(Catalog { present: present.collect(), server_now: Timestamp::from_micros(micros) })
 }
 
-/// The table and day of a partition that is exactly as we make them.
-fn ours(parent: &str, child: &str, bounds: &str) -> Option<(&'static str, Day)> {
+/// The table and day of a partition with a name of ours.
+fn named_by_us(parent: &str, child: &str) -> Option<(&'static str, Day)> {
     let table = TABLES.into_iter().find(|table| *table == parent)?;
-    let id: Uuid = bounds.split('\'').nth(1)?.parse().ok()?;
-    let day = day_of_id(id);
-    let exactly = format!("FOR VALUES FROM ({}) TO ({})", day.first_id(), day.next().first_id());
-    (child == partition(table, day) && bounds == exactly).then_some((table, day))
+    let day = Day::parse(child.strip_prefix(table)?.strip_prefix('_')?)?;
+    (child == partition(table, day)).then_some((table, day))
+}
+
+/// The bounds that we give to a day, in the server's words.
+fn bounds(day: Day) -> String {
+    format!("FOR VALUES FROM ({}) TO ({})", day.first_id(), day.next().first_id())
 }
 
 #[cfg(test)]

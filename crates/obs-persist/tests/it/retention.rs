@@ -124,7 +124,10 @@ fn old_days_are_dropped_and_only_those_and_errors_outlive_oks() {
         &url,
         "CREATE TABLE obs.run_ok_20200101 (kept int); CREATE TABLE obs.run_ok_archive (LIKE obs.run_ok INCLUDING CONSTRAINTS); \
          ALTER TABLE obs.run_ok ATTACH PARTITION obs.run_ok_archive \
-         FOR VALUES FROM ('00000000-0000-0000-0000-000000000000') TO ('00000000-0001-0000-0000-000000000000')",
+         FOR VALUES FROM ('00000000-0000-0000-0000-000000000000') TO ('00000000-0001-0000-0000-000000000000'); \
+         CREATE TABLE obs.run_ok_20100101 (LIKE obs.run_ok INCLUDING CONSTRAINTS); \
+         ALTER TABLE obs.run_ok ATTACH PARTITION obs.run_ok_20100101 \
+         FOR VALUES FROM ('00000000-0002-0000-0000-000000000000') TO ('00000000-0003-0000-0000-000000000000')",
     );
     let moved = Moved::open(&url);
     until("the oldest error is gone", || !exists(&url, "run_error_payload", 181));
@@ -144,6 +147,7 @@ fn old_days_are_dropped_and_only_those_and_errors_outlive_oks() {
     assert_eq!((count(&url, "obs.run"), count(&url, "obs.run_payload")), (12, 12));
     assert_eq!(count(&url, "obs.run_ok_20200101"), 0);
     assert_eq!(count(&url, "obs.run_ok_archive"), 0);
+    assert_eq!(count(&url, "obs.run_ok_20100101"), 0);
     // A late row of a dropped day is still written.
     moved.write(aged(record("late", "1"), 60));
     assert_eq!(count(&url, "obs.run"), 13);

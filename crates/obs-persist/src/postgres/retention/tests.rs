@@ -1,4 +1,6 @@
-use super::*;
+use uuid::Uuid;
+
+use super::{super::partitions::day_of_id, *};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAYS_1: Duration = Duration::from_secs(86_400);
@@ -98,27 +100,23 @@ fn days_ahead_end_at_the_first_gap() {
 }
 
 #[test]
-fn only_what_has_our_parent_our_name_and_our_bounds_is_ours() {
-    let today = day(20_778);
-    let bounds = |from: Day, to: Day| {
-        format!("FOR VALUES FROM ({}) TO ({})", from.first_id(), to.first_id())
-    };
-    let right = bounds(today, today.next());
-    assert_eq!(ours("run_ok", "run_ok_20261121", &right), Some(("run_ok", today)));
-    let wider = bounds(today, today.next().next());
-    let table = [
-        ("run", "run_ok_20261121", right.as_str()),
-        ("run_error", "run_ok_20261121", &right),
-        ("run_ok", "run_ok_20261122", &right),
-        ("run_ok", "archive", &right),
-        ("run_ok", "run_ok_20261121", &wider),
-        ("run_ok", "run_ok_20261121", "DEFAULT"),
-        ("run_ok", "run_ok_20261121", ""),
-    ];
-    for (parent, child, bounds) in table {
-        assert_eq!(ours(parent, child, bounds), None, "{parent} {child} {bounds}");
-    }
+fn only_what_has_our_parent_and_our_name_is_ours() {
+    assert_eq!(named_by_us("run_ok", "run_ok_20261121"), Some(("run_ok", day(20_778))));
     let last = day_of_id(Uuid::max());
-    let bounds = bounds(last, last.next());
-    assert_eq!(ours("run_ok", "run_ok_108890802", &bounds), Some(("run_ok", last)));
+    assert_eq!(named_by_us("run_ok", &format!("run_ok_{last}")), Some(("run_ok", last)));
+    let table = [
+        ("run", "run_ok_20261121"),
+        ("run_error", "run_ok_20261121"),
+        ("run_ok", "run_ok_payload_20261121"),
+        ("run_ok", "run_ok_20261131"),
+        ("run_ok", "run_ok_2026112"),
+        ("run_ok", "run_ok_19691231"),
+        ("run_ok", "run_ok_+0261121"),
+        ("run_ok", "run_ok_99999999999999999999"),
+        ("run_ok", "run_ok_"),
+        ("run_ok", "archive"),
+    ];
+    for (parent, child) in table {
+        assert_eq!(named_by_us(parent, child), None, "{parent} {child}");
+    }
 }
