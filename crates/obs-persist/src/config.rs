@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     batch::BatchLimits,
     lanes::{Limit, Limits},
+    store::Retention,
 };
 
 /// The most records that a lane may be told to hold: its places are set aside at the start, at
@@ -13,6 +14,14 @@ pub const RECORDS_MAX: usize = 1_000_000;
 
 /// The most records that a batch may be told to hold.
 pub const BATCH_RECORDS_MAX: usize = 10_000;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The shortest retention: a run that began yesterday may still be on its way.
+pub const RETENTION_LEAST: Duration = DAY;
+
+/// The longest retention, a hundred years; `None` is for ever.
+pub const RETENTION_MOST: Duration = DAY.saturating_mul(36_500);
 
 /// The limits of a persister. Plain data, checked once by [`Persister::start`](crate::Persister::start).
 ///
@@ -52,6 +61,11 @@ pub struct PersistConfig {
     pub prepare_timeout: Duration,
     /// Deadline for writing one batch; past it the connection is thrown away (15 s).
     pub write_timeout: Duration,
+    /// How long ok rows are kept at least; `None` is for ever (30 days). Whole UTC days are
+    /// dropped, when their last moment is older than this. SQLite keeps its rows for ever.
+    pub retention_ok: Option<Duration>,
+    /// The same for errors (180 days).
+    pub retention_error: Option<Duration>,
 }
 
 impl Default for PersistConfig {
@@ -66,6 +80,8 @@ impl Default for PersistConfig {
             linger: Duration::from_millis(100),
             prepare_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(15),
+            retention_ok: Some(DAY.saturating_mul(30)),
+            retention_error: Some(DAY.saturating_mul(180)),
         }
     }
 }
@@ -122,7 +138,27 @@ impl PersistConfig {
         for (name, value, least, most, default) in waits {
             in_range(name, value, (least, most), default, |value| format!("{value:?}"))?;
         }
+        let retentions = [
+            ("retention_ok", self.retention_ok, usual.retention_ok),
+            ("retention_error", self.retention_error, usual.retention_error),
+        ];
+        for (name, value, default) in retentions {
+            if let (Some(value), Some(default)) = (value, default) {
+                in_range(name, value, (RETENTION_LEAST, RETENTION_MOST), default, days)?;
+            }
+        }
         Ok(())
+    }
+
+    /// How long rows are kept, for a [`Store`](crate::Store).
+    ///
+    /// ```
+    /// let retention = obs_persist::PersistConfig::default().retention();
+    /// assert!(retention.of(obs_core::Class::Error).is_some());
+    /// ```
+    #[must_use]
+    pub const fn retention(&self) -> Retention {
+        Retention { ok: self.retention_ok, error: self.retention_error }
     }
 
     pub(crate) const fn lanes(&self) -> Limits {
@@ -135,6 +171,10 @@ impl PersistConfig {
     pub(crate) const fn batch(&self) -> BatchLimits {
         BatchLimits { records: self.batch_records, bytes: self.batch_bytes, linger: self.linger }
     }
+}
+
+fn days(time: &Duration) -> String {
+    format!("{} days", time.as_secs_f64() / DAY.as_secs_f64())
 }
 
 fn in_range<T: PartialOrd>(
@@ -158,7 +198,7 @@ mod tests {
     #[test]
     fn every_value_out_of_range_is_an_error_that_names_it_the_rule_and_the_way_out() {
         type Break = fn(&mut PersistConfig);
-        let table: [(Break, &str); 6] = [
+        let table: [(Break, &str); 8] = [
             (
                 |c| c.queue_records = 0,
                 "queue_records is 0, but must be between 1 and 1000000: the default is 1000",
@@ -182,6 +222,14 @@ mod tests {
             (
                 |c| c.write_timeout = Duration::ZERO,
                 "write_timeout is 0ns, but must be between 1ms and 3600s: the default is 15s",
+            ),
+            (
+                |c| c.retention_ok = Some(DAY / 2),
+                "retention_ok is 0.5 days, but must be between 1 days and 36500 days: the default is 30 days",
+            ),
+            (
+                |c| c.retention_error = Some(DAY * 36_501),
+                "retention_error is 36501 days, but must be between 1 days and 36500 days: the default is 180 days",
             ),
         ];
         for (spoil, message) in table {

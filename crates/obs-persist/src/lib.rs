@@ -10,6 +10,7 @@ mod batch;
 mod columns;
 mod config;
 mod lanes;
+mod maintenance;
 mod migrations;
 mod persister;
 mod postgres;
@@ -25,9 +26,11 @@ mod worker;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use config::{BATCH_RECORDS_MAX, ConfigError, PersistConfig, RECORDS_MAX};
+pub use config::{
+    BATCH_RECORDS_MAX, ConfigError, PersistConfig, RECORDS_MAX, RETENTION_LEAST, RETENTION_MOST,
+};
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;
-pub use store::{Store, StoreError, StoreFuture};
+pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 pub use url::{StoreUrl, StoreUrlError};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Sink, StoreMetrics, StoreState};
+use obs_core::{Clock, Sink, StoreMetrics, StoreState};
 use tokio::{runtime, sync::Mutex};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     shared::{Room, Shared},
     store::Store,
     waiters::Answer,
-    worker::{self, SharedStore, Timeouts},
+    worker::{self, Duties, SharedStore, Timeouts},
 };
 
 /// How long dropping a [`Persister`] waits for its worker to write what is queued.
@@ -92,12 +92,39 @@ impl Persister {
         store: Box<dyn Store>,
         metrics: StoreMetrics,
     ) -> Result<Self, StartError> {
+        Self::start_with_calendar(config, store, metrics, Clock::default())
+    }
+
+    /// [`start`](Self::start) with a calendar of your own, for tests in which days pass: the wall
+    /// clock of `calendar` decides when the store is maintained and what is old there. Deadlines
+    /// stay with the time of the system.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// let manual = obs_core::ManualClock::new();
+    /// let (config, store) = (PersistConfig::default(), Box::new(MemoryStore::new()));
+    /// let calendar = obs_core::Clock::from(&manual);
+    /// let persister =
+    ///     Persister::start_with_calendar(config, store, Default::default(), calendar)?;
+    /// manual.advance(std::time::Duration::from_secs(86_400));
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    pub fn start_with_calendar(
+        config: PersistConfig,
+        store: Box<dyn Store>,
+        metrics: StoreMetrics,
+        calendar: Clock,
+    ) -> Result<Self, StartError> {
         config.check()?;
         let shared = Arc::new(Shared::new(&config, metrics));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
+        let duties = Duties { timeouts, retention: config.retention(), calendar };
         let clerk =
-            Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), timeouts };
+            Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), duties };
         thread::Builder::new()
             .name("obs-persist".to_owned())
             .spawn(move || clerk.run(&started))
@@ -255,7 +282,7 @@ impl fmt::Debug for Persister {
 struct Clerk {
     shared: Arc<Shared>,
     store: SharedStore,
-    timeouts: Timeouts,
+    duties: Duties,
 }
 
 impl Clerk {
@@ -274,7 +301,7 @@ impl Clerk {
                 return;
             }
         };
-        runtime.spawn(worker::supervise(Arc::clone(&self.shared), self.store, self.timeouts));
+        runtime.spawn(worker::supervise(Arc::clone(&self.shared), self.store, self.duties));
         let _ = started.send(Ok(()));
         self.shared.keep_deadlines();
         // Whatever still runs there is not worth waiting for.

@@ -3,6 +3,7 @@
 mod connect;
 mod insert;
 mod partitions;
+mod retention;
 mod schema;
 mod target;
 mod tls;
@@ -10,9 +11,9 @@ mod tls;
 use std::sync::Arc;
 
 use diesel_async::AsyncPgConnection;
-use obs_core::{Class, Clock, RunRecord};
+use obs_core::{Class, Clock, RunRecord, Timestamp};
 
-use crate::store::{Store, StoreError, StoreFuture};
+use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 
 use partitions::Days;
 pub(crate) use target::{Target, TargetError};
@@ -49,6 +50,22 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// The connection is put back only when its state is known: a future that is dropped, or an
+    /// error, takes it and its locks with it.
+    async fn maintain_days(
+        &mut self,
+        now: Timestamp,
+        retention: Retention,
+    ) -> Result<Maintained, StoreError> {
+        let Some(mut connected) = self.connection.take() else {
+            return Err(StoreError::transient("cannot maintain", "there is no connection"));
+        };
+        let Connected { connection, days } = &mut connected;
+        let done = retention::maintain(connection, days, (now, &self.clock), retention).await?;
+        self.connection = Some(connected);
+        Ok(done)
+    }
+
     async fn write_batch(&mut self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
         let Some(Connected { connection, days }) = &mut self.connection else {
             return Err(StoreError::transient("cannot write", "there is no connection"));
@@ -76,6 +93,10 @@ impl Store for PostgresStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
+        Box::pin(self.maintain_days(now, retention))
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

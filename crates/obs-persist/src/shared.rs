@@ -27,6 +27,7 @@ use crate::{
     batch::{self, BatchLimits, Facts, Step},
     config::PersistConfig,
     lanes::{Lanes, Limit, Place},
+    maintenance::Due,
     report::{FlushReport, ShutdownReport},
     waiters::{Answer, Waiters},
 };
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     room: Condvar,
     pub(crate) clock: Clock,
     pub(crate) metrics: StoreMetrics,
+    /// When the store is to be maintained next. Here, because it outlives a worker that panics.
+    pub(crate) maintenance: Due,
     batch: BatchLimits,
 }
 
@@ -112,6 +115,7 @@ impl Shared {
             room: Condvar::new(),
             clock: Clock::default(),
             metrics,
+            maintenance: Due::default(),
             batch: config.batch(),
         }
     }
@@ -265,6 +269,19 @@ impl Shared {
     /// Returns when attempts make no sense any more.
     pub(crate) async fn no_need(&self) {
         while self.needs_store() {
+            self.end.notified().await;
+        }
+    }
+
+    /// Whether new records are still accepted.
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.worker == Worker::Running && state.lanes.is_open()
+    }
+
+    /// Returns when no new records are accepted any more.
+    pub(crate) async fn closing(&self) {
+        while self.is_open() {
             self.end.notified().await;
         }
     }

@@ -1,11 +1,68 @@
 //! The seam between the worker and a database.
 
-use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use obs_core::RunRecord;
+use obs_core::{Class, RunRecord, Timestamp};
 
 /// What a [`Store`] returns: a boxed future, so that `dyn Store` works.
 pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// What [`Store::maintain`] returns, boxed like a [`StoreFuture`].
+pub type MaintainFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Maintained, StoreError>> + Send + 'a>>;
+
+/// How long rows are kept, class by class; `None` is for ever.
+///
+/// ```
+/// use obs_persist::{PersistConfig, Retention};
+/// use std::time::Duration;
+///
+/// let mut config = PersistConfig::default();
+/// config.retention_error = None;
+/// let retention: Retention = config.retention();
+/// assert_eq!(retention.of(obs_core::Class::Ok), Some(Duration::from_secs(30 * 86_400)));
+/// assert_eq!(retention.of(obs_core::Class::Error), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub(crate) ok: Option<Duration>,
+    pub(crate) error: Option<Duration>,
+}
+
+impl Retention {
+    /// How long rows of this class are kept.
+    ///
+    /// ```
+    /// let retention = obs_persist::PersistConfig::default().retention();
+    /// assert!(retention.of(obs_core::Class::Ok) < retention.of(obs_core::Class::Error));
+    /// ```
+    #[must_use]
+    pub const fn of(&self, class: Class) -> Option<Duration> {
+        match class {
+            Class::Ok => self.ok,
+            Class::Error => self.error,
+        }
+    }
+}
+
+/// What one call of [`Store::maintain`] did and found.
+///
+/// ```
+/// let nothing = obs_persist::Maintained::default();
+/// assert_eq!((nothing.dropped, nothing.more, nothing.days_ahead), (0, false, None));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Maintained {
+    /// Days of a class that were dropped, rows and payloads together.
+    pub dropped: usize,
+    /// There is more to drop than one call does: call again soon.
+    pub more: bool,
+    /// Why something could not be done, and the way out; the connection is fine.
+    pub problem: Option<String>,
+    /// For how many whole days after today there is room, in a store that needs room made.
+    pub days_ahead: Option<u32>,
+}
 
 /// Where batches of records are written.
 ///
@@ -49,6 +106,27 @@ pub trait Store: fmt::Debug + Send + 'static {
     /// means that every record is committed. Writing a record again must change nothing: after
     /// an error the worker cannot know what was committed, and sends the whole batch again.
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_>;
+
+    /// Makes room for the days to come and drops what is past its retention, a bounded amount at
+    /// a time. Called between batches, soon after the first `prepare` and then at least once an
+    /// hour; `now` is the caller's clock. Whatever it holds up must be short: records wait meanwhile.
+    ///
+    /// A store that needs none of this leaves it out.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Store, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// let now = obs_core::Clock::default().wall();
+    /// let retention = PersistConfig::default().retention();
+    /// let done = MemoryStore::new().maintain(now, retention).await?;
+    /// assert_eq!(done.dropped, 0);
+    /// # Ok::<(), obs_persist::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
+        let _ = (now, retention);
+        Box::pin(async { Ok(Maintained::default()) })
+    }
 
     /// Ends the connection in an orderly way.
     fn close(&mut self) -> StoreFuture<'_>;
@@ -127,7 +205,7 @@ impl StoreError {
         Self::Permanent { what: what.into(), source: Some(source.into()) }
     }
 
-    pub(crate) fn late(what: &'static str, deadline: std::time::Duration) -> Self {
+    pub(crate) fn late(what: &'static str, deadline: Duration) -> Self {
         let what =
             format!("{what} took longer than {deadline:?}; the connection is given up").into();
         Self::Transient { what, source: None }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use obs_core::RunRecord;
+use obs_core::{Clock, RunRecord};
 use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
@@ -10,9 +10,10 @@ use tokio::{
 
 use crate::{
     batch::Step,
+    maintenance::{self, Said},
     retry::{self, Jitter},
     shared::Shared,
-    store::{Store, StoreError},
+    store::{Maintained, Retention, Store, StoreError},
 };
 
 /// How long a store may take to close; whoever shuts down has a deadline of their own.
@@ -25,16 +26,25 @@ pub(crate) struct Timeouts {
     pub(crate) write: Duration,
 }
 
+/// What a worker has to do, and in what time.
+#[derive(Clone, Debug)]
+pub(crate) struct Duties {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retention: Retention,
+    /// Decides what day it is.
+    pub(crate) calendar: Clock,
+}
+
 /// The store, which outlives a worker that panics.
 pub(crate) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
 
 /// Runs workers until one comes to its end. A panic costs the batch that it met, which is counted
 /// as abandoned; the next worker goes on with the rest.
-pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, timeouts: Timeouts) {
+pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: Duties) {
     let mut panics = 0;
     let mut jitter = Jitter::from_system();
     loop {
-        let worker = Worker::new(Arc::clone(&shared), Arc::clone(&store), timeouts);
+        let worker = Worker::new(Arc::clone(&shared), Arc::clone(&store), duties.clone());
         if tokio::spawn(worker.work()).await.is_ok() {
             break;
         }
@@ -52,25 +62,27 @@ pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, timeouts:
 struct Worker {
     shared: Arc<Shared>,
     store: SharedStore,
-    timeouts: Timeouts,
+    duties: Duties,
     jitter: Jitter,
     /// The store is connected, and nothing has gone wrong since.
     prepared: bool,
     /// What was last said in the log, if anything: up or down.
     said_up: Option<bool>,
+    said: Said,
     name: String,
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, store: SharedStore, timeouts: Timeouts) -> Self {
+    fn new(shared: Arc<Shared>, store: SharedStore, duties: Duties) -> Self {
         let name = String::new();
         Self {
             shared,
             store,
-            timeouts,
+            duties,
             jitter: Jitter::from_system(),
             prepared: false,
             said_up: None,
+            said: Said::default(),
             name,
         }
     }
@@ -79,6 +91,7 @@ impl Worker {
         self.name = self.store.lock().await.name();
         self.insist(None).await;
         loop {
+            self.maintain_if_due().await;
             match self.shared.next_step() {
                 Step::Write => {
                     let batch: Arc<[RunRecord]> = self.shared.take_batch().into();
@@ -88,7 +101,10 @@ impl Worker {
                     // Whichever comes first: the time, or news.
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
-                Step::Idle => self.shared.work.notified().await,
+                Step::Idle => {
+                    let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
+                    let _ = timeout(rest, self.shared.work.notified()).await;
+                }
                 Step::Stop => break,
             }
         }
@@ -137,7 +153,7 @@ impl Worker {
         if self.prepared {
             return Ok(());
         }
-        let limit = self.timeouts.prepare;
+        let limit = self.duties.timeouts.prepare;
         let mut store = self.store.lock().await;
         match timeout(limit, store.prepare()).await {
             Ok(result) => result?,
@@ -148,7 +164,7 @@ impl Worker {
     }
 
     async fn write(&mut self, batch: &Arc<[RunRecord]>) -> Result<(), StoreError> {
-        let limit = self.timeouts.write;
+        let limit = self.duties.timeouts.write;
         let start = self.shared.clock.now();
         let mut store = self.store.lock().await;
         let result = match timeout(limit, store.write(Arc::clone(batch))).await {
@@ -159,6 +175,47 @@ impl Worker {
         let outcome = if result.is_ok() { Ok(records) } else { Err(records) };
         self.shared.wrote(outcome, self.shared.clock.now().since(start));
         result
+    }
+
+    /// Days ahead and retention, when it is time. What goes wrong here is said and tried again,
+    /// and no batch hears of it: at worst, the next one needs a new connection.
+    async fn maintain_if_due(&mut self) {
+        let now = self.duties.calendar.wall();
+        if !self.shared.is_open() || !self.shared.maintenance.take(now) {
+            return;
+        }
+        if !self.prepared {
+            self.insist(None).await;
+        }
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::select! {
+            done = self.maintain() => done,
+            () = shared.closing() => {
+                // The store was interrupted, in whatever it was doing.
+                self.prepared = false;
+                return;
+            }
+        };
+        match done {
+            Ok(done) => {
+                self.shared.maintenance.set(now, &done);
+                self.said.done(&self.name, &done);
+            }
+            Err(error) => {
+                self.prepared = false;
+                self.said.problem(&self.name, Some(&error.chain()));
+            }
+        }
+    }
+
+    async fn maintain(&self) -> Result<Maintained, StoreError> {
+        let limit = maintenance::TIMEOUT;
+        let mut store = self.store.lock().await;
+        let now = self.duties.calendar.wall();
+        match timeout(limit, store.maintain(now, self.duties.retention)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::late("maintaining the store", limit)),
+        }
     }
 
     fn up(&mut self) {

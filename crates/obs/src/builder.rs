@@ -5,7 +5,7 @@ use std::time::Duration;
 use obs_core::KeepPolicy;
 
 use crate::{
-    config::{Environment, Exporter, Given, Protocol},
+    config::{Environment, Exporter, Given, Protocol, Retain},
     error::InitError,
     init::set_up,
     telemetry::Telemetry,
@@ -163,6 +163,31 @@ impl Builder {
         self
     }
 
+    /// How long ok rows are kept in Postgres, 1 to 36,500 days; `None` is for ever. Whole UTC days
+    /// are dropped once all of them is older. Variable `OBS_RETENTION_OK` (days, or `off`), default
+    /// 30 days. SQLite keeps its rows for ever.
+    ///
+    /// ```
+    /// let week = std::time::Duration::from_secs(7 * 86_400);
+    /// let builder = obs::builder().retention_ok(Some(week));
+    /// # let _ = builder;
+    /// ```
+    pub const fn retention_ok(mut self, time: Option<Duration>) -> Self {
+        self.given.retention_ok = Some(retain(time));
+        self
+    }
+
+    /// The same for errors. Variable `OBS_RETENTION_ERROR`, default 180 days.
+    ///
+    /// ```
+    /// let builder = obs::builder().retention_error(None);
+    /// # let _ = builder;
+    /// ```
+    pub const fn retention_error(mut self, time: Option<Duration>) -> Self {
+        self.given.retention_error = Some(retain(time));
+        self
+    }
+
     /// How many entries of a trace a row keeps at most, 0 to 10,000. Variable
     /// `OBS_TRACE_ENTRIES`, default 200.
     ///
@@ -300,5 +325,12 @@ impl Builder {
     /// ```
     pub fn init(self) -> Result<Telemetry, InitError> {
         set_up(self)
+    }
+}
+
+const fn retain(time: Option<Duration>) -> Retain {
+    match time {
+        Some(time) => Retain::For(time),
+        None => Retain::Forever,
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use obs_core::{KeepPolicy, Limits, Rate};
-use obs_persist::StoreUrl;
+use obs_persist::{PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 
 pub use error::ConfigError;
 pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
@@ -164,6 +164,8 @@ pub(crate) struct Given {
     pub(crate) sample_rate: Option<f64>,
     pub(crate) slo: Option<Duration>,
     pub(crate) queue_records: Option<usize>,
+    pub(crate) retention_ok: Option<Retain>,
+    pub(crate) retention_error: Option<Retain>,
     pub(crate) trace_entries: Option<usize>,
     pub(crate) exporter: Option<Exporter>,
     pub(crate) endpoint: Option<String>,
@@ -172,6 +174,13 @@ pub(crate) struct Given {
     pub(crate) export_timeout: Option<Duration>,
     pub(crate) service_name: Option<String>,
     pub(crate) resource_attributes: Vec<(String, String)>,
+}
+
+/// How long rows of a class are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retain {
+    For(Duration),
+    Forever,
 }
 
 /// Everything `init` needs to know, valid by construction.
@@ -195,7 +204,7 @@ pub(crate) struct Checked {
 #[derive(Clone, Debug)]
 pub(crate) enum Rows {
     Off,
-    On { store: StoreUrl, required: bool, queue_records: usize },
+    On { store: StoreUrl, required: bool, limits: Box<PersistConfig> },
 }
 
 /// Where metrics go, with what that needs.
@@ -295,7 +304,34 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
         (1, QUEUE_RECORDS_MAX),
         "a queue holds at least one record",
     )?;
-    Ok(if on { Rows::On { store, required, queue_records } } else { Rows::Off })
+    let mut limits = PersistConfig::default();
+    limits.queue_records = queue_records;
+    let ok = ("Builder::retention_ok", given.retention_ok, limits.retention_ok);
+    limits.retention_ok = retention(environment, "OBS_RETENTION_OK", ok)?;
+    let error = ("Builder::retention_error", given.retention_error, limits.retention_error);
+    limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
+    Ok(if on { Rows::On { store, required, limits: Box::new(limits) } } else { Rows::Off })
+}
+
+/// `None` is for ever.
+fn retention(
+    environment: &Environment,
+    name: &'static str,
+    (method, given, default): (&'static str, Option<Retain>, Option<Duration>),
+) -> Result<Option<Duration>, ConfigError> {
+    let retain = match given {
+        Some(Retain::For(time)) if !(RETENTION_LEAST..=RETENTION_MOST).contains(&time) => {
+            let rule = "outside 1 to 36500 days: use a value inside, or None to keep rows for ever";
+            return Err(ConfigError::new(method, &format!("{time:?}"), rule));
+        }
+        Some(retain) => Some(retain),
+        None => environment.get(name)?.map(|text| parse::days(name, text)).transpose()?,
+    };
+    Ok(match retain {
+        Some(Retain::For(time)) => Some(time),
+        Some(Retain::Forever) => None,
+        None => default,
+    })
 }
 
 fn limits(given: &Given, environment: &Environment) -> Result<Limits, ConfigError> {

@@ -97,10 +97,8 @@ fn metrics(
 }
 
 fn rows(config: &Checked, metrics: &Metrics) -> Result<Option<RowStore>, InitError> {
-    let Rows::On { store, required, queue_records } = &config.rows else { return Ok(None) };
-    let mut limits = PersistConfig::default();
-    limits.queue_records = *queue_records;
-    let persister = start_worker(store, limits, metrics.store())?;
+    let Rows::On { store, required, limits } = &config.rows else { return Ok(None) };
+    let persister = start_worker(store, (**limits).clone(), metrics.store())?;
     let rows = RowStore { persister, url: store.to_string() };
     if *required {
         wait_for_store(&rows)?;

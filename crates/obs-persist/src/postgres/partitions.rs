@@ -20,7 +20,7 @@ pub(super) const DAYS_AFTER: i64 = 7;
 const REMEMBERED_MAX: usize = 4_096;
 
 /// The partitioned tables.
-const TABLES: [&str; 4] = ["run_ok", "run_ok_payload", "run_error", "run_error_payload"];
+pub(super) const TABLES: [&str; 4] = ["run_ok", "run_ok_payload", "run_error", "run_error_payload"];
 
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
@@ -47,7 +47,7 @@ impl Day {
     }
 
     /// The smallest id of this day.
-    fn first_id(self) -> Bound {
+    pub(super) fn first_id(self) -> Bound {
         let millis = self.0.saturating_mul(MILLIS_PER_DAY);
         match u128::try_from(millis) {
             Ok(millis) if self.0 * MILLIS_PER_DAY < MILLIS_END => {
@@ -57,12 +57,31 @@ impl Day {
         }
     }
 
-    const fn next(self) -> Self {
+    pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// The day of a name; `None` if there is no such date.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        const DIGITS_MAX: usize = 9;
+        let digits = name.len() <= DIGITS_MAX && name.bytes().all(|byte| byte.is_ascii_digit());
+        let number: i64 = digits.then(|| name.parse().ok())??;
+        let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
+        // As in `Display`: years begin on 1 March.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+        let days = 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1;
+        let parsed = Self(era * 146_097 + days - 719_468);
+        (parsed.0 >= 0 && parsed.to_string() == name).then_some(parsed)
+    }
+
+    /// The moment when it is over.
+    pub(super) const fn end(self) -> Timestamp {
+        Timestamp::from_micros(self.next().0.saturating_mul(1_000 * MILLIS_PER_DAY))
     }
 }
 
-enum Bound {
+pub(super) enum Bound {
     Id(Uuid),
     End,
 }
@@ -124,6 +143,11 @@ impl Days {
         Ok(())
     }
 
+    /// These were dropped: the next record of such a day asks the catalog again.
+    pub(super) fn forget(&mut self, dropped: &[Day]) {
+        self.0.retain(|day| !dropped.contains(day));
+    }
+
     /// The partitions of these days that do not exist.
     async fn missing(
         &self,
@@ -147,14 +171,25 @@ impl Days {
     }
 }
 
-fn partition(table: &str, day: Day) -> String {
+pub(super) fn partition(table: &str, day: Day) -> String {
     format!("{table}_{day}")
+}
+
+/// Whether this role may make partitions: attaching takes the owner of the parents.
+pub(super) async fn may_make(connection: &mut AsyncPgConnection) -> Result<bool, StoreError> {
+    sql::<sql_types::Bool>(
+        "SELECT has_schema_privilege('obs', 'CREATE') AND bool_and(pg_has_role(relowner, 'USAGE')) \
+         FROM pg_catalog.pg_class WHERE relkind = 'p' AND relnamespace = 'obs'::regnamespace",
+    )
+    .get_result::<bool>(connection)
+    .await
+    .map_err(|source| StoreError::transient("cannot read what this role may do", source))
 }
 
 /// Makes one partition. Attaching a table that is ready takes a lock that lets readers and writers
 /// of its parent pass; `CREATE TABLE … PARTITION OF` would wait for every reader, and make everybody
 /// else wait for it.
-async fn create(
+pub(super) async fn create(
     connection: &mut AsyncPgConnection,
     table: &str,
     day: Day,
@@ -196,6 +231,7 @@ mod tests {
         ];
         for (day, name) in table {
             assert_eq!(Day(day).to_string(), name, "{day}");
+            assert_eq!(Day::parse(name), Some(Day(day)));
         }
     }
 
@@ -225,6 +261,11 @@ mod tests {
             if let Bound::Id(next) = day.next().first_id() {
                 prop_assert!(id < next);
             }
+        }
+
+        #[test]
+        fn a_name_leads_back_to_its_day(day in 0..3_258_000_i64) {
+            prop_assert_eq!(Day::parse(&Day(day).to_string()), Some(Day(day)));
         }
 
         #[test]

@@ -10,7 +10,7 @@ use diesel::{
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::partitions::{Day, Days};
+use super::partitions::{Day, Days, may_make};
 use crate::{
     migrations::{self, Known},
     store::StoreError,
@@ -36,7 +36,10 @@ pub(super) async fn prepare(
         connection = migrate(connection).await?;
     }
     let mut days = Days::default();
-    days.ensure(&mut connection, today.around()).await?;
+    // A role that may only insert lives on what others make, and is warned when that runs out.
+    if may_make(&mut connection).await? {
+        days.ensure(&mut connection, today.around()).await?;
+    }
     Ok((connection, days))
 }
 
@@ -105,6 +108,19 @@ impl Lock {
             StoreError::transient("cannot get the lock to change the schema", source)
         })?;
         Ok(Self(()))
+    }
+
+    /// The same without waiting; `None` if somebody else has it.
+    pub(super) async fn try_take(
+        connection: &mut AsyncPgConnection,
+    ) -> Result<Option<Self>, StoreError> {
+        let taken = sql::<Bool>(&format!("SELECT pg_try_advisory_lock({LOCK_KEY})"))
+            .get_result::<bool>(connection)
+            .await
+            .map_err(|source| {
+                StoreError::transient("cannot ask for the lock to change the schema", source)
+            })?;
+        Ok(taken.then_some(Self(())))
     }
 
     pub(super) async fn release(

@@ -8,6 +8,7 @@ mod lanes;
 mod outage;
 mod postgres;
 mod races;
+mod retention;
 mod schema;
 mod seeds;
 mod shutdown;

@@ -3,9 +3,11 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
     "OBS_ENABLED",
     "OBS_QUEUE_RECORDS",
+    "OBS_RETENTION_ERROR",
+    "OBS_RETENTION_OK",
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
     "OBS_STORE",

@@ -4,7 +4,9 @@ use std::{str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 
-use super::{Environment, error::ConfigError};
+use obs_persist::{RETENTION_LEAST, RETENTION_MOST};
+
+use super::{Environment, Retain, error::ConfigError};
 
 pub(super) fn boolean(
     environment: &Environment,
@@ -73,6 +75,23 @@ pub(super) fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> 
     match Duration::try_from_secs_f64(number * seconds_per_unit) {
         Ok(Duration::ZERO) | Err(_) => Err(refuse()),
         Ok(duration) => Ok(duration),
+    }
+}
+
+/// Whole days, or `off`.
+pub(super) fn days(name: &str, text: &str) -> Result<Retain, ConfigError> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    if text == "off" {
+        return Ok(Retain::Forever);
+    }
+    let time = u32::from_str(text).ok().map(|days| DAY.saturating_mul(days));
+    match time.filter(|time| (RETENTION_LEAST..=RETENTION_MOST).contains(time)) {
+        Some(time) => Ok(Retain::For(time)),
+        None => {
+            let rule =
+                "not a number of days from 1 to 36500: use e.g. 30, or off to keep rows for ever";
+            Err(ConfigError::new(name, text, rule))
+        }
     }
 }
 

@@ -27,14 +27,18 @@ fn without_any_variable_every_setting_is_its_default() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.export_interval, Duration::from_secs(60));
     assert_eq!(config.temporality, Temporality::Cumulative);
-    let Rows::On { store, required, queue_records } = config.rows else { panic!("rows are off") };
+    let Rows::On { store, required, limits } = config.rows else { panic!("rows are off") };
     assert_eq!(
-        (store.to_string().as_str(), required, queue_records),
+        (store.to_string().as_str(), required, limits.queue_records),
         (STORE_DEFAULT, false, 1_000)
     );
+    assert_eq!(*limits, PersistConfig::default());
 }
 
 const QUEUE: &str = "outside 1 to 1000000 (a queue holds at least one record): use a value inside";
+const DAYS: &str =
+    "not a number of days from 1 to 36500: use e.g. 30, or off to keep rows for ever";
+const DAY: Duration = Duration::from_secs(86_400);
 const TRACE: &str = "outside 0 to 10000 (0 switches traces off): use a value inside";
 const WHOLE: &str = "not a whole number: use digits only, e.g. 1000";
 const SLO: &str = "not a duration above 0: use seconds (0.25) or a number with us, ms or s (250ms)";
@@ -50,11 +54,15 @@ const PROMETHEUS: &str =
 const TEMPORALITY: &str = "there is no such temporality: use cumulative, delta or lowmemory";
 const RATE_WAY_OUT: &str = "is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty";
 
-const BAD_VALUES: [(&str, &str, &str); 24] = [
+const BAD_VALUES: [(&str, &str, &str); 28] = [
     ("OBS_SAMPLE_RATE", "5%", "not a number: use a decimal number, e.g. 0.05"),
     ("OBS_QUEUE_RECORDS", "0", QUEUE),
     ("OBS_QUEUE_RECORDS", "1000001", QUEUE),
     ("OBS_QUEUE_RECORDS", "1k", WHOLE),
+    ("OBS_RETENTION_OK", "0", DAYS),
+    ("OBS_RETENTION_OK", "36501", DAYS),
+    ("OBS_RETENTION_ERROR", "30d", DAYS),
+    ("OBS_RETENTION_ERROR", "1.5", DAYS),
     ("OBS_TRACE_ENTRIES", "10001", TRACE),
     ("OBS_TRACE_ENTRIES", "-1", WHOLE),
     ("OBS_SLO", "0", SLO),
@@ -224,6 +232,8 @@ fn code_wins_over_the_environment() {
         sample_rate: Some(0.5),
         slo: Some(Duration::from_secs(1)),
         queue_records: Some(7),
+        retention_ok: Some(Retain::Forever),
+        retention_error: Some(Retain::For(DAY)),
         trace_entries: Some(8),
         exporter: Some(Exporter::Otlp),
         endpoint: Some("http://code:1".to_owned()),
@@ -242,6 +252,8 @@ fn code_wins_over_the_environment() {
         ("OBS_SAMPLE_RATE", "nonsense"),
         ("OBS_SLO", "nonsense"),
         ("OBS_QUEUE_RECORDS", "nonsense"),
+        ("OBS_RETENTION_OK", "nonsense"),
+        ("OBS_RETENTION_ERROR", "nonsense"),
         ("OBS_TRACE_ENTRIES", "nonsense"),
         ("OTEL_METRICS_EXPORTER", "nonsense"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
@@ -252,11 +264,12 @@ fn code_wins_over_the_environment() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a=environment,b=environment"),
     ]);
     let config = check(&given, &environment).unwrap();
-    let Rows::On { store, required, queue_records } = config.rows else { panic!("rows are off") };
+    let Rows::On { store, required, limits } = config.rows else { panic!("rows are off") };
     assert_eq!(
-        (store.to_string().as_str(), required, queue_records),
+        (store.to_string().as_str(), required, limits.queue_records),
         ("sqlite:./code.sqlite", false, 7)
     );
+    assert_eq!((limits.retention_ok, limits.retention_error), (None, Some(DAY)));
     assert_eq!(config.policy.ok_rate.get(), 0.5);
     assert_eq!(config.policy.slow, Some(Duration::from_secs(1)));
     assert_eq!(config.limits.trace_entries, 8);
@@ -279,13 +292,16 @@ fn the_environment_wins_over_the_default() {
         ("OBS_STORE_REQUIRED", "TRUE"),
         ("OBS_SAMPLE_RATE", "1"),
         ("OBS_QUEUE_RECORDS", "5000"),
+        ("OBS_RETENTION_OK", "7"),
+        ("OBS_RETENTION_ERROR", "off"),
         ("OBS_TRACE_ENTRIES", "0"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1500"),
         ("OTEL_SERVICE_NAME", "orders"),
     ];
     let config = config(&variables).unwrap();
-    let Rows::On { required, queue_records, .. } = config.rows else { panic!("rows are off") };
-    assert_eq!((required, queue_records), (true, 5_000));
+    let Rows::On { required, limits, .. } = config.rows else { panic!("rows are off") };
+    assert_eq!((required, limits.queue_records), (true, 5_000));
+    assert_eq!((limits.retention_ok, limits.retention_error), (Some(DAY * 7), None));
     assert_eq!(config.policy.ok_rate.get(), 1.0);
     assert_eq!(config.limits.trace_entries, 0);
     assert_eq!(config.export_interval, Duration::from_millis(1_500));
@@ -295,7 +311,11 @@ fn the_environment_wins_over_the_default() {
 
 #[test]
 fn bad_values_from_code_name_the_method() {
-    let table: [(Given, &str); 5] = [
+    let table: [(Given, &str); 6] = [
+        (
+            Given { retention_ok: Some(Retain::For(DAY / 2)), ..Given::default() },
+            "Builder::retention_ok=\"43200s\": outside 1 to 36500 days",
+        ),
         (
             Given { sample_rate: Some(f64::NAN), ..Given::default() },
             "Builder::sample_rate=\"NaN\": rate NaN is not in",
