@@ -84,8 +84,10 @@ fn the_collector_shows_what_the_program_says(
     let persisted = telemetry.ledger().ok.persisted;
     let scrape = collector.scrape_until(|scrape| {
         let own = [("class", "ok"), ("outcome", "persisted")];
+        // The Collector takes an export in metric by metric: a scrape may come in between.
         scrape.value("obs_record_outcomes_total", &labels(&own, &instance))
             == Some(persisted as f64)
+            && shows_every_series(&snapshot, scrape, &instance)
     });
     every_series_is_equal(&snapshot, &scrape, &instance);
     the_seeds_have_their_series_and_no_others(&scrape, &instance);
@@ -149,6 +151,23 @@ fn the_seeds_have_their_series_and_no_others(scrape: &Scrape, instance: &str) {
     assert_eq!(keys("conserver_vcons_inflight"), set(&["chain_name"]));
 }
 
+/// Whether every series of the snapshot is there, whatever its value.
+fn shows_every_series(snapshot: &MetricsSnapshot, scrape: &Scrape, instance: &str) -> bool {
+    let series = snapshot.metrics.iter().flat_map(|metric| {
+        metric
+            .series
+            .iter()
+            .map(|series| (prometheus_name(&metric.name, &metric.unit, &series.value), series))
+    });
+    series.into_iter().all(|(name, series)| {
+        let name = match series.value {
+            Value::Histogram(_) => format!("{name}_count"),
+            _ => name,
+        };
+        scrape.value(&name, &labels_of(series, instance)).is_some()
+    })
+}
+
 /// Every number of the snapshot, under the name and labels that Prometheus gives it.
 fn every_series_is_equal(snapshot: &MetricsSnapshot, scrape: &Scrape, instance: &str) {
     let mut compared = BTreeSet::new();
@@ -183,10 +202,7 @@ fn every_series_is_equal(snapshot: &MetricsSnapshot, scrape: &Scrape, instance: 
 }
 
 fn series_is_equal(series: &Series, name: &str, scrape: &Scrape, instance: &str) {
-    let own = series.attributes.iter().map(|(key, value)| (key.replace('.', "_"), value.clone()));
-    let mut labels: Labels = own.collect();
-    labels.insert("job".to_owned(), "orders".to_owned());
-    labels.insert("instance".to_owned(), instance.to_owned());
+    let labels = labels_of(series, instance);
     let shown = |name: &str, labels: &Labels| {
         scrape.value(name, labels).unwrap_or_else(|| panic!("no {name}{labels:?} in {scrape}"))
     };
@@ -205,6 +221,15 @@ fn series_is_equal(series: &Series, name: &str, scrape: &Scrape, instance: &str)
         }
         number => assert_eq!(shown(name, &labels), number.number().unwrap(), "{name}{labels:?}"),
     }
+}
+
+/// The labels of a series in a scrape.
+fn labels_of(series: &Series, instance: &str) -> Labels {
+    let own = series.attributes.iter().map(|(key, value)| (key.replace('.', "_"), value.clone()));
+    let mut labels: Labels = own.collect();
+    labels.insert("job".to_owned(), "orders".to_owned());
+    labels.insert("instance".to_owned(), instance.to_owned());
+    labels
 }
 
 /// As the Collector translates: dots, units and the ending of counters.
