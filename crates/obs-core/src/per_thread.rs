@@ -3,6 +3,8 @@
 //! P1 A thread finds its value by a position in a list of its own: no lock, no shared cache line.
 //! P2 The list of all values is locked only when a thread makes its first one, and by the reader.
 //! P3 A value that only that list still holds belongs to a thread that has ended.
+//! P4 Whoever reads two things, of which the first implies the second, lists the values anew for the
+//!    second: between the two a thread may have come that is in neither list otherwise.
 
 use std::{
     cell::RefCell,
@@ -83,10 +85,15 @@ impl<T: Local> PerThread<T> {
         let ended: Vec<_> = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
         // Pairs with the release of the last reference: what the thread wrote before is seen.
         fence(Ordering::Acquire);
-        let mut living = all.clone();
         drop(all);
+        (ended, self.living())
+    }
+
+    /// The values that were not handed out as ended, as of now.
+    pub(crate) fn living(&self) -> Vec<Arc<T>> {
+        let mut living = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
         living.push(Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)));
-        (ended, living)
+        living
     }
 }
 

@@ -5,7 +5,8 @@
 //! B2 Every later move of that record is one critical section of the same shard.
 //! B3 A run that is not kept adds to one word only, which its thread has for itself; the snapshot
 //!    reads that word once and uses it as `recorded` and as `sampled_out`.
-//! B4 A snapshot holds every shard's lock, reads the ended runs, and only then the started ones.
+//! B4 A snapshot holds every shard's lock, reads the ended runs, and only then the started ones, of all
+//!    threads that there are by then.
 //!
 //! So every snapshot is balanced (B1 to B3) and never shows more ended runs than started ones (B4).
 
@@ -183,7 +184,7 @@ impl Book {
                 ledger.class_mut(class).add(&entries.classes[class.index()]);
             }
         }
-        living.iter().for_each(|own| runs.add_started(own));
+        self.runs.living().iter().for_each(|own| runs.add_started(own));
         let started = runs.started;
         ledger.runs = RunLedger { started, finished, active: started - finished };
         let answer = read(&ledger);

@@ -81,7 +81,8 @@ impl Series for ShardedSeries {
         // Nobody writes to the cells of ended threads any more: what is read now is all there is.
         let (ended, living) = self.cells.take_ended_and_see_living();
         replay.retire(&ended);
-        replay.run(&living, &self.instruments, &self.durations);
+        let started_in = || self.cells.living();
+        replay.run(&living, started_in, &self.instruments, &self.durations);
     }
 }
 

@@ -160,3 +160,31 @@ fn ten_thousand_runs_on_eight_threads_that_end_in_every_way_are_each_recorded_on
     assert_eq!(measured.test.records().len() as u64, ledger.ok.persisted + ledger.error.persisted);
     assert_eq!(measured.export().total("obs.run.active"), 0.0);
 }
+
+#[test]
+fn runs_that_new_threads_start_and_an_old_one_ends_never_outnumber_the_starts() {
+    const THREADS: usize = 4_000;
+    let measured = measured(true, |builder| builder).unwrap();
+    let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
+    strategy.start().finish(Ok::<_, String>(())).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let runs = measured.test.obs().ledger().runs;
+                assert!(runs.finished <= runs.started, "{runs:?}");
+                assert!(measured.export().total("obs.run.active") >= 0.0);
+            }
+        });
+        for _ in 0..THREADS {
+            let start = strategy.clone();
+            let (hand_over, taken) = std::sync::mpsc::sync_channel(1);
+            scope.spawn(move || hand_over.send(start.start()).unwrap());
+            taken.recv().unwrap().finish(Ok::<_, String>(())).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    assert!(measured.export().total("obs.run.active").abs() < 0.5);
+    measured.test.assert_balanced();
+}

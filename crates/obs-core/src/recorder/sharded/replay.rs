@@ -1,7 +1,7 @@
 //! Brings the instruments up to date: what grew since the last time is replayed.
 //!
-//! R1 Ends are read before starts (C3), so the level in flight is never negative; it is too high by
-//!    the runs that ended while the cells were being read.
+//! R1 Ends are read before starts (C3), and the cells of starts are listed after the ends were read, so
+//!    the level in flight is never negative; it is too high by the runs that ended meanwhile.
 //! R2 If one cell cannot be read, because its writer was stopped in the middle, nothing of this
 //!    round is replayed: the next one has it all.
 //! R3 n new values of a bucket are replayed as n values inside the bucket that add up to the same. A
@@ -72,15 +72,16 @@ impl Replay {
 
     pub(super) fn run(
         &mut self,
-        cells: &[Arc<Cells>],
+        ended_in: &[Arc<Cells>],
+        started_in: impl FnOnce() -> Vec<Arc<Cells>>,
         instruments: &DirectSeries,
         durations: &DurationTable,
     ) {
         let mut now = self.retired.clone();
-        if !cells.iter().all(|cells| now.add_ends(cells)) {
+        if !ended_in.iter().all(|cells| now.add_ends(cells)) {
             return;
         }
-        now.started += cells.iter().map(|cells| cells.read_started()).sum::<u64>();
+        now.started += started_in().iter().map(|cells| cells.read_started()).sum::<u64>();
         let started = now.started - self.replayed.started;
         let ended = now.ended() - self.replayed.ended();
         if started == 0 && ended == 0 {
