@@ -13,10 +13,14 @@ mod lanes;
 mod maintenance;
 mod migrations;
 mod persister;
+#[cfg_attr(not(test), expect(dead_code, reason = "the persister does not use the spool yet"))]
+mod platform;
 mod postgres;
 mod report;
 mod retry;
 mod shared;
+#[cfg_attr(not(test), expect(dead_code, reason = "the persister does not use the spool yet"))]
+mod spool;
 mod sqlite;
 mod store;
 mod url;
@@ -32,5 +36,6 @@ pub use config::{
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;
+pub use spool::Fsync;
 pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 pub use url::{StoreUrl, StoreUrlError};
