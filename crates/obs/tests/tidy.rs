@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 3] = [
+const EDGES: [(&str, &[&str]); 4] = [
     (
         "obs-core",
         &[
@@ -72,6 +72,10 @@ const EDGES: [(&str, &[&str]); 3] = [
             "tracing",
             "uuid",
         ],
+    ),
+    (
+        "obs-cli",
+        &["clap", "obs-core", "obs-persist", "serde", "serde_json", "thiserror", "tokio", "uuid"],
     ),
 ];
 
