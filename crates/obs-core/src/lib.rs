@@ -58,8 +58,10 @@ mod scratch;
 mod sink;
 mod status;
 mod store_metrics;
+mod storm;
 mod strategies;
 mod strategy;
+mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod trace;
@@ -84,3 +86,4 @@ pub use sink::{Kept, Sink};
 pub use status::{Class, DropReason, Status};
 pub use store_metrics::{StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
+pub use subject::{SubjectKey, SubjectKeyError};

@@ -15,7 +15,18 @@ use serde_json::Value;
 const EDGES: [(&str, &[&str]); 4] = [
     (
         "obs-core",
-        &["getrandom", "opentelemetry", "quanta", "rand_chacha", "serde", "serde_json", "uuid"],
+        &[
+            "getrandom",
+            "hmac",
+            "opentelemetry",
+            "quanta",
+            "rand_chacha",
+            "secrecy",
+            "serde",
+            "serde_json",
+            "sha2",
+            "uuid",
+        ],
     ),
     (
         "obs-persist",
