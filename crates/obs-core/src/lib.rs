@@ -60,8 +60,10 @@ mod scratch;
 mod sink;
 mod status;
 mod store_metrics;
+mod storm;
 mod strategies;
 mod strategy;
+mod subject;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -89,3 +91,4 @@ pub use sink::{Ack, Durable, Kept, Sink};
 pub use status::{Class, DropReason, Status};
 pub use store_metrics::{StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
+pub use subject::{SubjectKey, SubjectKeyError};

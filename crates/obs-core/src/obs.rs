@@ -22,6 +22,8 @@ use crate::{
     recorder::{Recorder, Silent, otel::Metrics},
     sampler::Sampler,
     sink::{NoSink, Sink},
+    storm::Storms,
+    subject::SubjectKey,
 };
 
 /// How much of a run is recorded.
@@ -83,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) sampler: Sampler,
     pub(crate) epoch: Uuid,
+    pub(crate) storms: Storms,
+    pub(crate) subject_key: Option<SubjectKey>,
 }
 
 impl Obs {
@@ -217,6 +221,7 @@ pub struct Builder {
     seed: Option<u64>,
     epoch: Option<Uuid>,
     ledger_page: Option<Arc<dyn Page>>,
+    subject_key: Option<SubjectKey>,
 }
 
 impl Builder {
@@ -343,6 +348,19 @@ impl Builder {
         self
     }
 
+    /// Stores subjects as keyed hashes. Without it they are stored as they are given.
+    ///
+    /// ```
+    /// # use obs_core::{Obs, SubjectKey};
+    /// let key = SubjectKey::new(b"a secret of at least 16 bytes")?;
+    /// let _builder = Obs::builder().subject_key(key);
+    /// # Ok::<(), obs_core::SubjectKeyError>(())
+    /// ```
+    pub fn subject_key(mut self, key: SubjectKey) -> Self {
+        self.subject_key = Some(key);
+        self
+    }
+
     /// Makes the `Obs`.
     ///
     /// # Errors
@@ -382,6 +400,8 @@ impl Builder {
             clock: self.clock,
             sampler: Sampler::new(self.seed),
             epoch,
+            storms: Storms::default(),
+            subject_key: self.subject_key,
         };
         Ok(Obs(Arc::new(Shared { core: Arc::new(core), kinds: Mutex::default() })))
     }

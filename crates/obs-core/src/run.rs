@@ -160,7 +160,8 @@ impl Run {
         self.note(|scratch| &mut scratch.case, name)
     }
 
-    /// Whose run it is: row only, the key for erasure; at most 256 bytes.
+    /// Whose run it is: row only, the key for erasure; at most 256 bytes. It is stored as a
+    /// [keyed hash](crate::SubjectKey::hash) where a key is configured.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;

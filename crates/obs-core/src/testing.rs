@@ -236,6 +236,7 @@ pub fn record(strategy_id: &str, strategy_version: &str) -> RunRecord {
         keep_reason: KeepReason::Sampled,
         inclusion_probability: 0.05,
         sample_rate: 0.05,
+        slim: false,
         trace_id: None,
         span_id: None,
         input: None,

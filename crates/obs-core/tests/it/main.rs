@@ -12,5 +12,6 @@ mod ledger;
 mod metrics;
 mod records;
 mod runs;
+mod safety;
 mod seeds;
 mod sharded;
