@@ -4,6 +4,8 @@
 
 mod support;
 
+mod acks;
+mod adoption;
 mod keeping;
 mod labels;
 mod ledger;
