@@ -115,9 +115,9 @@ fn the_documented_writer_makes_its_days_but_no_more_than_ten_thousand_and_no_odd
                   SET search_path = pg_temp, pg_catalog; SELECT obs.make_day('2031-02-28')";
     assert_eq!(postgres(&writer, hijack).last().map(String::as_str), Some("0"));
     // The limit, lowered to be reached.
-    let definition = "SELECT replace(pg_get_functiondef('obs.make_day(date)'::regprocedure), ':= 10000', ':= 12')";
+    let definition = "SELECT replace(pg_get_functiondef('obs.make_day(date)'::regprocedure), ':= 10000', ':= 11')";
     let lowered = postgres(&url, definition).remove(0);
-    assert!(lowered.contains(":= 12"));
+    assert!(lowered.contains(":= 11"));
     execute(&url, &lowered);
     assert_eq!(make("2031-03-02"), "4");
     let message = refused(&writer, "SELECT obs.make_day('2031-03-03')");
