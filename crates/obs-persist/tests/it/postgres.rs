@@ -269,7 +269,6 @@ fn a_role_that_may_insert_and_see_ids_is_enough_once_the_schema_is_there() {
         &url,
         &format!(
             "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA obs TO {role}; \
-             GRANT SELECT ON obs.__diesel_schema_migrations TO {role}; \
              GRANT INSERT, SELECT (run_id) ON obs.run_ok, obs.run_ok_payload, obs.run_error, obs.run_error_payload TO {role}"
         ),
     );
