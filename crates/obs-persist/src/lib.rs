@@ -34,6 +34,7 @@ pub use config::{
     BATCH_RECORDS_MAX, ConfigError, PersistConfig, QUARANTINE_RECORDS_MAX, RECORDS_MAX,
     RETENTION_LEAST, RETENTION_MOST,
 };
+pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;

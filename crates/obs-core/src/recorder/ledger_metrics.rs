@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -31,6 +31,7 @@ use crate::{
 pub(super) struct Drops {
     series: Arc<Mutex<Vec<DropSeries>>>,
     watched: OnceLock<Arc<Watch>>,
+    exported: Mutex<HashSet<String>>,
 }
 
 struct DropSeries {
@@ -77,9 +78,14 @@ impl Drops {
         self.series.lock().unwrap_or_else(PoisonError::into_inner).push(series);
     }
 
-    /// Exports the lost records whose instrument has this name.
+    /// Exports the lost records whose instrument has this name, once.
     pub(super) fn export(&self, meter: &Meter, name: &str) {
         let Some(watch) = self.watched.get().cloned() else { return };
+        let mut exported = self.exported.lock().unwrap_or_else(PoisonError::into_inner);
+        if !exported.insert(name.to_owned()) {
+            return;
+        }
+        drop(exported);
         let own_name = name.to_owned();
         meter
             .u64_observable_counter(name.to_owned())

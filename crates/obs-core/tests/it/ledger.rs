@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use obs_core::{Class, DropReason, Kept, Sink, testing::assert_balanced};
+use obs_core::{Ack, Class, DropReason, Kept, Sink, testing::assert_balanced};
 
 use crate::support::{Export, measured};
 
@@ -16,7 +16,7 @@ struct Fickle {
 }
 
 impl Sink for Fickle {
-    fn submit(&self, kept: Kept) {
+    fn submit(&self, kept: Kept) -> Ack {
         match kept.record.nodes % 3 {
             0 => kept.ticket.persisted(),
             1 => kept.ticket.dropped(DropReason::QueueFull),
@@ -28,6 +28,7 @@ impl Sink for Fickle {
                 }
             }
         }
+        Ack::Memory
     }
 
     fn capacity(&self, class: Class) -> u64 {
@@ -98,7 +99,7 @@ fn a_record_that_a_panicking_sink_held_is_abandoned_and_the_run_does_not_notice(
     #[derive(Debug)]
     struct Panics;
     impl Sink for Panics {
-        fn submit(&self, _kept: Kept) {
+        fn submit(&self, _kept: Kept) -> Ack {
             panic!("a sink must not panic, but this one does");
         }
         fn capacity(&self, _class: Class) -> u64 {

@@ -10,6 +10,7 @@ mod poison;
 mod postgres;
 mod races;
 mod retention;
+mod roles;
 mod schema;
 mod seeds;
 mod shutdown;
