@@ -14,6 +14,7 @@ mod roles;
 mod schema;
 mod seeds;
 mod shutdown;
+mod sick;
 mod sqlite;
 mod statistics;
 mod stores;
