@@ -1,16 +1,24 @@
 //! What a persister can be told, and the check that it makes sense.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
+
+use uuid::Uuid;
 
 use crate::{
     batch::BatchLimits,
     lanes::{Limit, Limits},
+    platform::Origin,
+    quarantine::{self, Quarantine},
+    spool::{Fsync, SEGMENT_BYTES, SpoolConfig},
     store::Retention,
 };
 
 /// The most records that a lane may be told to hold: its places are set aside at the start, at
 /// about a kilobyte each.
 pub const RECORDS_MAX: usize = 1_000_000;
+
+/// The most records that a quarantine may be told to hold: it is listed whenever one is added.
+pub const QUARANTINE_RECORDS_MAX: usize = 10_000;
 
 /// The most records that a batch may be told to hold.
 pub const BATCH_RECORDS_MAX: usize = 10_000;
@@ -19,6 +27,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// The shortest retention: a run that began yesterday may still be on its way.
 pub const RETENTION_LEAST: Duration = DAY;
+
+/// The smallest spool: two segments, the one that is written and the one made ahead.
+pub const SPOOL_BYTES_LEAST: u64 = 2 * SEGMENT_BYTES as u64;
+
+/// The largest spool, 64 GiB: it takes hours to write that to a store.
+pub const SPOOL_BYTES_MOST: u64 = 64 << 30;
 
 /// The longest retention, a hundred years; `None` is for ever.
 pub const RETENTION_MOST: Duration = DAY.saturating_mul(36_500);
@@ -66,6 +80,41 @@ pub struct PersistConfig {
     pub retention_ok: Option<Duration>,
     /// The same for errors (180 days).
     pub retention_error: Option<Duration>,
+    /// The folder of records that the store does not take although it works; without one they are
+    /// lost, and counted as `encode` (none). It is made for its owner only.
+    pub quarantine_dir: Option<PathBuf>,
+    /// Records in that folder; further ones are lost, and counted as `spool_full` (1,000).
+    pub quarantine_records: usize,
+    /// Bytes in that folder (64 MiB).
+    pub quarantine_bytes: usize,
+    /// How long a record stays there at least (7 days); older ones are deleted.
+    pub quarantine_age: Duration,
+    /// Where error records are written before `submit` returns, so that they survive the process
+    /// (nowhere). Each process has a directory of its own in there. When it cannot be used, the
+    /// persister says so once and does without.
+    pub spool_dir: Option<SpoolDir>,
+    /// Bytes of the spool on the disk (256 MiB), in segments of 4 MiB; the newest error is refused
+    /// when they and the lanes are full.
+    pub spool_bytes: u64,
+    /// When what is in the spool is made safe against the loss of power (every 100 ms).
+    pub spool_fsync: Fsync,
+    /// The id of this process lifetime, which names its directory in the spool; random by default.
+    pub epoch: Option<Uuid>,
+}
+
+/// Where the spool is, and who says so.
+///
+/// ```
+/// let mut config = obs_persist::PersistConfig::default();
+/// config.spool_dir = Some(obs_persist::SpoolDir::Given("/var/lib/orders/spool".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpoolDir {
+    /// Somebody named it.
+    Given(PathBuf),
+    /// Nobody did: it is not used below a directory that everybody can write to.
+    Default(PathBuf),
 }
 
 impl Default for PersistConfig {
@@ -82,6 +131,14 @@ impl Default for PersistConfig {
             write_timeout: Duration::from_secs(15),
             retention_ok: Some(DAY.saturating_mul(30)),
             retention_error: Some(DAY.saturating_mul(180)),
+            quarantine_dir: None,
+            quarantine_records: 1_000,
+            quarantine_bytes: 64 << 20,
+            spool_dir: None,
+            spool_bytes: 256 << 20,
+            spool_fsync: Fsync::Interval,
+            epoch: None,
+            quarantine_age: DAY.saturating_mul(7),
         }
     }
 }
@@ -124,6 +181,20 @@ impl PersistConfig {
             ("error_bytes", self.error_bytes, BYTES_LEAST, BYTES_MOST, usual.error_bytes),
             ("batch_records", self.batch_records, 1, BATCH_RECORDS_MAX, usual.batch_records),
             ("batch_bytes", self.batch_bytes, BYTES_LEAST, BYTES_MOST, usual.batch_bytes),
+            (
+                "quarantine_records",
+                self.quarantine_records,
+                1,
+                QUARANTINE_RECORDS_MAX,
+                usual.quarantine_records,
+            ),
+            (
+                "quarantine_bytes",
+                self.quarantine_bytes,
+                BYTES_LEAST,
+                BYTES_MOST,
+                usual.quarantine_bytes,
+            ),
         ];
         for (name, value, least, most, default) in counts {
             in_range(name, value, (least, most), default, |value| value.to_string())?;
@@ -138,6 +209,8 @@ impl PersistConfig {
         for (name, value, least, most, default) in waits {
             in_range(name, value, (least, most), default, |value| format!("{value:?}"))?;
         }
+        let bytes = (self.spool_bytes, usual.spool_bytes);
+        in_range("spool_bytes", bytes.0, (SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST), bytes.1, u64::to_string)?;
         let retentions = [
             ("retention_ok", self.retention_ok, usual.retention_ok),
             ("retention_error", self.retention_error, usual.retention_error),
@@ -147,7 +220,8 @@ impl PersistConfig {
                 in_range(name, value, (RETENTION_LEAST, RETENTION_MOST), default, days)?;
             }
         }
-        Ok(())
+        let (age, usual) = (self.quarantine_age, usual.quarantine_age);
+        in_range("quarantine_age", age, (RETENTION_LEAST, RETENTION_MOST), usual, days)
     }
 
     /// How long rows are kept, for a [`Store`](crate::Store).
@@ -159,6 +233,24 @@ impl PersistConfig {
     #[must_use]
     pub const fn retention(&self) -> Retention {
         Retention { ok: self.retention_ok, error: self.retention_error }
+    }
+
+    pub(crate) fn quarantine(&self) -> Option<Quarantine> {
+        let limits = quarantine::Limits {
+            records: self.quarantine_records,
+            bytes: u64::try_from(self.quarantine_bytes).unwrap_or(u64::MAX),
+            age: self.quarantine_age,
+        };
+        self.quarantine_dir.as_ref().map(|dir| Quarantine::with_limits(dir, limits))
+    }
+
+    /// Where the spool is, if there is to be one.
+    pub(crate) fn spool(&self) -> Option<SpoolConfig> {
+        let (root, origin) = match self.spool_dir.clone()? {
+            SpoolDir::Given(root) => (root, Origin::Given),
+            SpoolDir::Default(root) => (root, Origin::Default),
+        };
+        Some(SpoolConfig { root, origin, bytes: self.spool_bytes, fsync: self.spool_fsync })
     }
 
     pub(crate) const fn lanes(&self) -> Limits {

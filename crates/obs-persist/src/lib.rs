@@ -7,19 +7,21 @@
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod batch;
+mod bisect;
+mod canary;
 mod columns;
 mod config;
 mod lanes;
 mod maintenance;
 mod migrations;
 mod persister;
-#[cfg_attr(not(test), expect(dead_code, reason = "the persister does not use the spool yet"))]
 mod platform;
 mod postgres;
+pub mod quarantine;
 mod report;
 mod retry;
+mod said;
 mod shared;
-#[cfg_attr(not(test), expect(dead_code, reason = "the persister does not use the spool yet"))]
 mod spool;
 mod sqlite;
 mod store;
@@ -31,8 +33,10 @@ mod worker;
 pub mod testing;
 
 pub use config::{
-    BATCH_RECORDS_MAX, ConfigError, PersistConfig, RECORDS_MAX, RETENTION_LEAST, RETENTION_MOST,
+    BATCH_RECORDS_MAX, ConfigError, PersistConfig, QUARANTINE_RECORDS_MAX, RECORDS_MAX,
+    RETENTION_LEAST, RETENTION_MOST, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SpoolDir,
 };
+pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;

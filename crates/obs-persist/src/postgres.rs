@@ -1,5 +1,6 @@
 //! The Postgres store: one connection, one statement per class and batch.
 
+mod canary;
 mod connect;
 mod insert;
 mod partitions;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use diesel_async::AsyncPgConnection;
 use obs_core::{Class, Clock, RunRecord, Timestamp};
 
+use crate::migrations::Migrations;
 use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 
 use partitions::Days;
@@ -21,6 +23,7 @@ pub(crate) use target::{Target, TargetError};
 /// A store in the schema `obs` of a Postgres database.
 pub(crate) struct PostgresStore {
     target: Target,
+    migrations: Migrations,
     clock: Clock,
     connection: Option<Connected>,
     /// The plaintext warning is said once.
@@ -33,8 +36,8 @@ struct Connected {
 }
 
 impl PostgresStore {
-    pub(crate) fn new(target: Target) -> Self {
-        Self { target, clock: Clock::default(), connection: None, warned: false }
+    pub(crate) fn new(target: Target, migrations: Migrations) -> Self {
+        Self { target, migrations, clock: Clock::default(), connection: None, warned: false }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -45,7 +48,7 @@ impl PostgresStore {
         }
         let connection = connect::connect(&self.target).await?;
         let today = partitions::day_of(self.clock.wall());
-        let (connection, days) = schema::prepare(connection, today).await?;
+        let (connection, days) = schema::prepare(connection, self.migrations, today).await?;
         self.connection = Some(Connected { connection, days });
         Ok(())
     }
@@ -70,14 +73,31 @@ impl PostgresStore {
         let Some(Connected { connection, days }) = &mut self.connection else {
             return Err(StoreError::transient("cannot write", "there is no connection"));
         };
-        days.ensure(connection, batch.iter().map(|record| partitions::day_of_id(record.run_id)))
-            .await?;
+        let needed = batch.iter().map(|record| partitions::day_of_id(record.run_id));
+        if let Err(error) = days.ensure(connection, needed).await {
+            // It may hold locks, or be in a transaction, where later rows would be lost.
+            self.connection = None;
+            return Err(error);
+        }
         for class in [Class::Error, Class::Ok] {
             let rows: Vec<&RunRecord> = batch.iter().filter(|row| row.class() == class).collect();
             if !rows.is_empty() {
                 insert::insert(connection, class, &rows).await?;
             }
         }
+        Ok(())
+    }
+}
+
+impl PostgresStore {
+    async fn try_canary(&mut self, row: Box<RunRecord>) -> Result<(), StoreError> {
+        let Some(mut connected) = self.connection.take() else {
+            return Err(StoreError::transient("cannot try a canary", "there is no connection"));
+        };
+        let Connected { connection, days } = &mut connected;
+        days.ensure(connection, std::iter::once(partitions::day_of_id(row.run_id))).await?;
+        canary::try_out(connection, &row).await?;
+        self.connection = Some(connected);
         Ok(())
     }
 }
@@ -93,6 +113,10 @@ impl Store for PostgresStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        Box::pin(self.try_canary(row))
     }
 
     fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {

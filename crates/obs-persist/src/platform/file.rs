@@ -88,7 +88,7 @@ pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
-    const CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+    static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = 0;
     while at < bytes {
         let rest = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(CHUNK.len());

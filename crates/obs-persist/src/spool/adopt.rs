@@ -146,10 +146,22 @@ fn remove_done(directory: &Path) {
 
 /// Reads a segment's file, at most the size of one; returns whether that was all of it.
 pub(crate) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    buffer.resize(SEGMENT_BYTES + 1, 0);
-    let filled = disk.open(path)?.pread(buffer, 0)?;
-    buffer.truncate(filled.min(SEGMENT_BYTES));
-    Ok(filled <= SEGMENT_BYTES)
+    const CHUNK: usize = 64 << 10;
+    let file = disk.open(path)?;
+    buffer.clear();
+    loop {
+        let at = buffer.len();
+        buffer.resize(at + CHUNK, 0);
+        let filled = file.pread(&mut buffer[at..], at as u64)?;
+        buffer.truncate(at + filled);
+        if buffer.len() > SEGMENT_BYTES {
+            buffer.truncate(SEGMENT_BYTES);
+            return Ok(false);
+        }
+        if filled < CHUNK {
+            return Ok(true);
+        }
+    }
 }
 
 /// Moves a damaged segment to where somebody can look at it, in the place of the oldest one there.

@@ -53,6 +53,11 @@ pub(crate) fn decode(payload: &[u8]) -> Result<RunRecord, DecodeError> {
     Ok(record)
 }
 
+/// The schema of a payload, if it is one that this release does not know.
+pub(crate) fn other_schema(payload: &[u8]) -> Option<u8> {
+    payload.first().copied().filter(|schema| *schema != SCHEMA)
+}
+
 /// A record is valid by construction where it is made; these bytes may come from elsewhere.
 fn check(record: &RunRecord) -> Result<(), DecodeError> {
     let shared = [

@@ -27,7 +27,6 @@ pub(crate) const FLAG_ERROR: u16 = 1;
 
 const LEN: std::ops::Range<usize> = 4..8;
 const CRC: std::ops::Range<usize> = 8..12;
-const ID: std::ops::Range<usize> = 12..HEADER;
 
 /// Where the checksum of a segment's frames begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -289,7 +289,7 @@ impl Log {
         let mut state = self.lock();
         state.unsynced.put_back(unsynced);
         state.names_unsynced = true;
-        state.dirty_since.get_or_insert(self.clock.now());
+        state.dirty_since.get_or_insert_with(|| self.clock.now());
         // Whoever waits does so for a later round, which counts for this one.
         self.failed(&mut state, "syncing the directory", error);
         if state.off {
@@ -349,16 +349,39 @@ impl Log {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
-        // A place for what comes later is enough.
-        if let Some(next) = state.next.take() {
-            state.waste.push(next.into_segment());
-        }
+        state.give_up_unused();
         drop(state);
         self.news.notify_one();
     }
 }
 
+impl Log {
+    /// Removes what holds nothing that is needed, at the very end.
+    pub(super) fn empty(&self) {
+        /// More than there are segments in any budget that makes sense.
+        const SEGMENTS_MAX: usize = 1_000_000;
+        self.lock().give_up_unused();
+        for _ in 0..SEGMENTS_MAX {
+            if self.lock().waste.is_empty() {
+                return;
+            }
+            self.remove();
+        }
+    }
+}
+
 impl State {
+    /// Gives up the segment made ahead, and the active one if nothing in it is needed.
+    fn give_up_unused(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.waste.push(next.into_segment());
+        }
+        let active = self.active.and_then(|active| self.segments.get(&active));
+        if active.is_some_and(|active| active.outstanding == 0) {
+            self.seal_active();
+        }
+    }
+
     fn files_of(&self, segments: &[u64]) -> Vec<(u64, Arc<dyn DiskFile>)> {
         let file = |number: &u64| {
             let segment = self.segments.get(number).filter(|segment| !segment.distrusted)?;

@@ -24,6 +24,13 @@ pub(crate) struct Slot {
     pub(super) bytes: u32,
 }
 
+impl Slot {
+    /// What its frame takes up.
+    pub(crate) const fn bytes(self) -> usize {
+        self.bytes as usize
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,

@@ -78,6 +78,9 @@ impl Store for Named {
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         self.1.write(batch)
     }
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        self.1.canary(row)
+    }
     fn close(&mut self) -> StoreFuture<'_> {
         self.1.close()
     }
@@ -91,7 +94,11 @@ fn each_change_of_state_is_one_log_line_and_nothing_else_is() {
     let persister =
         Persister::start(PersistConfig::default(), named, StoreMetrics::default()).unwrap();
     let test = TestObs::new();
-    let submit = |count| (0..count).for_each(|_| persister.sink().submit(test.kept("bonus", "1")));
+    let submit = |count| {
+        (0..count).for_each(|_| {
+            persister.sink().submit(test.kept("bonus", "1"));
+        });
+    };
 
     submit(300);
     assert!(persister.flush_blocking(LONG).complete);
@@ -144,7 +151,9 @@ fn each_attempt_to_write_is_measured_with_its_size_and_outcome() {
             .unwrap();
     let test = TestObs::new();
     store.set_stalled(true);
-    (0..10).for_each(|_| persister.sink().submit(test.kept("bonus", "1")));
+    (0..10).for_each(|_| {
+        persister.sink().submit(test.kept("bonus", "1"));
+    });
     let flush = persister.flush(LONG);
     store.set_stalled(false);
     assert!(futures_executor::block_on(flush).complete);
@@ -175,9 +184,10 @@ fn each_attempt_to_write_is_measured_with_its_size_and_outcome() {
         points.sort();
         points
     };
-    let sizes = [("failure".to_owned(), 2, 20), ("success".to_owned(), 1, 10)];
+    // The whole batch fails, then the canary; its halves are written on a new connection.
+    let sizes = [("failure".to_owned(), 1, 10), ("success".to_owned(), 2, 10)];
     assert_eq!(sorted(measured("obs.store.batch.size")), sizes);
-    let writes = [("failure".to_owned(), 2, 0), ("success".to_owned(), 1, 0)];
+    let writes = [("failure".to_owned(), 1, 0), ("success".to_owned(), 2, 0)];
     assert_eq!(sorted(measured("obs.store.write.duration")), writes);
 }
 

@@ -153,3 +153,16 @@ fn a_payload_of_another_schema_is_said_to_be_one() {
     assert!(matches!(decode(&bytes), Err(DecodeError::Schema(2))));
     assert!(matches!(decode(&[]), Err(DecodeError::Empty)));
 }
+
+/// What an earlier build of this schema wrote. If this fails, a [`RunRecord`] has changed: take the next
+/// [`SCHEMA`], and say here what that one looks like.
+#[test]
+fn a_record_written_before_can_still_be_read() {
+    let mut record = record("bonus", "1");
+    record.run_id = Uuid::from_u128(1);
+    record.epoch = Uuid::from_u128(2);
+    record.input = Some(Json::parse("[1]").unwrap());
+    record.parent_run_id = None;
+    let hex: String = bytes_of(&record).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "GOLDEN");
+}
