@@ -210,7 +210,13 @@ impl PersistConfig {
             in_range(name, value, (least, most), default, |value| format!("{value:?}"))?;
         }
         let bytes = (self.spool_bytes, usual.spool_bytes);
-        in_range("spool_bytes", bytes.0, (SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST), bytes.1, u64::to_string)?;
+        in_range(
+            "spool_bytes",
+            bytes.0,
+            (SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST),
+            bytes.1,
+            u64::to_string,
+        )?;
         let retentions = [
             ("retention_ok", self.retention_ok, usual.retention_ok),
             ("retention_error", self.retention_error, usual.retention_error),

@@ -185,12 +185,7 @@ impl<T> Lanes<T> {
 
     /// Puts an error that was spilled into the lanes, in its old place among those that wait for it;
     /// gives it back when there is no room.
-    pub(crate) fn bring_back(
-        &mut self,
-        value: T,
-        bytes: usize,
-        place: Place,
-    ) -> Result<(), T> {
+    pub(crate) fn bring_back(&mut self, value: T, bytes: usize, place: Place) -> Result<(), T> {
         let room = match (self.reserve.fits(bytes), self.ok_room.fits(bytes)) {
             (true, _) => Which::Reserve,
             (false, true) => Which::Ok,

@@ -25,8 +25,8 @@ use std::{
 };
 
 use obs_core::{
-    Ack, Adopter, Class, Clock, DropReason, Durable, Kept, RunRecord, StoreMetrics, StoreState, Tick,
-    Ticket,
+    Ack, Adopter, Class, Clock, DropReason, Durable, Kept, RunRecord, StoreMetrics, StoreState,
+    Tick, Ticket,
 };
 use tokio::sync::Notify;
 

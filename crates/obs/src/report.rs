@@ -119,7 +119,8 @@ impl From<FlushReport> for Rows {
 
 impl From<ShutdownReport> for Rows {
     fn from(report: ShutdownReport) -> Self {
-        let ShutdownReport { persisted, quarantined, spooled, dropped, left, complete, .. } = report;
+        let ShutdownReport { persisted, quarantined, spooled, dropped, left, complete, .. } =
+            report;
         Self { persisted, quarantined, spooled, dropped, left, complete }
     }
 }

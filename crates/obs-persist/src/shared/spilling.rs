@@ -43,7 +43,11 @@ impl State {
 
     /// What becomes of an error that finds no room: in the spool it waits, or stays for the next
     /// process. Gives back what is lost.
-    pub(super) fn spill(&mut self, queued: Queued, reason: DropReason) -> Option<(Ticket, DropReason)> {
+    pub(super) fn spill(
+        &mut self,
+        queued: Queued,
+        reason: DropReason,
+    ) -> Option<(Ticket, DropReason)> {
         let Queued { ticket, slot, .. } = queued;
         let Some(slot) = slot else { return Some((ticket, reason)) };
         if reason == DropReason::Closed {
@@ -66,7 +70,7 @@ impl Shared {
             let mut state = self.lock();
             // The record takes up no more than itself and what its frame holds.
             let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
-            let fits = state.spilled.front().map(|spilled| room(spilled));
+            let fits = state.spilled.front().map(room);
             if !fits.is_some_and(|bytes| state.lanes.has_room_for_error(bytes)) {
                 return;
             }
@@ -128,6 +132,13 @@ impl Shared {
         }
         if orphans.is_empty() {
             *adoption = Adoption::Done;
+        }
+    }
+
+    /// Nobody will settle anything any more: the next process may have what is left.
+    pub(crate) fn leave_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.leave();
         }
     }
 

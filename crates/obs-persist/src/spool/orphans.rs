@@ -92,7 +92,12 @@ impl Orphans {
             }
         };
         let seed = Seed::new(epoch.epoch, number);
-        if let Some(schema) = self.log.bugs.scan(&buffer, seed).find_map(|(_, frame)| codec::other_schema(frame.payload)) {
+        if let Some(schema) = self
+            .log
+            .bugs
+            .scan(&buffer, seed)
+            .find_map(|(_, frame)| codec::other_schema(frame.payload))
+        {
             let path = path.display();
             tracing::warn!(%path, schema, "a segment of another release stays for that one");
             return Vec::new();
@@ -113,8 +118,7 @@ impl Orphans {
             let path = path.display();
             tracing::warn!(%path, damaged, "a segment is damaged; what can be read of it is kept");
         }
-        let slots =
-            self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
+        let slots = self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
         let count = tickets.len() as u64;
         match self.found.iter_mut().find(|(known, _)| *known == epoch.epoch) {
             Some((_, found)) => *found += count,

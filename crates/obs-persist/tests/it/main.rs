@@ -15,6 +15,7 @@ mod schema;
 mod seeds;
 mod shutdown;
 mod sick;
+mod spool;
 mod sqlite;
 mod statistics;
 mod stores;
