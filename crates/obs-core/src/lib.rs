@@ -35,6 +35,7 @@
 
 mod assemble;
 mod clock;
+mod correlation;
 mod encode;
 mod error;
 mod finished;
@@ -65,6 +66,7 @@ pub mod testing;
 mod trace;
 
 pub use clock::{Clock, ManualClock, Tick};
+pub use correlation::CorrelationId;
 pub use error::BuildError;
 pub use finished::{FinishedNode, FinishedRun};
 pub use input_run::InputRun;
