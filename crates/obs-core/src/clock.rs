@@ -110,6 +110,11 @@ impl Tick {
     pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The reading so many nanoseconds later.
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
 }
 
 /// A clock that moves only when told to, for tests. Its wall clock starts at

@@ -157,7 +157,7 @@ impl FinishedRun {
         match &self.input {
             Some(input) => run.end(&outcome, Some(&Owned(input))),
             None => run.end(&outcome, None),
-        }
+        };
     }
 }
 

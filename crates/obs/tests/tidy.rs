@@ -12,10 +12,21 @@ use std::{
 use serde_json::Value;
 
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 3] = [
+const EDGES: [(&str, &[&str]); 5] = [
     (
         "obs-core",
-        &["getrandom", "opentelemetry", "quanta", "rand_chacha", "serde", "serde_json", "uuid"],
+        &[
+            "getrandom",
+            "hmac",
+            "opentelemetry",
+            "quanta",
+            "rand_chacha",
+            "secrecy",
+            "serde",
+            "serde_json",
+            "sha2",
+            "uuid",
+        ],
     ),
     (
         "obs-persist",
@@ -32,6 +43,31 @@ const EDGES: [(&str, &[&str]); 3] = [
             "tokio",
             "tokio-postgres",
             "tokio-postgres-rustls",
+            "tracing",
+            "uuid",
+        ],
+    ),
+    (
+        "obs-http",
+        &[
+            "axum",
+            "bytes",
+            "getrandom",
+            "http",
+            "http-body",
+            "hyper",
+            "hyper-util",
+            "obs-core",
+            "obs-persist",
+            "opentelemetry",
+            "pin-project-lite",
+            "serde",
+            "serde_json",
+            "subtle",
+            "thiserror",
+            "tokio",
+            "tower-layer",
+            "tower-service",
             "tracing",
             "uuid",
         ],
@@ -61,6 +97,10 @@ const EDGES: [(&str, &[&str]); 3] = [
             "tracing",
             "uuid",
         ],
+    ),
+    (
+        "obs-cli",
+        &["clap", "obs-core", "obs-persist", "serde", "serde_json", "thiserror", "tokio", "uuid"],
     ),
 ];
 

@@ -49,7 +49,7 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().map_or(self.text.is_none(), B::is_end_stream)
+        self.inner.as_ref().map_or_else(|| self.text.is_none(), B::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
