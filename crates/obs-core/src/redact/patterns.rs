@@ -67,6 +67,18 @@ const SIGNS: [Sign; 256] = {
     signs
 };
 
+/// What a look at JSON text stops at: every sign but the colon, and escapes.
+const IN_JSON: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut byte = 0;
+    while byte < stops.len() {
+        stops[byte] = !matches!(SIGNS[byte], Sign::None | Sign::Colon);
+        byte += 1;
+    }
+    stops[b'\\' as usize] = true;
+    stops
+};
+
 /// Beginnings of tokens, up to their first `-` or `_`, with what must follow that.
 const TOKENS: [(&[u8], &[u8]); 15] = [
     (b"ghp_", b""),
@@ -112,11 +124,16 @@ pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>>
 /// are left out, because every key has one.
 pub(super) fn may_find_in_json(json: &str, keys: &Keys) -> bool {
     let text = Text { bytes: json.as_bytes(), from: 0, keys };
-    text.bytes.iter().enumerate().any(|(at, byte)| match SIGNS[usize::from(*byte)] {
-        Sign::None => *byte == b'\\',
-        Sign::Colon => false,
-        sign => text.look(sign, at).is_some(),
-    })
+    let mut at = 0;
+    while let Some(skipped) = text.after(at).iter().position(|byte| IN_JSON[usize::from(*byte)]) {
+        at += skipped;
+        let byte = text.bytes[at];
+        if byte == b'\\' || text.look(SIGNS[usize::from(byte)], at).is_some() {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 struct Text<'a> {
@@ -297,7 +314,11 @@ impl Text<'_> {
     /// `ghp_…` and its like; `at` is the first `-` or `_`.
     fn token(&self, at: usize) -> Option<Range<usize>> {
         let before = *self.bytes.get(at.checked_sub(1)?)?;
-        if !b"bckmoprsutX".contains(&before) {
+        let ends_head = match self.bytes[at] {
+            b'_' => matches!(before, b'b' | b'c' | b'k' | b'm' | b'o' | b'p' | b'r' | b's' | b'u'),
+            _ => matches!(before, b'k' | b't' | b'X'),
+        };
+        if !ends_head {
             return None;
         }
         let (start, body) = TOKENS.iter().find_map(|(head, tail)| {
