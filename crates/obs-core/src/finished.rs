@@ -154,6 +154,7 @@ impl FinishedRun {
             took_nanos: u64::try_from(took.as_nanos()).ok(),
             started_at,
         };
+        let outcome = outcome.with_safe_type(&run.strategy.core.rules);
         match &self.input {
             Some(input) => run.end(&outcome, Some(&Owned(input))),
             None => run.end(&outcome, None),

@@ -24,7 +24,6 @@ use crate::{
     error::BuildError,
     label,
     limits::REDACT_KEYS_MAX,
-    outcome::Outcome,
 };
 
 use keys::Keys;
@@ -316,15 +315,8 @@ impl Rules {
         self.text(Place::ErrorMessage, None, message, changed)
     }
 
-    /// The outcome with another error type, where its own must not be a label.
-    #[inline]
-    pub(crate) fn outcome<'o>(&self, outcome: &Outcome<'o>) -> Option<Outcome<'o>> {
-        // Nothing to look at in nearly every run.
-        self.error_type(outcome.error_type.as_deref()?)
-            .map(|clean| Outcome { error_type: Some(Cow::Owned(clean)), ..outcome.clone() })
-    }
-
-    fn error_type(&self, error_type: &str) -> Option<String> {
+    /// An error type that may be a label, where its own must not.
+    pub(crate) fn error_type(&self, error_type: &str) -> Option<String> {
         // As it would stand on the metric.
         let label = label::clean(error_type);
         match self.by_looks(&label, &mut Sanitized::default()) {

@@ -14,6 +14,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    capture::Capture,
     error::BuildError,
     finished::FinishedRun,
     input_run::InputRun,
@@ -201,6 +202,7 @@ pub(crate) struct StrategyShared {
     pub(crate) series: Arc<dyn Series>,
     /// The kind's, or that of all.
     pub(crate) policy: KeepPolicy,
+    pub(crate) capture: Capture,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
 }
@@ -238,6 +240,7 @@ impl Strategy {
             hash: key.hash.map(Into::into),
             series,
             policy,
+            capture: kind.capture.unwrap_or(core.capture),
             first_left: AtomicU32::new(policy.first),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };

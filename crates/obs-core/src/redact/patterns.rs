@@ -108,11 +108,10 @@ pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>>
     let mut at = from;
     while let Some(byte) = text.bytes.get(at) {
         let sign = SIGNS[usize::from(*byte)];
-        if sign == Sign::None {
-            at += 1;
-            continue;
-        }
-        if let Some(found) = text.look(sign, at) {
+        if sign != Sign::None
+            && text.is_telling(sign, at)
+            && let Some(found) = text.look(sign, at)
+        {
             return Some(found);
         }
         at += 1;
@@ -128,7 +127,8 @@ pub(super) fn may_find_in_json(json: &str, keys: &Keys) -> bool {
     while let Some(skipped) = text.after(at).iter().position(|byte| IN_JSON[usize::from(*byte)]) {
         at += skipped;
         let byte = text.bytes[at];
-        if byte == b'\\' || text.look(SIGNS[usize::from(byte)], at).is_some() {
+        let sign = SIGNS[usize::from(byte)];
+        if byte == b'\\' || text.is_telling(sign, at) && text.look(sign, at).is_some() {
             return true;
         }
         at += 1;
@@ -144,6 +144,30 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
+    /// Whether the bytes beside a sign let it be one: nearly all digits, dashes and underscores end here.
+    #[inline]
+    fn is_telling(&self, sign: Sign, at: usize) -> bool {
+        let byte = |at: usize| self.bytes.get(at).copied().unwrap_or_default();
+        let before = if at == 0 { 0 } else { byte(at - 1) };
+        match sign {
+            Sign::Digit => {
+                byte(at + 1).is_ascii_digit() && byte(at + 2).is_ascii_digit() && !is_token(before)
+            }
+            Sign::Underscore => {
+                matches!(before, b'b' | b'c' | b'k' | b'm' | b'o' | b'p' | b'r' | b's' | b'u')
+            }
+            // A PEM block, or what a token of Slack or another one has before its first dash.
+            Sign::Dash => {
+                byte(at + 1) == b'-'
+                    || matches!(
+                        before,
+                        b'a' | b'b' | b'e' | b'k' | b'p' | b'r' | b's' | b't' | b'X'
+                    )
+            }
+            _ => true,
+        }
+    }
+
     fn look(&self, sign: Sign, at: usize) -> Option<Range<usize>> {
         match sign {
             Sign::None => None,
@@ -313,14 +337,6 @@ impl Text<'_> {
 
     /// `ghp_…` and its like; `at` is the first `-` or `_`.
     fn token(&self, at: usize) -> Option<Range<usize>> {
-        let before = *self.bytes.get(at.checked_sub(1)?)?;
-        let ends_head = match self.bytes[at] {
-            b'_' => matches!(before, b'b' | b'c' | b'k' | b'm' | b'o' | b'p' | b'r' | b's' | b'u'),
-            _ => matches!(before, b'k' | b't' | b'X'),
-        };
-        if !ends_head {
-            return None;
-        }
         let (start, body) = TOKENS.iter().find_map(|(head, tail)| {
             let start = (at + 1).checked_sub(head.len()).filter(|start| *start >= self.from)?;
             let fits = &self.bytes[start..=at] == *head
