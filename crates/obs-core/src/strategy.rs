@@ -18,6 +18,7 @@ use crate::{
     finished::FinishedRun,
     in_flight::Mark,
     input_run::InputRun,
+    keep::KeepPolicy,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
@@ -201,6 +202,8 @@ pub(crate) struct StrategyShared {
     pub(crate) series: Arc<dyn Series>,
     /// What its runs write into their slots.
     pub(crate) mark: Mark,
+    /// The kind's, or that of all.
+    pub(crate) policy: KeepPolicy,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
 }
@@ -228,6 +231,7 @@ impl Strategy {
             version: &key.version,
         });
         let mark = core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, &series));
+        let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
             mark: mark.unwrap_or_default(),
             core: Arc::clone(core),
@@ -238,7 +242,8 @@ impl Strategy {
             realm: key.realm.map(Into::into),
             hash: key.hash.map(Into::into),
             series,
-            first_left: AtomicU32::new(core.policy.first),
+            policy,
+            first_left: AtomicU32::new(policy.first),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
         Self { outer: Arc::new(outer), recording: core.recording }
