@@ -52,14 +52,18 @@ CREATE FUNCTION obs.erased_runs(run_ids uuid [], subjects text [], started_at ti
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    salt bytea;
 BEGIN
     IF NOT EXISTS (SELECT FROM obs.erased) THEN
         RETURN '{}';
     END IF;
+    -- As in obs.subject_hash, but read once.
+    SELECT erasure_salt.salt INTO salt FROM obs.erasure_salt;
     RETURN coalesce((
         SELECT array_agg(run.id)
         FROM unnest(run_ids, subjects, started_at) AS run (id, subject, started)
-        JOIN obs.erased ON erased.subject_hash = obs.subject_hash(run.subject)
+        JOIN obs.erased ON erased.subject_hash = sha256(salt || convert_to(run.subject, 'UTF8'))
         WHERE run.started < erased.started_before AND now() < erased.forget_at
     ), '{}');
 END
