@@ -8,7 +8,10 @@ use std::{fmt, pin::Pin, time::Duration};
 
 use obs_core::{SubjectKey, Timestamp};
 
-use crate::store::{Store, StoreError};
+use crate::{
+    quarantine::Quarantine,
+    store::{Store, StoreError},
+};
 
 /// How long a tombstone stays: longer than errors are kept by default and than a spool is left lying.
 pub const TOMBSTONE_LIFE: Duration = Duration::from_secs(400 * 86_400);
@@ -98,6 +101,30 @@ impl Erasure {
         &self.forms
     }
 
+    /// Deletes the subject's records that were set aside in a quarantine; how many.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or changed.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// let quarantine = obs_persist::quarantine::Quarantine::at(folder.path());
+    /// assert_eq!(obs_persist::Erasure::of("user-7").in_quarantine(&quarantine)?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn in_quarantine(&self, quarantine: &Quarantine) -> Result<u64, StoreError> {
+        let mut dropped = 0_u64;
+        for form in &self.forms {
+            let of_form = quarantine.drop_subject(form).map_err(|source| {
+                let what =
+                    "cannot erase from the quarantine: make its folder readable and writable";
+                StoreError::transient(what, source)
+            })?;
+            dropped = dropped.saturating_add(u64::try_from(of_form).unwrap_or(u64::MAX));
+        }
+        Ok(dropped)
+    }
+
     /// Who asked for it.
     ///
     /// ```
@@ -164,7 +191,7 @@ pub type EraseFuture<'a> = Pin<Box<dyn Future<Output = Result<Erased, StoreError
 /// When the store or a file could not do it, or the role may not.
 ///
 /// ```
-/// use obs_persist::{Erasure, StoreUrl};
+/// use obs_persist::{Erasure, StoreUrl, quarantine::Quarantine};
 ///
 /// # let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
 /// # let folder = tempfile::tempdir()?;
@@ -172,7 +199,9 @@ pub type EraseFuture<'a> = Pin<Box<dyn Future<Output = Result<Erased, StoreError
 /// # runtime.block_on(async {
 /// let mut store = StoreUrl::parse(&url)?.store();
 /// store.prepare().await?;
-/// let erased = obs_persist::erase(&mut *store, &Erasure::of("user-7").by("ticket 4711"), |_| Ok(0)).await?;
+/// let quarantine = Quarantine::at(folder.path().join("quarantine"));
+/// let erasure = Erasure::of("user-7").by("ticket 4711");
+/// let erased = obs_persist::erase(&mut *store, &erasure, |one| one.in_quarantine(&quarantine)).await?;
 /// assert_eq!(erased.rows_ok, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;

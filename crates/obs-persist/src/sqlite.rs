@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, one connection.
 
+mod canary;
 mod erase;
 mod insert;
 
@@ -106,6 +107,10 @@ impl Store for SqliteStore {
         let act =
             move |connection: &mut SqliteConnection| erase::erase(connection, &erasure, files, now);
         Box::pin(self.on("cannot erase from the file", act))
+    }
+
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        Box::pin(canary::try_out(self.connection.as_mut(), row))
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

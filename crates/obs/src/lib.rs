@@ -88,11 +88,12 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped, ErrorStatus,
-    FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind,
-    KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node, Obs, Rate, RateError,
-    Recording, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
-    StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket, Timestamp,
+    Ack, Adopter, AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped,
+    Durable, ErrorStatus, FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy,
+    KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node,
+    Obs, Rate, RateError, RecordLabels, Recording, Run, RunError, RunFailure, RunLedger, RunRecord,
+    SLO_DEFAULT, Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket,
+    Timestamp,
 };
 pub use obs_persist::{Drops, Migrations, Room};
 

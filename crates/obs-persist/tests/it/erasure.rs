@@ -9,6 +9,7 @@ use std::{
 use obs_core::{RunRecord, Status, StoreState, SubjectKey, Timestamp, testing::record};
 use obs_persist::{
     ERASURE_GRACE, Erased, Erasure, Migrations, PersistConfig, StoreError, StoreUrl,
+    quarantine::Quarantine, testing::MemoryStore,
 };
 use tempfile::tempdir;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     roles::{as_role, set_up},
     support::{
-        Live, SOON, count, database, execute, failed, full, postgres, sqlite, sqlite_url,
+        Live, Rig, SOON, count, database, execute, failed, full, postgres, sqlite, sqlite_url,
         try_postgres, until,
     },
 };
@@ -362,4 +363,27 @@ fn a_writer_heeds_tombstones_that_it_can_neither_read_nor_set() {
     assert_eq!(count(&url, "obs.run"), 1);
     let audit = postgres(&url, "SELECT erased_by, role LIKE '%owner' FROM obs.erasure");
     assert_eq!(audit, ["ticket 1|t"]);
+}
+
+#[test]
+fn records_that_were_set_aside_go_too_in_whichever_form_they_name_the_subject() {
+    let folder = tempdir().unwrap();
+    let aside = Quarantine::at(folder.path().join("quarantine"));
+    let store = MemoryStore::new();
+    store.set_poison(Some("poison"));
+    let rig = Rig::over(store, |config| {
+        config.quarantine_dir = Some(aside.folder().to_owned());
+    });
+    for subject in ["user-7", &key().hash("user-7"), "user-8"] {
+        rig.submit(of(subject, record("poison", "1")));
+    }
+    assert_eq!(rig.persister.flush_blocking(Duration::from_secs(30)).quarantined, 3);
+    let url = sqlite_url(&folder.path().join("obs.sqlite"));
+    drop(Live::open(&url));
+    let erasure = Erasure::of("user-7").keyed(&key());
+    let erased = erase_with(&url, &erasure, |one| one.in_quarantine(&aside)).unwrap();
+    assert_eq!(erased.files, 2);
+    let left: Vec<_> = aside.list().unwrap().iter().map(|entry| entry.run_id).collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(aside.show(left[0]).unwrap().record.subject.as_deref(), Some("user-8"));
 }
