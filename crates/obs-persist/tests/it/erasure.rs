@@ -379,7 +379,8 @@ fn records_that_were_set_aside_go_too_in_whichever_form_they_name_the_subject() 
     }
     assert_eq!(rig.persister.flush_blocking(Duration::from_secs(30)).quarantined, 3);
     let url = sqlite_url(&folder.path().join("obs.sqlite"));
-    drop(Live::open(&url));
+    let live = Live::open(&url);
+    until("it is there", || live.persister.state() == StoreState::Up);
     let erasure = Erasure::of("user-7").keyed(&key());
     let erased = erase_with(&url, &erasure, |one| one.in_quarantine(&aside)).unwrap();
     assert_eq!(erased.files, 2);
