@@ -186,6 +186,18 @@ impl Redaction {
         self
     }
 
+    /// The same if it can be used; [`Builder::build`](crate::Builder::build) checks it, too.
+    ///
+    /// # Errors
+    /// When a name has no letter or digit or is too long, or there are too many.
+    ///
+    /// ```
+    /// assert!(obs_core::Redaction::default().also(["--"]).checked().is_err());
+    /// ```
+    pub fn checked(self) -> Result<Self, BuildError> {
+        self.check().map(|_| self)
+    }
+
     pub(crate) fn check(&self) -> Result<Rules, BuildError> {
         let allowed = self.allowed.as_deref();
         let count = self.keys.len() + allowed.map_or(0, <[String]>::len);

@@ -91,6 +91,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "percent-encoding",
             "rustls",
             "rustls-native-certs",
+            "secrecy",
             "serde",
             "thiserror",
             "tokio",

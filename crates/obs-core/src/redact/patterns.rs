@@ -156,13 +156,10 @@ impl Text<'_> {
             Sign::Underscore => {
                 matches!(before, b'b' | b'c' | b'k' | b'm' | b'o' | b'p' | b'r' | b's' | b'u')
             }
-            // A PEM block, or what a token of Slack or another one has before its first dash.
+            // A PEM block, `xox?-`, or the end of another head.
             Sign::Dash => {
-                byte(at + 1) == b'-'
-                    || matches!(
-                        before,
-                        b'a' | b'b' | b'e' | b'k' | b'p' | b'r' | b's' | b't' | b'X'
-                    )
+                let is_slack = at >= 2 && self.bytes[at - 2] == b'x';
+                byte(at + 1) == b'-' || is_slack || matches!(before, b'k' | b't' | b'X')
             }
             _ => true,
         }
