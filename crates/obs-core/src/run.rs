@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Tick,
+    correlation::CorrelationId,
     encode::discard,
     ids,
     keep::{Facts, Keep, decide},
@@ -72,15 +73,16 @@ impl Run {
             strategy.series.started();
         }
         let started = strategy.core.clock.now();
+        let (span, scratch) = if open { surroundings(recording) } else { OUTSIDE };
         Self {
-            span: if open { current_span() } else { (TraceId::INVALID, SpanId::INVALID) },
+            span,
             strategy,
             recording,
             started,
             nodes: 0,
             value: None,
             parent: None,
-            scratch: None,
+            scratch,
             id: None,
             queued_nanos: None,
             forced: false,
@@ -173,7 +175,8 @@ impl Run {
         self.note(|scratch| &mut scratch.subject, subject)
     }
 
-    /// The caller's correlation id; at most 256 bytes.
+    /// The caller's correlation id; at most 256 bytes. A run that starts in a context with a
+    /// [`CorrelationId`] has that one until it is told another.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;
@@ -448,7 +451,7 @@ impl Run {
             // Always drawn, so that one slow run does not shift the choice of all later ones.
             draw: shared.core.sampler.draw(),
         };
-        decide(&shared.core.policy, &facts)
+        decide(&shared.policy, &facts)
     }
 
     fn hand_off(
@@ -539,11 +542,28 @@ impl fmt::Debug for Run {
     }
 }
 
-/// The W3C ids of the span in which a run starts.
-fn current_span() -> (TraceId, SpanId) {
+/// What is going on where a run starts: the W3C ids of the span, and a scratch with the correlation id
+/// if there is one.
+type Surroundings = ((TraceId, SpanId), Option<Box<Scratch>>);
+
+const OUTSIDE: Surroundings = ((TraceId::INVALID, SpanId::INVALID), None);
+
+fn surroundings(recording: Recording) -> Surroundings {
     Context::map_current(|context| {
         let span = context.span();
         let ids = span.span_context();
-        (ids.trace_id(), ids.span_id())
+        let scratch = match context.get::<CorrelationId>() {
+            Some(id) if recording == Recording::All => Some(correlated(id)),
+            _ => None,
+        };
+        ((ids.trace_id(), ids.span_id()), scratch)
     })
+}
+
+/// Out of the way of runs that have none.
+#[cold]
+fn correlated(id: &CorrelationId) -> Box<Scratch> {
+    let mut scratch = Scratch::take();
+    scratch.correlation_id.push_str(crate::label::cut(id.as_str(), NOTE_BYTES_MAX));
+    scratch
 }
