@@ -411,6 +411,9 @@ impl Run {
             None => self.strategy.core.clock.now().nanos_since(self.started),
         };
         self.nodes = self.nodes.min(NODES_MAX);
+        //   What must not be a label is none; a run that is ok has no error type to look at.
+        let safe = self.strategy.core.rules.outcome(outcome);
+        let outcome = safe.as_ref().unwrap_or(outcome);
         // 2 Every run is measured: one fewer in flight, duration, nodes, error.
         self.measure(outcome, nanos);
         // 3 The decision: pure, from the policy and the facts.
