@@ -259,7 +259,8 @@ fn messages_are_told_apart_however_they_are_cut() {
         let mut before = 0;
         let mut found = None;
         for chunk in stream.chunks(size) {
-            found = found.or(messages.end_of(chunk, Some(b'B')).map(|end| before + end));
+            let end = messages.end_of(chunk, Some(b'B'));
+            found = found.or_else(|| end.map(|end| before + end));
             before += chunk.len();
         }
         assert_eq!(found, Some(9 + 12 + 5), "in chunks of {size}");
