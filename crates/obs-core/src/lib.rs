@@ -96,4 +96,4 @@ pub use sink::{Ack, Durable, Kept, Sink};
 pub use status::{Class, DropReason, Status};
 pub use store_metrics::{StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
-pub use subject::{SubjectKey, SubjectKeyError};
+pub use subject::{SubjectKey, SubjectKeyError, stored_subject};
