@@ -6,6 +6,7 @@ mod callers;
 mod flush;
 mod lanes;
 mod outage;
+mod poison;
 mod postgres;
 mod races;
 mod retention;
