@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Tick,
+    correlation::CorrelationId,
     encode::discard,
     ids,
     keep::{Facts, Keep, decide},
@@ -72,15 +73,16 @@ impl Run {
             strategy.series.started();
         }
         let started = strategy.core.clock.now();
+        let (span, scratch) = if open { surroundings(recording) } else { OUTSIDE };
         Self {
-            span: if open { current_span() } else { (TraceId::INVALID, SpanId::INVALID) },
+            span,
             strategy,
             recording,
             started,
             nodes: 0,
             value: None,
             parent: None,
-            scratch: None,
+            scratch,
             id: None,
             queued_nanos: None,
             forced: false,
@@ -173,7 +175,8 @@ impl Run {
         self.note(|scratch| &mut scratch.subject, subject)
     }
 
-    /// The caller's correlation id; at most 256 bytes.
+    /// The caller's correlation id; at most 256 bytes. A run that starts in a context with a
+    /// [`CorrelationId`] has that one until it is told another.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;
@@ -408,6 +411,9 @@ impl Run {
             None => self.strategy.core.clock.now().nanos_since(self.started),
         };
         self.nodes = self.nodes.min(NODES_MAX);
+        //   What must not be a label is none; a run that is ok has no error type to look at.
+        let safe = self.strategy.core.rules.outcome(outcome);
+        let outcome = safe.as_ref().unwrap_or(outcome);
         // 2 Every run is measured: one fewer in flight, duration, nodes, error.
         self.measure(outcome, nanos);
         // 3 The decision: pure, from the policy and the facts.
@@ -448,7 +454,7 @@ impl Run {
             // Always drawn, so that one slow run does not shift the choice of all later ones.
             draw: shared.core.sampler.draw(),
         };
-        decide(&shared.core.policy, &facts)
+        decide(&shared.policy, &facts)
     }
 
     fn hand_off(
@@ -539,11 +545,28 @@ impl fmt::Debug for Run {
     }
 }
 
-/// The W3C ids of the span in which a run starts.
-fn current_span() -> (TraceId, SpanId) {
+/// What is going on where a run starts: the W3C ids of the span, and a scratch with the correlation id
+/// if there is one.
+type Surroundings = ((TraceId, SpanId), Option<Box<Scratch>>);
+
+const OUTSIDE: Surroundings = ((TraceId::INVALID, SpanId::INVALID), None);
+
+fn surroundings(recording: Recording) -> Surroundings {
     Context::map_current(|context| {
         let span = context.span();
         let ids = span.span_context();
-        (ids.trace_id(), ids.span_id())
+        let scratch = match context.get::<CorrelationId>() {
+            Some(id) if recording == Recording::All => Some(correlated(id)),
+            _ => None,
+        };
+        ((ids.trace_id(), ids.span_id()), scratch)
     })
+}
+
+/// Out of the way of runs that have none.
+#[cold]
+fn correlated(id: &CorrelationId) -> Box<Scratch> {
+    let mut scratch = Scratch::take();
+    scratch.correlation_id.push_str(crate::label::cut(id.as_str(), NOTE_BYTES_MAX));
+    scratch
 }

@@ -17,6 +17,7 @@ use crate::{
     error::BuildError,
     finished::FinishedRun,
     input_run::InputRun,
+    keep::KeepPolicy,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
@@ -198,6 +199,8 @@ pub(crate) struct StrategyShared {
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
     pub(crate) series: Arc<dyn Series>,
+    /// The kind's, or that of all.
+    pub(crate) policy: KeepPolicy,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
 }
@@ -224,6 +227,7 @@ impl Strategy {
             id: &key.id,
             version: &key.version,
         });
+        let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
             core: Arc::clone(core),
             kind: Arc::clone(&kind.name),
@@ -233,7 +237,8 @@ impl Strategy {
             realm: key.realm.map(Into::into),
             hash: key.hash.map(Into::into),
             series,
-            first_left: AtomicU32::new(core.policy.first),
+            policy,
+            first_left: AtomicU32::new(policy.first),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
         Self { outer: Arc::new(outer), recording: core.recording }

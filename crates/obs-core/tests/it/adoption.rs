@@ -97,8 +97,8 @@ fn labels_of_adopted_records_are_bounded_and_their_sum_is_the_ledgers() {
     let measured = measured(true, |builder| builder).unwrap();
     let books = measured.test.adopter();
     for number in 0..400 {
-        let realm = format!("realm-{number}");
-        let kind = format!("kind-{}", number % 60);
+        let realm = format!("realm-{}", number % 80);
+        let kind = format!("kind-{}", number / 8);
         let labels = RecordLabels { kind: &kind, realm: Some(&realm), strategy_type: None };
         books.adopt(Class::Error, &labels).dropped(DropReason::Encode);
     }
@@ -109,6 +109,11 @@ fn labels_of_adopted_records_are_bounded_and_their_sum_is_the_ledgers() {
         .map(|labels| labels["obs.realm"].clone())
         .collect();
     assert!(realms.len() <= 65, "{} realms", realms.len());
+    let series = export.numbers["obs.record.dropped"]
+        .keys()
+        .filter(|labels| labels["reason"] == "encode")
+        .count();
+    assert!(series <= 257, "256 and the one of those that found no room, not {series}");
     assert!(realms.contains("_OTHER"));
     assert!(export.total("obs.label.folded") > 0.0);
 }

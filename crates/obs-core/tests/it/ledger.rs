@@ -40,6 +40,7 @@ impl Sink for Fickle {
 fn assert_export_balances(export: &Export) {
     for class in ["ok", "error"] {
         let recorded = export.at("obs.record.recorded", &[("class", class)]).unwrap();
+        let adopted = export.at("obs.record.adopted", &[("class", class)]).unwrap();
         let outcomes: f64 = export.numbers["obs.record.outcomes"]
             .iter()
             .filter(|(labels, _)| labels["class"] == class)
@@ -50,7 +51,7 @@ fn assert_export_balances(export: &Export) {
             .filter(|(labels, _)| labels["class"] == class)
             .map(|(_, count)| count)
             .sum();
-        assert_eq!(recorded, outcomes + pending, "class {class}");
+        assert_eq!(recorded + adopted, outcomes + pending, "class {class}");
     }
     assert_eq!(export.at("obs.record.imbalance", &[]), Some(0.0));
     let dropped: f64 = export.numbers["obs.record.outcomes"]
@@ -67,6 +68,8 @@ fn every_export_balances_while_threads_run() {
     let sink = Arc::new(Fickle::default());
     let measured =
         measured(true, |builder| builder.sink(Arc::clone(&sink) as Arc<dyn Sink>)).unwrap();
+    // Losses of dead processes are on the same instrument as those of this one.
+    measured.test.adopter().crashed(Class::Ok, 5);
     let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..2)

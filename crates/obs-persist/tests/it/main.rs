@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod callers;
+mod erasure;
 mod flush;
 mod lanes;
 mod outage;
@@ -14,6 +15,7 @@ mod roles;
 mod schema;
 mod seeds;
 mod shutdown;
+mod sick;
 mod sqlite;
 mod statistics;
 mod stores;
