@@ -252,6 +252,7 @@ pub(crate) fn assert_same(stored: &BTreeSet<String>, promised: &BTreeSet<String>
 }
 
 /// Says that a case could not run. CI, where everything can be installed, fails then.
+#[expect(clippy::print_stdout, reason = "whoever runs the tests has to see it")]
 pub(crate) fn skip(reason: &str) {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
