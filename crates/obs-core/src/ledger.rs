@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::status::{Class, DropReason, Status};
 
 pub use book::Ticket;
-pub(crate) use book::{Book, SeriesDrops};
+pub(crate) use book::{Book, Runs, SeriesDrops};
 
 /// One exact snapshot of the ledger.
 ///

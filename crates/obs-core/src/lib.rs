@@ -38,6 +38,7 @@ mod clock;
 mod encode;
 mod error;
 mod finished;
+mod frame;
 mod ids;
 mod input_run;
 mod keep;

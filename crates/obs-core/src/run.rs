@@ -16,7 +16,7 @@ use opentelemetry::{
 use uuid::Uuid;
 
 use crate::{
-    clock::Tick,
+    clock::{Clock, Reading},
     encode::discard,
     ids,
     keep::{Facts, Keep, decide},
@@ -29,7 +29,7 @@ use crate::{
     scratch::{AttributeValue, Node, Scratch},
     sink::Kept,
     status::Status,
-    strategy::Handle,
+    strategy::{Handle, StrategyShared},
 };
 
 /// A run in flight. It ends exactly once: through `finish`, or when it is dropped. One that is leaked,
@@ -47,16 +47,19 @@ use crate::{
 /// ```
 #[must_use = "dropping a run without finishing it records it as `cancelled`"]
 pub struct Run {
-    pub(crate) strategy: Arc<Handle>,
-    recording: Recording,
-    started: Tick,
+    /// `None` where a frame borrows the strategy and ends the run; so starting it counts no reference.
+    handle: Option<Arc<Handle>>,
+    pub(crate) scratch: Option<Box<Scratch>>,
+    clock: Clock,
+    started: Reading,
     pub(crate) nodes: u64,
     pub(crate) value: Option<f64>,
-    pub(crate) parent: Option<Uuid>,
-    pub(crate) span: (TraceId, SpanId),
-    pub(crate) scratch: Option<Box<Scratch>>,
-    id: Option<(Uuid, Timestamp)>,
+    /// `None` until somebody needs it, where the run starts and ends in one span anyway.
+    pub(crate) span: Option<(TraceId, SpanId)>,
     queued_nanos: Option<u64>,
+    /// How many entries its trace may have; 0 where none is wanted.
+    entries_max: u32,
+    recording: Recording,
     forced: bool,
     /// The thread was unwinding already when the run started: then a drop is no panic of the run.
     started_in_unwind: bool,
@@ -65,28 +68,49 @@ pub struct Run {
 }
 
 impl Run {
-    pub(crate) fn start(strategy: Arc<Handle>, recording: Recording) -> Self {
-        let open = recording != Recording::Nothing;
-        if open {
-            strategy.core.book.started();
-            strategy.series.started();
+    /// Starts a run that holds its strategy.
+    pub(crate) fn start(handle: Arc<Handle>, recording: Recording) -> Self {
+        let started = Self::count_start(&handle, recording);
+        let mut run = Self::begun(&handle, started, recording);
+        run.remember_thread();
+        run.handle = Some(handle);
+        run
+    }
+
+    /// One more in flight, from now on.
+    #[inline]
+    pub(crate) fn count_start(strategy: &StrategyShared, recording: Recording) -> Reading {
+        if recording != Recording::Nothing {
+            strategy.series.started(&strategy.core.book);
         }
-        let started = strategy.core.clock.now();
+        strategy.core.clock.read()
+    }
+
+    /// A run that started, of a strategy that somebody holds for it, who also ends it.
+    #[inline]
+    pub(crate) fn begun(strategy: &StrategyShared, started: Reading, recording: Recording) -> Self {
+        let core = &*strategy.core;
         Self {
-            span: if open { current_span() } else { (TraceId::INVALID, SpanId::INVALID) },
-            strategy,
-            recording,
+            handle: None,
+            scratch: None,
+            clock: core.clock.clone(),
             started,
             nodes: 0,
             value: None,
-            parent: None,
-            scratch: None,
-            id: None,
+            span: None,
             queued_nanos: None,
+            entries_max: if recording == Recording::All { core.entries_max } else { 0 },
+            recording,
             forced: false,
-            started_in_unwind: thread::panicking(),
-            open,
+            started_in_unwind: false,
+            open: recording != Recording::Nothing,
         }
+    }
+
+    /// Notes what belongs to the thread that starts the run, for one that another thread may end.
+    pub(crate) fn remember_thread(&mut self) {
+        self.span = Some(if self.open { current_span() } else { NO_SPAN });
+        self.started_in_unwind = thread::panicking();
     }
 
     /// Counts a node and begins its trace entry, which ends when the [`Node`] is dropped.
@@ -98,8 +122,8 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn node(&mut self, id: &str) -> Node<'_> {
-        if self.is_traced() {
-            let offset = self.strategy.core.clock.now().since(self.started);
+        if self.entries_max > 0 {
+            let offset = Duration::from_nanos(self.clock.nanos_since(self.started));
             self.node_at(id, offset)
         } else {
             self.node_at(id, Duration::ZERO)
@@ -109,15 +133,11 @@ impl Run {
     /// Counts a node that began at `offset`.
     pub(crate) fn node_at(&mut self, id: &str, offset: Duration) -> Node<'_> {
         self.nodes = self.nodes.saturating_add(1);
-        if !self.is_traced() {
+        if self.entries_max == 0 {
             return Node::untraced();
         }
-        let entries_max = self.strategy.core.limits.trace_entries;
+        let entries_max = self.entries_max as usize;
         Node::traced(self.scratch(), id, offset, entries_max)
-    }
-
-    fn is_traced(&self) -> bool {
-        self.recording == Recording::All && self.strategy.core.limits.trace_entries > 0
     }
 
     /// Counts nodes that have no trace entry of their own. A run has at most 4,294,967,295 nodes in
@@ -195,7 +215,7 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn parent(&mut self, run_id: Uuid) -> &mut Self {
-        self.parent = Some(run_id);
+        self.scratch().parent = Some(run_id);
         self
     }
 
@@ -258,11 +278,8 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn id(&mut self) -> Uuid {
-        let clock = &self.strategy.core.clock;
-        let (id, _) = *self.id.get_or_insert_with(|| {
-            let started_at = clock.wall().before(clock.now().since(self.started));
-            (ids::run_id(started_at), started_at)
-        });
+        let age = Duration::from_nanos(self.clock.nanos_since(self.started));
+        let (id, _) = self.identity(None, age);
         id
     }
 
@@ -314,8 +331,8 @@ impl Run {
         input: Option<&dyn EncodeInput>,
     ) {
         match result {
-            Ok(_) => self.end(&OK, input),
-            Err(error) => self.end(&Outcome::of_error(error), input),
+            Ok(_) => self.end_held(&OK, input),
+            Err(error) => self.end_held(&Outcome::of_error(error), input),
         }
     }
 
@@ -329,26 +346,22 @@ impl Run {
         self.end_as(&described, input);
     }
 
+    /// Ends a run that holds its strategy. One that does not is ended by its frame.
+    pub(crate) fn end_held(&mut self, outcome: &Outcome<'_>, input: Option<&dyn EncodeInput>) {
+        let Some(handle) = self.handle.take() else { return };
+        self.end(&handle, outcome, input);
+        self.handle = Some(handle);
+    }
+
     /// What happens when a run ends, in order; the diagram of the whole system is this function.
-    pub(crate) fn end(&mut self, outcome: &Outcome<'_>, input: Option<&dyn EncodeInput>) {
-        if !std::mem::take(&mut self.open) {
-            return;
-        }
-        // 1 The time, before anything else costs some.
-        let nanos = match outcome.took_nanos {
-            Some(took) => took,
-            None => self.strategy.core.clock.now().nanos_since(self.started),
-        };
-        self.nodes = self.nodes.min(NODES_MAX);
-        // 2 Every run is measured: one fewer in flight, duration, nodes, error.
-        self.measure(outcome, nanos);
-        // 3 The decision: pure, from the policy and the facts.
-        let keep = self.decide(outcome.status, nanos);
-        // 4 A run that is not kept is one word in the ledger; one that is kept becomes a record,
-        //   and the record goes to the sink.
-        match keep {
-            None => self.strategy.core.book.not_kept(outcome.status),
-            Some(keep) => self.hand_off(outcome, Duration::from_nanos(nanos), &keep, input),
+    pub(crate) fn end(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        if std::mem::take(&mut self.open) {
+            self.end_open(strategy, outcome, input);
         }
         // 5 The next run of this thread takes the buffer over.
         if let Some(scratch) = self.scratch.take() {
@@ -356,39 +369,63 @@ impl Run {
         }
     }
 
-    fn measure(&self, outcome: &Outcome<'_>, nanos: u64) {
-        self.strategy.series.ended(&RunEnd {
+    #[inline]
+    fn end_open(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        // 1 The time, before anything else costs some.
+        let nanos = match outcome.took_nanos {
+            Some(took) => took,
+            None => self.clock.nanos_since(self.started),
+        };
+        self.nodes = self.nodes.min(NODES_MAX);
+        // 2 The decision: pure, from the policy and the facts.
+        let keep = self.decide(strategy, outcome.status, nanos);
+        // 3 Every run is measured: one fewer in flight, duration, nodes, error. For one that is not kept
+        //   this counts its word in the ledger too.
+        let end = RunEnd {
             status: outcome.status,
             nanos,
             nodes: self.nodes,
             queued_nanos: self.queued_nanos,
             error_type: outcome.error_type.as_deref(),
-        });
+            kept: keep.is_some(),
+        };
+        strategy.series.ended(&strategy.core.book, &end);
+        // 4 A run that is kept becomes a record, and the record goes to the sink.
+        if let Some(keep) = keep {
+            self.hand_off(strategy, outcome, Duration::from_nanos(nanos), &keep, input);
+        }
     }
 
-    fn decide(&self, status: Status, nanos: u64) -> Option<Keep> {
-        let shared = &self.strategy;
+    #[inline]
+    fn decide(&self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
         let facts = Facts {
             status,
             nanos,
             forced: self.forced,
-            first: shared.takes_first(),
+            first: strategy.takes_first(),
             // Always drawn, so that one slow run does not shift the choice of all later ones.
-            draw: shared.core.sampler.draw(),
+            draw: strategy.core.sampler.draw(),
         };
-        decide(&shared.core.policy, &facts)
+        decide(&strategy.core.rules, &facts)
     }
 
+    #[cold]
+    #[inline(never)]
     fn hand_off(
         &mut self,
+        strategy: &StrategyShared,
         outcome: &Outcome<'_>,
         duration: Duration,
         keep: &Keep,
         input: Option<&dyn EncodeInput>,
     ) {
-        let shared = Arc::clone(&self.strategy);
-        let core = &shared.core;
-        let ticket = core.book.kept(outcome.status, shared.series.drops());
+        let core = &strategy.core;
+        let ticket = core.book.kept(outcome.status, strategy.series.drops());
         if self.recording == Recording::MetricsOnly {
             ticket.dropped(crate::status::DropReason::Disabled);
             return;
@@ -396,7 +433,7 @@ impl Run {
         // A run may end while its thread unwinds, where a second panic would end the process. If a
         // sink panics, the ticket it held counts the record as abandoned.
         let handed = catch_unwind(AssertUnwindSafe(|| {
-            let record = self.assemble(outcome, duration, keep, input);
+            let record = self.assemble(strategy, &Ended { outcome, duration, keep, input });
             core.sink.submit(Kept { record, ticket });
         }));
         if let Err(payload) = handed {
@@ -407,14 +444,41 @@ impl Run {
     /// Id and start, from the id that was asked for, the time that was given, or the clock.
     pub(crate) fn identity(
         &mut self,
-        outcome: &Outcome<'_>,
-        duration: Duration,
+        started_at: Option<Timestamp>,
+        age: Duration,
     ) -> (Uuid, Timestamp) {
-        let clock = &self.strategy.core.clock;
-        *self.id.get_or_insert_with(|| {
-            let started_at = outcome.started_at.unwrap_or_else(|| clock.wall().before(duration));
+        let wall = &self.clock;
+        let scratch = self.scratch.get_or_insert_with(Scratch::take);
+        *scratch.id.get_or_insert_with(|| {
+            let started_at = started_at.unwrap_or_else(|| wall.wall().before(age));
             (ids::run_id(started_at), started_at)
         })
+    }
+
+    /// The span that the run started in. One that nobody noted at the start is the current one.
+    pub(crate) fn span(&self) -> (TraceId, SpanId) {
+        self.span.unwrap_or_else(current_span)
+    }
+
+    /// The system's clock needs no dropping; one for tests does.
+    #[inline]
+    pub(crate) fn let_go_of_clock(&mut self) {
+        self.clock.let_go();
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether a frame that records so may end this run: it was begun by one that does.
+    pub(crate) fn may_end_in_frame(&self, recording: Recording) -> bool {
+        self.handle.is_none() && self.recording == recording
+    }
+
+    /// How a run ends that nobody finished.
+    pub(crate) fn bare_end(&self) -> Outcome<'static> {
+        let panicked = thread::panicking() && !self.started_in_unwind;
+        Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled })
     }
 
     pub(crate) fn scratch(&mut self) -> &mut Scratch {
@@ -435,38 +499,47 @@ impl Run {
     }
 
     /// Ends a run that nobody finished.
+    #[cold]
     pub(crate) fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
-        if !self.open {
-            return;
+        if self.open {
+            self.end_held(&self.bare_end(), input);
         }
-        let panicked = thread::panicking() && !self.started_in_unwind;
-        self.end(
-            &Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }),
-            input,
-        );
     }
+}
+
+/// A run that ended and is kept.
+pub(crate) struct Ended<'a> {
+    pub(crate) outcome: &'a Outcome<'a>,
+    pub(crate) duration: Duration,
+    pub(crate) keep: &'a Keep,
+    pub(crate) input: Option<&'a dyn EncodeInput>,
 }
 
 /// A little more than any of the noted texts may have, so that cutting one can still be counted.
 const NOTE_BYTES_MAX: usize = 2 * crate::limits::SUBJECT_BYTES_MAX;
 
 impl Drop for Run {
+    #[inline]
     fn drop(&mut self) {
-        self.let_go(None);
+        if self.open {
+            self.let_go(None);
+        }
     }
 }
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
-            .field("strategy", &self.strategy.id)
+            .field("strategy", &self.handle.as_ref().map(|handle| &handle.id))
             .field("nodes", &self.nodes)
             .field("open", &self.open)
             .finish_non_exhaustive()
     }
 }
 
-/// The W3C ids of the span in which a run starts.
+const NO_SPAN: (TraceId, SpanId) = (TraceId::INVALID, SpanId::INVALID);
+
+/// The W3C ids of the span that the thread is in.
 fn current_span() -> (TraceId, SpanId) {
     Context::map_current(|context| {
         let span = context.span();

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, cell::RefCell, fmt, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use uuid::Uuid;
 
 use crate::{
     encode::{EncodeLimits, Sanitized, encode_into, write_json_str},
@@ -10,7 +11,7 @@ use crate::{
         ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, ENTRY_WALK_BYTES_MAX,
         SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX, WORD_BYTES_MAX,
     },
-    record::Json,
+    record::{Json, Timestamp},
     trace::Trace,
 };
 
@@ -95,6 +96,9 @@ pub(crate) struct Scratch {
     pub(crate) case: String,
     pub(crate) trace: Trace,
     pub(crate) changed: Sanitized,
+    pub(crate) parent: Option<Uuid>,
+    /// Once somebody asked for it, with the start that it carries.
+    pub(crate) id: Option<(Uuid, Timestamp)>,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
     /// The entry that is being written.
     entry: Vec<u8>,
@@ -130,6 +134,7 @@ impl Scratch {
         self.case.clear();
         self.trace.clear();
         self.changed = Sanitized::default();
+        (self.parent, self.id) = (None, None);
         self.attributes.clear();
         self.entry.clear();
     }

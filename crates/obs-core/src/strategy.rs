@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     error::BuildError,
     finished::FinishedRun,
+    frame::Frame,
     input_run::InputRun,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
@@ -197,7 +198,7 @@ pub(crate) struct StrategyShared {
     pub(crate) strategy_type: Option<Arc<str>>,
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
-    pub(crate) series: Arc<dyn Series>,
+    pub(crate) series: Arc<Series>,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
 }
@@ -205,12 +206,15 @@ pub(crate) struct StrategyShared {
 impl StrategyShared {
     /// Whether a run that ends now is one of the first. Once they are over, this is one read of a
     /// word that nobody writes any more.
+    #[inline]
     pub(crate) fn takes_first(&self) -> bool {
-        self.first_left.load(Ordering::Relaxed) > 0
-            && self
-                .first_left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-                .is_ok()
+        self.first_left.load(Ordering::Relaxed) > 0 && self.takes_one_of_the_first()
+    }
+
+    #[cold]
+    fn takes_one_of_the_first(&self) -> bool {
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.first_left.fetch_update(set, fetch, |left| left.checked_sub(1)).is_ok()
     }
 }
 
@@ -233,7 +237,7 @@ impl Strategy {
             realm: key.realm.map(Into::into),
             hash: key.hash.map(Into::into),
             series,
-            first_left: AtomicU32::new(core.policy.first),
+            first_left: AtomicU32::new(core.rules.first()),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
         Self { outer: Arc::new(outer), recording: core.recording }
@@ -344,9 +348,12 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        let mut frame = InputRun::new(self.start(), input);
-        match catch_unwind(AssertUnwindSafe(|| body(&mut frame))) {
-            Ok(result) => frame.finish(result),
+        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        match catch_unwind(AssertUnwindSafe(|| body(&mut frame.run))) {
+            Ok(result) => {
+                frame.finish(&result);
+                result
+            }
             Err(payload) => {
                 frame.panicked(&*payload);
                 resume_unwind(payload)
@@ -381,9 +388,11 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        let mut frame = InputRun::new(self.start(), input);
+        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        // Its end may come on another thread, and in another span.
+        frame.run.remember_thread();
         let caught = {
-            let mut body = pin!(body(&mut frame));
+            let mut body = pin!(body(&mut frame.run));
             std::future::poll_fn(|context| {
                 match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(context))) {
                     Ok(poll) => poll.map(Ok),
@@ -393,7 +402,10 @@ impl Strategy {
             .await
         };
         match caught {
-            Ok(result) => frame.finish(result),
+            Ok(result) => {
+                frame.finish(&result);
+                result
+            }
             Err(payload) => {
                 frame.panicked(&*payload);
                 resume_unwind(payload)

@@ -11,7 +11,6 @@
 //! So every snapshot is balanced (B1 to B3) and never shows more ended runs than started ones (B4).
 
 use std::{
-    cell::RefCell,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,7 +21,7 @@ use std::{
 
 use super::{ByStatus, ClassLedger, Dropped, Ledger, RunLedger};
 use crate::{
-    per_thread::{Local, PerThread, Slots, thread_index},
+    per_thread::{Local, PerThread, Slots, Whose, thread_index},
     status::{Class, DropReason, Status},
 };
 
@@ -42,7 +41,7 @@ impl Default for Book {
     fn default() -> Self {
         Self {
             shards: Default::default(),
-            runs: PerThread::new(Runs::default),
+            runs: PerThread::new(|_| Runs::default()),
             retired: Mutex::default(),
         }
     }
@@ -51,16 +50,30 @@ impl Default for Book {
 /// What a thread counts of runs, alone.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Runs {
+pub(crate) struct Runs {
     started: AtomicU64,
     /// Runs that ended and were not kept, by status.
     unkept: [AtomicU64; Status::ALL.len()],
 }
 
+impl Runs {
+    /// Counts a run that started.
+    #[inline]
+    pub(crate) fn started(&self) {
+        count(&self.started);
+    }
+
+    /// Counts a run that ended and is not kept.
+    #[inline]
+    pub(crate) fn not_kept(&self, status: Status) {
+        count(&self.unkept[status.index()]);
+    }
+}
+
 impl Local for Runs {
     fn own() -> &'static LocalKey<Slots<Self>> {
         thread_local! {
-            static OWN: Slots<Runs> = const { RefCell::new(Vec::new()) };
+            static OWN: Slots<Runs> = const { Slots::new() };
         }
         &OWN
     }
@@ -129,12 +142,20 @@ impl SeriesDrops {
 impl Book {
     /// Counts a run that started.
     pub(crate) fn started(&self) {
-        self.runs.with(|own| count(&own.started));
+        self.runs.with(Runs::started);
     }
 
     /// Counts a run that ended and is not kept: one word, no lock.
     pub(crate) fn not_kept(&self, status: Status) {
-        self.runs.with(|own| count(&own.unkept[status.index()]));
+        self.runs.with(|own| own.not_kept(status));
+    }
+
+    /// This thread's words, for a holder that only this thread counts through.
+    pub(crate) fn runs_of(&self, whose: Whose) -> Option<Arc<Runs>> {
+        match whose {
+            Whose::ThisThread => self.runs.own(),
+            Whose::EndingThreads => None,
+        }
     }
 
     /// Counts a run that ended and is kept, and hands out the ticket that its record carries.
