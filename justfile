@@ -34,6 +34,10 @@ examples:
 verify:
     .ci/run
 
+# obs-torture and obs in release mode, in target/acceptance: for tests from outside.
+torture-tools:
+    scripts/torture-tools
+
 # The main job: `just quickstart --runs 100000`.
 quickstart *options:
     cargo run -p quickstart -- {{ options }}

@@ -16,7 +16,7 @@ use std::{
 };
 
 use obs_core::{
-    Class, KeepPolicy, Kept, Obs, Rate, Sink, Strategy,
+    Ack, Class, KeepPolicy, Kept, Obs, Rate, Sink, Strategy,
     otel::{Metrics, MetricsOptions},
 };
 use opentelemetry::{
@@ -323,8 +323,9 @@ fn clock_floor() -> Variant {
 struct Persisted;
 
 impl Sink for Persisted {
-    fn submit(&self, kept: Kept) {
+    fn submit(&self, kept: Kept) -> Ack {
         kept.ticket.persisted();
+        Ack::Memory
     }
 
     fn capacity(&self, _class: Class) -> u64 {

@@ -12,7 +12,7 @@
 use std::{env, hint::black_box, sync::Arc, time::Duration};
 
 use obs_core::{
-    Class, Clock, KeepPolicy, Kept, Kind, Ledger, ManualClock, Obs, Rate, Run, Sink, Strategy,
+    Ack, Class, Clock, KeepPolicy, Kept, Kind, Ledger, ManualClock, Obs, Rate, Run, Sink, Strategy,
     otel::{Metrics, MetricsOptions},
 };
 use opentelemetry::metrics::MeterProvider as _;
@@ -128,8 +128,9 @@ impl Setting {
 struct Persisted;
 
 impl Sink for Persisted {
-    fn submit(&self, kept: Kept) {
+    fn submit(&self, kept: Kept) -> Ack {
         kept.ticket.persisted();
+        Ack::Memory
     }
 
     fn capacity(&self, _class: Class) -> u64 {

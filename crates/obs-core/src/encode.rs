@@ -78,11 +78,13 @@ pub(crate) struct Sanitized {
     pub(crate) encode: u64,
     /// Starts of runs that happened elsewhere, at a time that cannot be.
     pub(crate) clock: u64,
+    /// Rows of an error storm that were left without input and trace.
+    pub(crate) slim: u64,
 }
 
 impl Sanitized {
     /// Every count with the word that metrics use for it.
-    pub(crate) const fn reasons(&self) -> [(&'static str, u64); 7] {
+    pub(crate) const fn reasons(&self) -> [(&'static str, u64); 8] {
         [
             ("non_finite", self.non_finite),
             ("nul", self.nul),
@@ -91,6 +93,7 @@ impl Sanitized {
             ("depth", self.depth),
             ("encode", self.encode),
             ("clock", self.clock),
+            ("slim", self.slim),
         ]
     }
 }
@@ -104,6 +107,7 @@ impl AddAssign for Sanitized {
         self.depth += other.depth;
         self.encode += other.encode;
         self.clock += other.clock;
+        self.slim += other.slim;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::page::PageError;
+
 /// A value that cannot be used to build an `Obs`, a kind or a strategy.
 ///
 /// The message names the value, the rule and the way out.
@@ -27,6 +29,7 @@ enum Kind {
     TraceEntries { value: usize, max: usize },
     Slo { seconds: f64 },
     Bounds { shown: String },
+    Page { what: &'static str, error: PageError },
 }
 
 /// How much of a bad value an error message shows, in characters.
@@ -63,6 +66,10 @@ impl BuildError {
 
     pub(crate) fn bounds(bounds: &[f64]) -> Self {
         Self(Kind::Bounds { shown: shown(&format!("{bounds:?}")) })
+    }
+
+    pub(crate) const fn page(what: &'static str, error: PageError) -> Self {
+        Self(Kind::Page { what, error })
     }
 
     pub(crate) const fn slo(seconds: f64) -> Self {
@@ -103,6 +110,7 @@ impl fmt::Display for BuildError {
                 "bounds {shown} of the duration cannot be used: give 1 to 100 numbers of seconds above 0, in \
                  ascending order"
             ),
+            Kind::Page { what, error } => write!(f, "{what} page: {error}"),
             Kind::Slo { seconds } => {
                 write!(f, "SLO {seconds} s is not a duration above 0: use e.g. 0.25")
             }
@@ -110,7 +118,14 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl std::error::Error for BuildError {}
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Kind::Page { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
 
 fn shown(value: &str) -> String {
     value.chars().take(SHOWN_CHARS_MAX).collect()

@@ -157,7 +157,7 @@ impl FinishedRun {
         match &self.input {
             Some(input) => run.end_held(&outcome, Some(&Owned(input))),
             None => run.end_held(&outcome, None),
-        }
+        };
     }
 }
 

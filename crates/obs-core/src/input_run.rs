@@ -11,6 +11,7 @@ use crate::{
     outcome::Owned,
     run::Run,
     run_error::{RunError, RunFailure},
+    sink::Ack,
 };
 
 /// A run in flight with its input; everything that [`Run`] can do.
@@ -62,6 +63,48 @@ impl<I: Serialize> InputRun<I> {
     pub fn finish<T, E: RunError>(mut self, result: Result<T, E>) -> Result<T, E> {
         self.run.end_as(&result, Some(&Owned(&self.input)));
         result
+    }
+
+    /// As [`finish`](Self::finish), and says what is promised of the run's record; `None` when the run is
+    /// not kept, and so has none.
+    ///
+    /// ```
+    /// # use obs_core::{Ack, testing::TestObs};
+    /// # let test = TestObs::new();
+    /// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+    /// let (result, ack) = bonus.start_with(7).finish_ack(Err::<(), _>("no".to_owned()));
+    /// assert_eq!(ack, Some(Ack::Memory));
+    /// # let _ = result;
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_ack<T, E: RunError>(
+        mut self,
+        result: Result<T, E>,
+    ) -> (Result<T, E>, Option<Ack>) {
+        let ack = self.run.end_as(&result, Some(&Owned(&self.input)));
+        (result, ack)
+    }
+
+    /// As [`finish_ack`](Self::finish_ack), and waits until the record is on the disk, where the sink
+    /// can do that: then the answer is [`Ack::Disk`]. The run ends now, not when the future is polled; the
+    /// future needs no runtime.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let bonus = obs.kind("dsl").strategy("bonus").version("3").build()?;
+    /// let durable = bonus.start_with(7).finish_durable(Err::<(), _>("no".to_owned()));
+    /// # let answer =
+    /// async {
+    ///     let (result, ack) = durable.await;
+    /// };
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_durable<T, E: RunError>(
+        mut self,
+        result: Result<T, E>,
+    ) -> impl Future<Output = (Result<T, E>, Option<Ack>)> + use<T, E, I> {
+        let ack = self.run.end_as(&result, Some(&Owned(&self.input)));
+        self.run.durable(result, ack)
     }
 
     /// Ends the run with a result whose error cannot implement [`RunError`].

@@ -1,9 +1,12 @@
 //! The ledger: every run and every record is in exactly one term, at every instant.
 //!
 //! Per class, `recorded + adopted = sampled_out + persisted + quarantined + Σ dropped + in_queue +
-//! spooled`. The value here is one snapshot; [`book`] is where the counting happens.
+//! spooled`. The value here is one snapshot; counting happens in [`Book`], on a [page](read_page)
+//! that the next process can read.
 
 mod book;
+mod page;
+mod ticket;
 
 use std::fmt;
 
@@ -11,8 +14,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::status::{Class, DropReason, Status};
 
-pub use book::Ticket;
-pub(crate) use book::{Book, Runs, SeriesDrops};
+pub(crate) use book::{Book, Runs};
+pub use page::{PAGE_WORDS, PageLedger, read_page};
+pub(crate) use ticket::SeriesDrops;
+pub use ticket::Ticket;
 
 /// One exact snapshot of the ledger.
 ///
@@ -117,6 +122,13 @@ impl Ledger {
         match class {
             Class::Ok => &self.ok,
             Class::Error => &self.error,
+        }
+    }
+
+    const fn class_mut(&mut self, class: Class) -> &mut ClassLedger {
+        match class {
+            Class::Ok => &mut self.ok,
+            Class::Error => &mut self.error,
         }
     }
 }

@@ -33,6 +33,7 @@
 //! A store's worker implements [`Sink`] and settles each record's [`Ticket`]; it reports on itself
 //! through [`StoreMetrics`]. [`otel`] is the one module that names OpenTelemetry's types.
 
+mod adopter;
 mod assemble;
 mod clock;
 mod encode;
@@ -44,11 +45,12 @@ mod input_run;
 mod keep;
 mod kind;
 mod label;
-mod ledger;
+pub mod ledger;
 mod limits;
 mod mapping;
 mod obs;
 mod outcome;
+mod page;
 mod per_thread;
 mod record;
 mod recorder;
@@ -59,12 +61,16 @@ mod scratch;
 mod sink;
 mod status;
 mod store_metrics;
+mod storm;
 mod strategies;
 mod strategy;
+mod subject;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod trace;
 
+pub use adopter::{Adopter, RecordLabels};
 pub use clock::{Clock, ManualClock, Tick};
 pub use error::BuildError;
 pub use finished::{FinishedNode, FinishedRun};
@@ -76,12 +82,14 @@ pub use ledger::{ClassLedger, Dropped, Ledger, RunLedger, Ticket};
 pub use limits::Limits;
 pub use mapping::{Instrument, MetricsMapping};
 pub use obs::{Builder, Obs, Recording};
+pub use page::{Page, PageError, PageOwner};
 pub use record::{Json, RunRecord, Timestamp};
 pub use recorder::otel;
 pub use run::Run;
 pub use run_error::{ErrorStatus, RunError, RunFailure};
 pub use scratch::{AttributeValue, Node};
-pub use sink::{Kept, Sink};
+pub use sink::{Ack, Durable, Kept, Sink};
 pub use status::{Class, DropReason, Status};
 pub use store_metrics::{StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
+pub use subject::{SubjectKey, SubjectKeyError};

@@ -55,6 +55,17 @@ pub(crate) const SERIES_MAX: usize = 256;
 /// Series of the error counter beyond those that each series has from its start: `_OTHER` and the
 /// fixed codes.
 pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 5 * SERIES_MAX;
+/// Errors with one fingerprint that are stored in full in a window of [`STORM_WINDOW`]; the rows of
+/// further ones are slim.
+pub(crate) const STORM_FULL_MAX: u32 = 100;
+/// How long the first error of a fingerprint opens its window for.
+pub(crate) const STORM_WINDOW: Duration = Duration::from_secs(60);
+/// Fingerprints that have a window of their own; further ones of the same minute share one.
+pub(crate) const STORM_FINGERPRINTS_MAX: usize = 1_024;
+/// A key for hashes of subjects has at least this many bytes.
+pub(crate) const SUBJECT_KEY_BYTES_MIN: usize = 16;
+/// A key for hashes of subjects has at most this many bytes.
+pub(crate) const SUBJECT_KEY_BYTES_MAX: usize = 4 * 1024;
 /// A run that happened elsewhere may have started at most this long ago, and have taken at most this
 /// long: ten years.
 pub(crate) const FINISHED_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

@@ -9,6 +9,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
+    adopter::Adopter,
     clock::Clock,
     error::BuildError,
     ids,
@@ -17,9 +18,12 @@ use crate::{
     label::clean,
     ledger::{Book, Ledger},
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
+    page::{Page, PageOwner},
     recorder::{Recorder, Silent, otel::Metrics},
     sampler::Sampler,
     sink::{NoSink, Sink},
+    storm::Storms,
+    subject::SubjectKey,
 };
 
 /// How much of a run is recorded.
@@ -83,6 +87,8 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) sampler: Sampler,
     pub(crate) epoch: Uuid,
+    pub(crate) storms: Storms,
+    pub(crate) subject_key: Option<SubjectKey>,
 }
 
 impl Obs {
@@ -216,6 +222,8 @@ pub struct Builder {
     clock: Clock,
     seed: Option<u64>,
     epoch: Option<Uuid>,
+    ledger_page: Option<Arc<dyn Page>>,
+    subject_key: Option<SubjectKey>,
 }
 
 impl Builder {
@@ -238,10 +246,10 @@ impl Builder {
     /// Where records go. Without it every record is counted as dropped, `disabled`.
     ///
     /// ```
-    /// # use obs_core::{Class, Kept, Obs, Sink};
+    /// # use obs_core::{Ack, Class, Kept, Obs, Sink};
     /// # #[derive(Debug)] struct Print;
     /// # impl Sink for Print {
-    /// #     fn submit(&self, kept: Kept) { kept.ticket.persisted(); }
+    /// #     fn submit(&self, kept: Kept) -> Ack { kept.ticket.persisted(); Ack::Memory }
     /// #     fn capacity(&self, _: Class) -> u64 { 1 }
     /// # }
     /// let obs = Obs::builder().sink(std::sync::Arc::new(Print)).build()?;
@@ -318,10 +326,47 @@ impl Builder {
         self
     }
 
+    /// Where the ledger counts kept records: a blank page of [`PAGE_WORDS`](crate::ledger::PAGE_WORDS)
+    /// words, of memory that may outlive the process. By default it does not.
+    ///
+    /// ```
+    /// use obs_core::{Obs, Page, ledger};
+    /// use std::sync::{Arc, atomic::AtomicU64};
+    ///
+    /// #[derive(Debug)]
+    /// struct Words(Vec<AtomicU64>);
+    /// impl Page for Words {
+    ///     fn words(&self) -> &[AtomicU64] {
+    ///         &self.0
+    ///     }
+    /// }
+    /// let words = (0..ledger::PAGE_WORDS).map(|_| AtomicU64::new(0)).collect();
+    /// let obs = Obs::builder().ledger_page(Arc::new(Words(words))).build()?;
+    /// # let _ = obs;
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn ledger_page(mut self, page: Arc<dyn Page>) -> Self {
+        self.ledger_page = Some(page);
+        self
+    }
+
+    /// Stores subjects as keyed hashes. Without it they are stored as they are given.
+    ///
+    /// ```
+    /// # use obs_core::{Obs, SubjectKey};
+    /// let key = SubjectKey::new(b"a secret of at least 16 bytes")?;
+    /// let _builder = Obs::builder().subject_key(key);
+    /// # Ok::<(), obs_core::SubjectKeyError>(())
+    /// ```
+    pub fn subject_key(mut self, key: SubjectKey) -> Self {
+        self.subject_key = Some(key);
+        self
+    }
+
     /// Makes the `Obs`.
     ///
     /// # Errors
-    /// When a limit is out of its range.
+    /// When a limit is out of its range, or a page is too short or not blank.
     ///
     /// ```
     /// # use obs_core::{Limits, Obs};
@@ -333,13 +378,20 @@ impl Builder {
         if entries > TRACE_ENTRIES_MAX {
             return Err(BuildError::trace_entries(entries, TRACE_ENTRIES_MAX));
         }
-        let book = Arc::new(Book::default());
+        let epoch = self.epoch.unwrap_or_else(ids::epoch);
+        let book = match self.ledger_page {
+            None => Book::default(),
+            Some(page) => Book::on(page, &PageOwner::this_process(epoch, self.clock.wall()))
+                .map_err(|error| BuildError::page("ledger", error))?,
+        };
+        let book = Arc::new(book);
         let sink = self.sink.unwrap_or_else(|| Arc::new(NoSink));
         let recorder = match self.metrics {
             Some(metrics) => metrics.into_recorder(),
             None => Arc::new(Silent::default()),
         };
         recorder.watch(&book, &sink);
+        sink.attach(Adopter::new(&book, &recorder));
         let core = Core {
             book,
             sink,
@@ -350,7 +402,9 @@ impl Builder {
             recording: self.recording,
             clock: self.clock,
             sampler: Sampler::new(self.seed),
-            epoch: self.epoch.unwrap_or_else(ids::epoch),
+            epoch,
+            storms: Storms::default(),
+            subject_key: self.subject_key,
         };
         Ok(Obs(Arc::new(Shared { core: Arc::new(core), kinds: Mutex::default() })))
     }

@@ -6,15 +6,9 @@
 //! P4 Whoever reads two things, of which the first implies the second, lists the values anew for the
 //!    second: between the two a thread may have come that is in neither list otherwise.
 
-use std::{
-    cell::OnceCell,
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering, fence},
-    },
-    thread::LocalKey,
-};
+use std::{cell::OnceCell, fmt, sync::PoisonError};
+
+use crate::sync::{Arc, AtomicUsize, LocalKey, Mutex, Ordering, fence};
 
 /// A type of value that threads have for themselves.
 pub(crate) trait Local: Sized + Send + Sync + 'static {

@@ -46,7 +46,7 @@ pub struct RunRecord {
     pub strategy_type: Option<Arc<str>>,
     /// A hash of its content, if one was given.
     pub strategy_hash: Option<Arc<str>>,
-    /// Whose run it is.
+    /// Whose run it is: as given, or [hashed](crate::SubjectKey::hash) where a key is configured.
     pub subject: Option<Box<str>>,
     /// The caller's correlation id.
     pub correlation_id: Option<Box<str>>,
@@ -81,6 +81,9 @@ pub struct RunRecord {
     pub inclusion_probability: f64,
     /// The rate in force for runs of this status, in [0, 1].
     pub sample_rate: f64,
+    /// Whether input and trace were left out, because the same error had come too often in that
+    /// minute.
+    pub slim: bool,
     /// W3C trace id of the span in which the run started: 32 hexadecimal digits.
     pub trace_id: Option<Box<str>>,
     /// W3C span id of that span: 16 hexadecimal digits.

@@ -17,6 +17,7 @@ use direct::DirectSeries;
 use sharded::ShardedSeries;
 
 use crate::{
+    adopter::RecordLabels,
     encode::Sanitized,
     kind::KindShared,
     ledger::{Book, SeriesDrops},
@@ -28,6 +29,9 @@ use crate::{
 pub(crate) trait Recorder: fmt::Debug + Send + Sync {
     /// The series of a strategy; strategies with the same labels share one.
     fn series(&self, labels: &SeriesLabels<'_>) -> Arc<Series>;
+
+    /// Where lost records of dead processes are counted that have these labels.
+    fn drops(&self, labels: &RecordLabels<'_>) -> Arc<SeriesDrops>;
 
     /// Called once, when the ledger exists: exports it from then on.
     fn watch(&self, book: &Arc<Book>, sink: &Arc<dyn Sink>);
@@ -133,6 +137,10 @@ impl Default for Silent {
 impl Recorder for Silent {
     fn series(&self, _labels: &SeriesLabels<'_>) -> Arc<Series> {
         Arc::clone(&self.series)
+    }
+
+    fn drops(&self, _labels: &RecordLabels<'_>) -> Arc<SeriesDrops> {
+        Arc::clone(self.series.drops())
     }
 
     fn watch(&self, _book: &Arc<Book>, _sink: &Arc<dyn Sink>) {}

@@ -27,8 +27,8 @@ use crate::{
     recorder::RunEnd,
     run_error::{RunError, RunFailure},
     scratch::{AttributeValue, Node, Scratch},
-    sink::Kept,
-    status::Status,
+    sink::{Ack, Kept},
+    status::{DropReason, Status},
     strategy::{Handle, StrategyShared},
 };
 
@@ -180,7 +180,8 @@ impl Run {
         self.note(|scratch| &mut scratch.case, name)
     }
 
-    /// Whose run it is: row only, the key for erasure; at most 256 bytes.
+    /// Whose run it is: row only, the key for erasure; at most 256 bytes. It is stored as a
+    /// [keyed hash](crate::SubjectKey::hash) where a key is configured.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;
@@ -300,6 +301,50 @@ impl Run {
         result
     }
 
+    /// As [`finish`](Self::finish), and says what is promised of the run's record; `None` when the run is
+    /// not kept, and so has none.
+    ///
+    /// ```
+    /// # use obs_core::{Ack, DropReason};
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// # let run = obs.kind("dsl").strategy("bonus").version("3").build()?.start();
+    /// let (result, ack) = run.finish_ack(Err::<(), _>("no such rule".to_owned()));
+    /// assert!(result.is_err());
+    /// assert_eq!(ack, Some(Ack::Refused(DropReason::Disabled)), "this `Obs` has no store");
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_ack<T, E: RunError>(
+        mut self,
+        result: Result<T, E>,
+    ) -> (Result<T, E>, Option<Ack>) {
+        let ack = self.end_as(&result, None);
+        (result, ack)
+    }
+
+    /// As [`finish_ack`](Self::finish_ack), and waits until the record is on the disk, where the sink
+    /// can do that: then the answer is [`Ack::Disk`]. The run ends now, not when the future is polled; the
+    /// future needs no runtime.
+    ///
+    /// ```
+    /// # use obs_core::testing::TestObs;
+    /// # let test = TestObs::new();
+    /// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+    /// let durable = bonus.start().finish_durable(Err::<(), _>("no such rule".to_owned()));
+    /// # let answer =
+    /// async {
+    ///     let (result, ack) = durable.await;
+    /// };
+    /// assert_eq!(test.obs().ledger().runs.active, 0);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn finish_durable<T, E: RunError>(
+        mut self,
+        result: Result<T, E>,
+    ) -> impl Future<Output = (Result<T, E>, Option<Ack>)> + use<T, E> {
+        let ack = self.end_as(&result, None);
+        self.durable(result, ack)
+    }
+
     /// Ends the run with a result whose error cannot implement [`RunError`]; `describe` says what
     /// the error means.
     ///
@@ -329,7 +374,7 @@ impl Run {
         &mut self,
         result: &Result<T, E>,
         input: Option<&dyn EncodeInput>,
-    ) {
+    ) -> Option<Ack> {
         match result {
             Ok(_) => self.end_held(&OK, input),
             Err(error) => self.end_held(&Outcome::of_error(error), input),
@@ -347,10 +392,34 @@ impl Run {
     }
 
     /// Ends a run that holds its strategy. One that does not is ended by its frame.
-    pub(crate) fn end_held(&mut self, outcome: &Outcome<'_>, input: Option<&dyn EncodeInput>) {
-        let Some(handle) = self.handle.take() else { return };
-        self.end(&handle, outcome, input);
+    pub(crate) fn end_held(
+        &mut self,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        let handle = self.handle.take()?;
+        let ack = self.end(&handle, outcome, input);
         self.handle = Some(handle);
+        ack
+    }
+
+    /// Waits for what its sink has promised of an ended run.
+    pub(crate) fn durable<T, E>(
+        &self,
+        result: Result<T, E>,
+        ack: Option<Ack>,
+    ) -> impl Future<Output = (Result<T, E>, Option<Ack>)> + use<T, E> {
+        // A sink that panics promises nothing more.
+        let durable = ack.zip(self.handle.as_ref()).and_then(|(ack, handle)| {
+            let sink = &handle.core.sink;
+            catch_unwind(AssertUnwindSafe(|| sink.durable(ack))).map_err(discard).ok()
+        });
+        async move {
+            match durable {
+                Some(durable) => (result, Some(durable.await)),
+                None => (result, ack),
+            }
+        }
     }
 
     /// What happens when a run ends, in order; the diagram of the whole system is this function.
@@ -359,14 +428,16 @@ impl Run {
         strategy: &StrategyShared,
         outcome: &Outcome<'_>,
         input: Option<&dyn EncodeInput>,
-    ) {
-        if std::mem::take(&mut self.open) {
-            self.end_open(strategy, outcome, input);
-        }
+    ) -> Option<Ack> {
+        let ack = match std::mem::take(&mut self.open) {
+            true => self.end_open(strategy, outcome, input),
+            false => None,
+        };
         // 5 The next run of this thread takes the buffer over.
         if let Some(scratch) = self.scratch.take() {
             scratch.give_back();
         }
+        ack
     }
 
     #[inline]
@@ -375,7 +446,7 @@ impl Run {
         strategy: &StrategyShared,
         outcome: &Outcome<'_>,
         input: Option<&dyn EncodeInput>,
-    ) {
+    ) -> Option<Ack> {
         // 1 The time, before anything else costs some.
         let nanos = match outcome.took_nanos {
             Some(took) => took,
@@ -396,9 +467,9 @@ impl Run {
         };
         strategy.series.ended(&strategy.core.book, &end);
         // 4 A run that is kept becomes a record, and the record goes to the sink.
-        if let Some(keep) = keep {
-            self.hand_off(strategy, outcome, Duration::from_nanos(nanos), &keep, input);
-        }
+        let keep = keep?;
+        let duration = Duration::from_nanos(nanos);
+        Some(self.hand_off(strategy, &Ended { outcome, duration, keep: &keep, input }))
     }
 
     #[inline]
@@ -416,29 +487,23 @@ impl Run {
 
     #[cold]
     #[inline(never)]
-    fn hand_off(
-        &mut self,
-        strategy: &StrategyShared,
-        outcome: &Outcome<'_>,
-        duration: Duration,
-        keep: &Keep,
-        input: Option<&dyn EncodeInput>,
-    ) {
+    fn hand_off(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> Ack {
         let core = &strategy.core;
-        let ticket = core.book.kept(outcome.status, strategy.series.drops());
+        let ticket = core.book.kept(ended.outcome.status, strategy.series.drops());
         if self.recording == Recording::MetricsOnly {
-            ticket.dropped(crate::status::DropReason::Disabled);
-            return;
+            ticket.dropped(DropReason::Disabled);
+            return Ack::Refused(DropReason::Disabled);
         }
         // A run may end while its thread unwinds, where a second panic would end the process. If a
         // sink panics, the ticket it held counts the record as abandoned.
         let handed = catch_unwind(AssertUnwindSafe(|| {
-            let record = self.assemble(strategy, &Ended { outcome, duration, keep, input });
-            core.sink.submit(Kept { record, ticket });
+            let record = self.assemble(strategy, ended);
+            core.sink.submit(Kept { record, ticket })
         }));
-        if let Err(payload) = handed {
+        handed.unwrap_or_else(|payload| {
             discard(payload);
-        }
+            Ack::Refused(DropReason::Abandoned)
+        })
     }
 
     /// Id and start, from the id that was asked for, the time that was given, or the clock.

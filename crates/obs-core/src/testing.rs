@@ -9,6 +9,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
+    adopter::Adopter,
     clock::{Clock, ManualClock},
     error::BuildError,
     ids,
@@ -16,7 +17,7 @@ use crate::{
     ledger::SeriesDrops,
     obs::{Builder, Obs},
     record::RunRecord,
-    sink::{Kept, Sink},
+    sink::{Ack, Kept, Sink},
     status::{Class, Status},
 };
 
@@ -148,6 +149,20 @@ impl TestObs {
         Kept { ticket: book.kept(record.status, &self.drops), record }
     }
 
+    /// What a sink of this `Obs` is given to enter records of dead processes.
+    ///
+    /// ```
+    /// use obs_core::{Class, testing::TestObs};
+    /// let test = TestObs::new();
+    /// test.adopter().crashed(Class::Ok, 3);
+    /// assert_eq!(test.obs().ledger().ok.adopted, 3);
+    /// ```
+    #[must_use]
+    pub fn adopter(&self) -> Adopter {
+        let core = self.obs.core();
+        Adopter::new(&core.book, &core.recorder)
+    }
+
     /// Asserts that the ledger balances and no run is in flight.
     ///
     /// # Panics
@@ -221,6 +236,7 @@ pub fn record(strategy_id: &str, strategy_version: &str) -> RunRecord {
         keep_reason: KeepReason::Sampled,
         inclusion_probability: 0.05,
         sample_rate: 0.05,
+        slim: false,
         trace_id: None,
         span_id: None,
         input: None,
@@ -241,10 +257,11 @@ struct CapturingSink {
 }
 
 impl Sink for CapturingSink {
-    fn submit(&self, kept: Kept) {
+    fn submit(&self, kept: Kept) -> Ack {
         let (record, ticket) = kept.into_parts();
         self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
         ticket.persisted();
+        Ack::Memory
     }
 
     fn capacity(&self, _class: Class) -> u64 {

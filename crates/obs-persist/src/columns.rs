@@ -37,7 +37,7 @@ pub(crate) struct Column {
 }
 
 /// The run itself.
-pub(crate) const RUN: [Column; 27] = [
+pub(crate) const RUN: [Column; 28] = [
     column("run_id", Type::Id, |r| Value::Id(&r.run_id)),
     column("epoch", Type::Id, |r| Value::Id(&r.epoch)),
     column("kind", Type::Text, |r| Value::Text(&r.kind)),
@@ -67,6 +67,7 @@ pub(crate) const RUN: [Column; 27] = [
     column("sample_rate", Type::Float, |r| Value::Float(r.sample_rate)),
     column("trace_id", Type::Text, |r| text(r.trace_id.as_deref())),
     column("span_id", Type::Text, |r| text(r.span_id.as_deref())),
+    column("slim", Type::Boolean, |r| Value::Boolean(r.slim)),
 ];
 
 /// Its input, attributes and trace, in a table of their own, so that figures about runs never read

@@ -29,6 +29,7 @@ pub mod testing;
 pub use config::{
     BATCH_RECORDS_MAX, ConfigError, PersistConfig, RECORDS_MAX, RETENTION_LEAST, RETENTION_MOST,
 };
+pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;

@@ -103,8 +103,8 @@ impl Said {
             (false, true) => tracing::warn!(
                 store,
                 days,
-                "the partitions run out after so many more days, then no row can be written: let a role \
-                 that owns the tables of obs run a program with obs once, it makes a week of them"
+                "the partitions run out after so many more days, then no row can be written: GRANT EXECUTE ON \
+                 FUNCTION obs.make_day(date) to this role, or let a role that may run `obs migrate` once a day"
             ),
             (true, false) => {
                 tracing::info!(store, days, "there are partitions for the days to come again");

@@ -10,6 +10,34 @@ use diesel_migrations::EmbeddedMigrations;
 
 use crate::store::StoreError;
 
+/// Who brings the schema of a store up to date.
+///
+/// ```
+/// use obs_persist::{Migrations, StoreUrl};
+///
+/// // Its role may not change the schema: `obs migrate` does.
+/// let url = StoreUrl::parse("postgres://obs_writer@db/game")?;
+/// let store = url.store_with(Migrations::External);
+/// # Ok::<(), obs_persist::StoreUrlError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Migrations {
+    /// Whoever connects first.
+    #[default]
+    AtStart,
+    /// Somebody else, with `obs migrate`: until then the store is down, and says so.
+    External,
+}
+
+/// Migrations are missing, and this program shall not apply them.
+pub(crate) fn missing() -> StoreError {
+    StoreError::permanent(
+        "the schema is missing or older than this program, which was told not to change it: run `obs migrate` of \
+         the same version as the role that owns it",
+    )
+}
+
 /// The versions of the migrations in this program.
 #[derive(Debug)]
 pub(crate) struct Known(BTreeSet<String>);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use diesel_async::AsyncPgConnection;
 use obs_core::{Class, Clock, RunRecord, Timestamp};
 
+use crate::migrations::Migrations;
 use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 
 use partitions::Days;
@@ -21,6 +22,7 @@ pub(crate) use target::{Target, TargetError};
 /// A store in the schema `obs` of a Postgres database.
 pub(crate) struct PostgresStore {
     target: Target,
+    migrations: Migrations,
     clock: Clock,
     connection: Option<Connected>,
     /// The plaintext warning is said once.
@@ -33,8 +35,8 @@ struct Connected {
 }
 
 impl PostgresStore {
-    pub(crate) fn new(target: Target) -> Self {
-        Self { target, clock: Clock::default(), connection: None, warned: false }
+    pub(crate) fn new(target: Target, migrations: Migrations) -> Self {
+        Self { target, migrations, clock: Clock::default(), connection: None, warned: false }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -45,7 +47,7 @@ impl PostgresStore {
         }
         let connection = connect::connect(&self.target).await?;
         let today = partitions::day_of(self.clock.wall());
-        let (connection, days) = schema::prepare(connection, today).await?;
+        let (connection, days) = schema::prepare(connection, self.migrations, today).await?;
         self.connection = Some(Connected { connection, days });
         Ok(())
     }

@@ -20,7 +20,9 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Class, Clock, DropReason, Kept, RunRecord, StoreMetrics, StoreState, Tick, Ticket};
+use obs_core::{
+    Ack, Class, Clock, DropReason, Kept, RunRecord, StoreMetrics, StoreState, Tick, Ticket,
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -128,7 +130,7 @@ impl Shared {
     // ---- the runs' threads ----
 
     /// Takes a record, or counts why not. Never waits but for the lock, never allocates.
-    pub(crate) fn submit(&self, kept: Kept) {
+    pub(crate) fn submit(&self, kept: Kept) -> Ack {
         let class = kept.ticket.class();
         let bytes = kept.record.bytes();
         let mut state = self.lock();
@@ -143,9 +145,12 @@ impl Shared {
             // The decision about an error that finds no room belongs here: today it is lost, and
             // counted.
             refused.value.ticket.dropped(refused.reason);
-        } else if batch::wakes(&self.batch, pair(before), pair(after)) {
+            return Ack::Refused(refused.reason);
+        }
+        if batch::wakes(&self.batch, pair(before), pair(after)) {
             self.work.notify_one();
         }
+        Ack::Memory
     }
 
     /// Waits until half of the ok lane is free, the store is down, all is over, or `deadline` has
@@ -494,8 +499,8 @@ impl fmt::Debug for Shared {
 }
 
 impl obs_core::Sink for Shared {
-    fn submit(&self, kept: Kept) {
-        Self::submit(self, kept);
+    fn submit(&self, kept: Kept) -> Ack {
+        Self::submit(self, kept)
     }
 
     fn capacity(&self, class: Class) -> u64 {

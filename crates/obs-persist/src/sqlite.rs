@@ -15,7 +15,7 @@ use obs_core::RunRecord;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    migrations::{self, Known},
+    migrations::{self, Known, Migrations},
     store::{Store, StoreError, StoreFuture},
 };
 
@@ -36,12 +36,13 @@ const PRAGMAS: [&str; 5] = [
 /// A store in one file.
 pub(crate) struct SqliteStore {
     path: String,
+    migrations: Migrations,
     connection: Option<SyncConnectionWrapper<SqliteConnection>>,
 }
 
 impl SqliteStore {
-    pub(crate) fn new(path: &str) -> Self {
-        Self { path: path.to_owned(), connection: None }
+    pub(crate) fn new(path: &str, migrations: Migrations) -> Self {
+        Self { path: path.to_owned(), migrations, connection: None }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -56,7 +57,9 @@ impl SqliteStore {
             SyncConnectionWrapper::<SqliteConnection>::establish(&file_name(&self.path))
                 .await
                 .map_err(error)?;
-        let migrated = connection.spawn_blocking(|connection| Ok(set_up(connection))).await;
+        let mode = self.migrations;
+        let migrated =
+            connection.spawn_blocking(move |connection| Ok(set_up(connection, mode))).await;
         migrated.map_err(|source| StoreError::transient("cannot set the file up", source))??;
         self.connection = Some(connection);
         Ok(())
@@ -140,7 +143,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn set_up(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+fn set_up(connection: &mut SqliteConnection, mode: Migrations) -> Result<(), StoreError> {
     for pragma in PRAGMAS {
         connection
             .batch_execute(pragma)
@@ -150,8 +153,11 @@ fn set_up(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     // one migrates and the others find it done.
     let migrated = connection.immediate_transaction(|connection| {
         let applied = connection.applied_migrations().map_err(Migrating::Failed)?;
-        migrations::check(Known::of::<Sqlite>(&MIGRATIONS).map_err(Migrating::Failed)?, &applied)
-            .map_err(Migrating::Refused)?;
+        let known = Known::of::<Sqlite>(&MIGRATIONS).map_err(Migrating::Failed)?;
+        let is_behind = migrations::check(known, &applied).map_err(Migrating::Refused)?;
+        if is_behind && mode == Migrations::External {
+            return Err(Migrating::Refused(migrations::missing()));
+        }
         connection.run_pending_migrations(MIGRATIONS).map_err(Migrating::Failed)?;
         Ok(())
     });

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
+    migrations::Migrations,
     postgres::{PostgresStore, Target, TargetError},
     sqlite::SqliteStore,
     store::Store,
@@ -111,9 +112,25 @@ impl StoreUrl {
     /// ```
     #[must_use]
     pub fn store(&self) -> Box<dyn Store> {
+        self.store_with(Migrations::default())
+    }
+
+    /// The same, with a word about who migrates.
+    ///
+    /// ```
+    /// use obs_persist::{Migrations, StoreUrl};
+    ///
+    /// let store = StoreUrl::parse("sqlite:./obs.sqlite")?.store_with(Migrations::External);
+    /// assert_eq!(store.name(), "sqlite:./obs.sqlite");
+    /// # Ok::<(), obs_persist::StoreUrlError>(())
+    /// ```
+    #[must_use]
+    pub fn store_with(&self, migrations: Migrations) -> Box<dyn Store> {
         match &self.0 {
-            Address::Sqlite(path) => Box::new(SqliteStore::new(path)),
-            Address::Postgres(target) => Box::new(PostgresStore::new(target.as_ref().clone())),
+            Address::Sqlite(path) => Box::new(SqliteStore::new(path, migrations)),
+            Address::Postgres(target) => {
+                Box::new(PostgresStore::new(target.as_ref().clone(), migrations))
+            }
         }
     }
 }

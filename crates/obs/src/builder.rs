@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use obs_core::KeepPolicy;
+use obs_persist::Migrations;
 
 use crate::{
     config::{Environment, Exporter, Given, Protocol, Retain},
@@ -148,6 +149,18 @@ impl Builder {
     /// ```
     pub const fn policy(mut self, policy: KeepPolicy) -> Self {
         self.given.policy = Some(policy);
+        self
+    }
+
+    /// Who brings the store's schema up to date. Variable `OBS_STORE_MIGRATE`: `start`, the default,
+    /// or `external` for a role that may not, beside `obs migrate` by one that may.
+    ///
+    /// ```
+    /// let builder = obs::builder().migrations(obs::Migrations::External);
+    /// # let _ = builder;
+    /// ```
+    pub const fn migrations(mut self, migrations: Migrations) -> Self {
+        self.given.migrations = Some(migrations);
         self
     }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use obs_core::{KeepPolicy, Limits, Rate};
-use obs_persist::{PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
+use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 
 pub use error::ConfigError;
 pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
@@ -159,6 +159,7 @@ impl fmt::Debug for Environment {
 pub(crate) struct Given {
     pub(crate) store: Option<String>,
     pub(crate) store_required: Option<bool>,
+    pub(crate) migrations: Option<Migrations>,
     pub(crate) rows: Option<bool>,
     pub(crate) policy: Option<KeepPolicy>,
     pub(crate) sample_rate: Option<f64>,
@@ -204,7 +205,7 @@ pub(crate) struct Checked {
 #[derive(Clone, Debug)]
 pub(crate) enum Rows {
     Off,
-    On { store: StoreUrl, required: bool, limits: Box<PersistConfig> },
+    On { store: StoreUrl, migrations: Migrations, required: bool, limits: Box<PersistConfig> },
 }
 
 /// Where metrics go, with what that needs.
@@ -293,6 +294,15 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     // The value may hold a password: the store's own message shows what it may.
     let store =
         StoreUrl::parse(url).map_err(|error| ConfigError::secret_because(setting, error))?;
+    let migrations = match (given.migrations, environment.get("OBS_STORE_MIGRATE")?) {
+        (Some(migrations), _) => migrations,
+        (None, None | Some("start")) => Migrations::AtStart,
+        (None, Some("external")) => Migrations::External,
+        (None, Some(other)) => {
+            let rule = "not who migrates: use start, or external where `obs migrate` does";
+            return Err(ConfigError::new("OBS_STORE_MIGRATE", other, rule));
+        }
+    };
     let (setting, queue_records) = match given.queue_records {
         Some(records) => ("Builder::queue_records", Some(records)),
         None => ("OBS_QUEUE_RECORDS", parse::whole(environment, "OBS_QUEUE_RECORDS")?),
@@ -310,7 +320,8 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     limits.retention_ok = retention(environment, "OBS_RETENTION_OK", ok)?;
     let error = ("Builder::retention_error", given.retention_error, limits.retention_error);
     limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
-    Ok(if on { Rows::On { store, required, limits: Box::new(limits) } } else { Rows::Off })
+    let limits = Box::new(limits);
+    Ok(if on { Rows::On { store, migrations, required, limits } } else { Rows::Off })
 }
 
 /// `None` is for ever.

@@ -6,7 +6,7 @@ use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
     otel::{Measure, Metrics, MetricsOptions},
 };
-use obs_persist::{PersistConfig, Persister, StoreUrl};
+use obs_persist::{PersistConfig, Persister, Store};
 use uuid::Uuid;
 
 use crate::{
@@ -97,8 +97,9 @@ fn metrics(
 }
 
 fn rows(config: &Checked, metrics: &Metrics) -> Result<Option<RowStore>, InitError> {
-    let Rows::On { store, required, limits } = &config.rows else { return Ok(None) };
-    let persister = start_worker(store, (**limits).clone(), metrics.store())?;
+    let Rows::On { store, migrations, required, limits } = &config.rows else { return Ok(None) };
+    let persister =
+        start_worker(store.store_with(*migrations), (**limits).clone(), metrics.store())?;
     let rows = RowStore { persister, url: store.to_string() };
     if *required {
         wait_for_store(&rows)?;
@@ -107,12 +108,11 @@ fn rows(config: &Checked, metrics: &Metrics) -> Result<Option<RowStore>, InitErr
 }
 
 fn start_worker(
-    store: &StoreUrl,
+    store: Box<dyn Store>,
     limits: PersistConfig,
     metrics: StoreMetrics,
 ) -> Result<Persister, InitError> {
-    Persister::start(limits, store.store(), metrics)
-        .map_err(|error| InitError::Worker(Box::new(error)))
+    Persister::start(limits, store, metrics).map_err(|error| InitError::Worker(Box::new(error)))
 }
 
 /// Waits for the store's first word. A store that refuses is not waited for any longer.

@@ -35,6 +35,7 @@
 //! |---|---|---|
 //! | `OBS_STORE` | where rows go: `sqlite:PATH`, `postgres://…` | `sqlite:./obs.sqlite` |
 //! | `OBS_STORE_REQUIRED` | `true`: fail at start if the store is not ready | `false` |
+//! | `OBS_STORE_MIGRATE` | who migrates the store: `start`, the first that connects; `external`: somebody else, with `obs migrate` | `start` |
 //! | `OBS_ENABLED` | `false`: no rows; metrics go on | `true` |
 //! | `OBS_SAMPLE_RATE` | share of ok runs that is kept, 0 to 1 | `0.05` |
 //! | `OBS_SLO` | slower runs are kept: seconds, or a number with `us`, `ms`, `s`; `off` | `0.25` |
@@ -87,13 +88,14 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped, ErrorStatus,
-    FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind,
-    KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node, Obs, Rate, RateError,
-    Recording, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
-    StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket, Timestamp,
+    Ack, Adopter, AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped,
+    Durable, ErrorStatus, FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy,
+    KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node,
+    Obs, Rate, RateError, RecordLabels, Recording, Run, RunError, RunFailure, RunLedger, RunRecord,
+    SLO_DEFAULT, Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket,
+    Timestamp,
 };
-pub use obs_persist::{Drops, Room};
+pub use obs_persist::{Drops, Migrations, Room};
 
 pub use builder::{Builder, builder, init};
 pub use config::{ConfigError, Environment, Exporter, Protocol};

@@ -12,10 +12,21 @@ use std::{
 use serde_json::Value;
 
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 3] = [
+const EDGES: [(&str, &[&str]); 4] = [
     (
         "obs-core",
-        &["getrandom", "opentelemetry", "quanta", "rand_chacha", "serde", "serde_json", "uuid"],
+        &[
+            "getrandom",
+            "hmac",
+            "opentelemetry",
+            "quanta",
+            "rand_chacha",
+            "secrecy",
+            "serde",
+            "serde_json",
+            "sha2",
+            "uuid",
+        ],
     ),
     (
         "obs-persist",
@@ -61,6 +72,10 @@ const EDGES: [(&str, &[&str]); 3] = [
             "tracing",
             "uuid",
         ],
+    ),
+    (
+        "obs-cli",
+        &["clap", "obs-core", "obs-persist", "serde", "serde_json", "thiserror", "tokio", "uuid"],
     ),
 ];
 

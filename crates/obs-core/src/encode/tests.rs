@@ -27,8 +27,16 @@ const LIMITS: EncodeLimits = EncodeLimits {
     walk_bytes_max: WALK_BYTES_MAX,
 };
 
-const CLEAN: Sanitized =
-    Sanitized { non_finite: 0, nul: 0, surrogate: 0, size: 0, depth: 0, encode: 0, clock: 0 };
+const CLEAN: Sanitized = Sanitized {
+    non_finite: 0,
+    nul: 0,
+    surrogate: 0,
+    size: 0,
+    depth: 0,
+    encode: 0,
+    clock: 0,
+    slim: 0,
+};
 
 const UNENCODABLE: &str = r#"{"$unencodable":{"reason":"serialize"}}"#;
 
@@ -539,8 +547,16 @@ fn write_json_str_appends_one_string_within_the_limit() {
 
 #[test]
 fn counts_add_up_under_their_names() {
-    let one =
-        Sanitized { non_finite: 1, nul: 2, surrogate: 3, size: 4, depth: 5, encode: 6, clock: 7 };
+    let one = Sanitized {
+        non_finite: 1,
+        nul: 2,
+        surrogate: 3,
+        size: 4,
+        depth: 5,
+        encode: 6,
+        clock: 7,
+        slim: 8,
+    };
     let mut sum = one;
     sum += one;
     let expected = [
@@ -551,6 +567,7 @@ fn counts_add_up_under_their_names() {
         ("depth", 10),
         ("encode", 12),
         ("clock", 14),
+        ("slim", 16),
     ];
     assert_eq!(sum.reasons(), expected);
 }

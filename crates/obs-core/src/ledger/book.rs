@@ -12,38 +12,35 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::LocalKey,
+    sync::{Arc, PoisonError},
 };
 
-use super::{ByStatus, ClassLedger, Dropped, Ledger, RunLedger};
+use super::{
+    ByStatus, Ledger, RunLedger,
+    page::{self, FORMAT, PAGE_WORDS, Row, SHARDS, Step, Term},
+    ticket::{SeriesDrops, Ticket},
+};
 use crate::{
+    page::{HeapPage, Page, PageError, PageOwner},
     per_thread::{Local, PerThread, Slots, Whose, thread_index},
     status::{Class, DropReason, Status},
+    sync::{AtomicU64, LocalKey, Mutex, MutexGuard, Ordering, per_thread_slots},
 };
 
-/// Threads spread over this many shards; with more threads than shards, some share one.
-const SHARDS: usize = 16;
-
 /// The counts behind the ledger of one [`Obs`](crate::Obs).
-#[derive(Debug)]
 pub(crate) struct Book {
     shards: [Shard; SHARDS],
+    /// Where the counts of the shards are.
+    page: Arc<dyn Page>,
     runs: PerThread<Runs>,
     /// What threads counted that have ended; the first lock of a snapshot.
     retired: Mutex<Counted>,
 }
 
+/// Counts that end with the process.
 impl Default for Book {
     fn default() -> Self {
-        Self {
-            shards: Default::default(),
-            runs: PerThread::new(|_| Runs::default()),
-            retired: Mutex::default(),
-        }
+        Self::of(Arc::new(HeapPage::new(PAGE_WORDS)))
     }
 }
 
@@ -72,9 +69,7 @@ impl Runs {
 
 impl Local for Runs {
     fn own() -> &'static LocalKey<Slots<Self>> {
-        thread_local! {
-            static OWN: Slots<Runs> = const { Slots::new() };
-        }
+        per_thread_slots!(OWN, Runs);
         &OWN
     }
 }
@@ -104,42 +99,42 @@ fn count(word: &AtomicU64) {
     word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
-/// Aligned so that no two threads write to one pair of cache lines.
+/// A shard's lock, aligned so that no two threads write to one pair of cache lines. Its counts are on
+/// the page.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard {
-    entries: Mutex<Entries>,
+struct Shard(Mutex<()>);
+
+/// A shard that nobody else changes meanwhile.
+pub(super) struct Locked<'a> {
+    row: Row<'a>,
+    _lock: MutexGuard<'a, ()>,
 }
 
-/// What is counted under the shard's lock.
-#[derive(Clone, Debug, Default)]
-struct Entries {
-    kept: ByStatus,
-    classes: [ClassEntries; 2],
-}
-
-#[derive(Clone, Debug, Default)]
-struct ClassEntries {
-    recorded: u64,
-    persisted: u64,
-    quarantined: u64,
-    dropped: [u64; DropReason::ALL.len()],
-    in_queue: u64,
-}
-
-/// Lost records of one series of `obs.record.dropped`; written under a shard's lock only.
-#[derive(Debug, Default)]
-pub(crate) struct SeriesDrops {
-    counts: [[AtomicU64; DropReason::ALL.len()]; 2],
-}
-
-impl SeriesDrops {
-    pub(crate) fn of(&self, class: Class, reason: DropReason) -> u64 {
-        self.counts[class.index()][reason.index()].load(Ordering::Relaxed)
+impl Locked<'_> {
+    /// Moves a record, in one critical section.
+    pub(super) fn apply(&self, steps: &[Step]) {
+        self.row.apply(steps);
     }
 }
 
 impl Book {
+    /// Counts on a page that may outlive the process.
+    pub(crate) fn on(page: Arc<dyn Page>, owner: &PageOwner) -> Result<Self, PageError> {
+        FORMAT.check_blank(page.words())?;
+        FORMAT.begin(page.words(), owner);
+        Ok(Self::of(page))
+    }
+
+    fn of(page: Arc<dyn Page>) -> Self {
+        Self {
+            shards: Default::default(),
+            page,
+            runs: PerThread::new(|_| Runs::default()),
+            retired: Mutex::default(),
+        }
+    }
+
     /// Counts a run that started.
     pub(crate) fn started(&self) {
         self.runs.with(Runs::started);
@@ -160,17 +155,37 @@ impl Book {
 
     /// Counts a run that ended and is kept, and hands out the ticket that its record carries.
     pub(crate) fn kept(self: &Arc<Self>, status: Status, drops: &Arc<SeriesDrops>) -> Ticket {
+        self.enter(status.class(), false, drops, &page::keep(status))
+    }
+
+    /// Counts a record that was found in the spool of a dead process.
+    pub(crate) fn adopted(self: &Arc<Self>, class: Class, drops: &Arc<SeriesDrops>) -> Ticket {
+        self.enter(class, true, drops, &page::adopt(class))
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        class: Class,
+        spooled: bool,
+        drops: &Arc<SeriesDrops>,
+        steps: &page::Move,
+    ) -> Ticket {
         let shard = thread_index() % SHARDS;
-        let class = status.class();
-        let mut entries = self.shards[shard].lock();
-        entries.kept[status.index()] += 1;
-        entries.classes[class.index()].recorded += 1;
-        entries.classes[class.index()].in_queue += 1;
-        drop(entries);
-        Ticket {
-            place: Some(Place { book: Arc::clone(self), drops: Arc::clone(drops), shard }),
-            class,
-        }
+        self.shard(shard).apply(steps);
+        Ticket::of(Arc::clone(self), Arc::clone(drops), shard, class, spooled)
+    }
+
+    /// Counts records that died in the memory of a dead process: adopted and dropped at once.
+    pub(crate) fn crashed(&self, class: Class, records: u64, drops: &SeriesDrops) {
+        let shard = self.shard(thread_index() % SHARDS);
+        let counted = shard.row.add(Term::Crashed(class), records);
+        drops.add(class, DropReason::Crash, counted);
+    }
+
+    /// Locks a shard. Counting cannot leave it half-written, so a poisoned lock is as good as any.
+    pub(super) fn shard(&self, shard: usize) -> Locked<'_> {
+        let lock = self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { row: Row::of(self.page.words(), shard), _lock: lock }
     }
 
     /// An exact snapshot.
@@ -181,8 +196,7 @@ impl Book {
     /// Takes a snapshot and shows it to `read` while no term of a kept record can change.
     pub(crate) fn frozen<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let locked: [MutexGuard<'_, Entries>; SHARDS] =
-            std::array::from_fn(|shard| self.shards[shard].lock());
+        let locked: [Locked<'_>; SHARDS] = std::array::from_fn(|shard| self.shard(shard));
         let (ended, living) = self.runs.take_ended_and_see_living();
         for runs in &ended {
             retired.add_ended(runs);
@@ -191,170 +205,23 @@ impl Book {
         let mut runs = *retired;
         living.iter().for_each(|own| runs.add_ended(own));
         let mut ledger = Ledger::default();
-        let mut finished = 0;
-        for status in Status::ALL {
-            let unkept = runs.unkept[status.index()];
-            let class = ledger.class_mut(status.class());
-            class.recorded += unkept;
-            class.sampled_out += unkept;
-            let kept: u64 = locked.iter().map(|entries| entries.kept[status.index()]).sum();
-            finished += unkept + kept;
-        }
-        for entries in &locked {
-            for class in Class::ALL {
-                ledger.class_mut(class).add(&entries.classes[class.index()]);
-            }
+        page::add_unkept(&mut ledger, &runs.unkept);
+        for shard in &locked {
+            page::add_shard(&mut ledger, |term| shard.row.read(term));
         }
         self.runs.living().iter().for_each(|own| runs.add_started(own));
-        let started = runs.started;
+        let (started, finished) = (runs.started, ledger.runs.finished);
         ledger.runs = RunLedger { started, finished, active: started - finished };
+        page::publish(self.page.words(), &runs.unkept, started);
         let answer = read(&ledger);
         drop(locked);
         answer
     }
 }
 
-impl Shard {
-    /// Counting cannot leave a shard half-written, so a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ledger {
-    const fn class_mut(&mut self, class: Class) -> &mut ClassLedger {
-        match class {
-            Class::Ok => &mut self.ok,
-            Class::Error => &mut self.error,
-        }
-    }
-}
-
-impl ClassLedger {
-    fn add(&mut self, entries: &ClassEntries) {
-        self.recorded += entries.recorded;
-        self.persisted += entries.persisted;
-        self.quarantined += entries.quarantined;
-        self.in_queue += entries.in_queue;
-        let Dropped(dropped) = &mut self.dropped;
-        for (total, count) in dropped.iter_mut().zip(entries.dropped) {
-            *total += count;
-        }
-    }
-}
-
-/// A record's place in the ledger: whoever holds it decides, exactly once, what became of the
-/// record. Dropping it without a word counts the record as `abandoned`.
-///
-/// ```
-/// use obs_core::{DropReason, Kept, Sink, Class};
-///
-/// /// A sink that has no room for anything.
-/// #[derive(Debug)]
-/// struct Full;
-///
-/// impl Sink for Full {
-///     fn submit(&self, kept: Kept) {
-///         kept.ticket.dropped(DropReason::QueueFull);
-///     }
-///     fn capacity(&self, _class: Class) -> u64 {
-///         0
-///     }
-/// }
-/// ```
-#[must_use = "dropping a ticket counts its record as abandoned"]
-pub struct Ticket {
-    // `None` once the record's end is counted.
-    place: Option<Place>,
-    class: Class,
-}
-
-struct Place {
-    book: Arc<Book>,
-    drops: Arc<SeriesDrops>,
-    shard: usize,
-}
-
-impl Ticket {
-    /// The class of the record.
-    ///
-    /// ```
-    /// # use obs_core::{Class, testing::TestObs};
-    /// # let test = TestObs::new();
-    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
-    /// assert_eq!(ticket.class(), Class::Ok);
-    /// ```
-    #[must_use]
-    pub const fn class(&self) -> Class {
-        self.class
-    }
-
-    /// The store has committed the record.
-    ///
-    /// ```
-    /// # use obs_core::testing::TestObs;
-    /// # let test = TestObs::new();
-    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
-    /// ticket.persisted();
-    /// assert_eq!(test.obs().ledger().ok.persisted, 1);
-    /// ```
-    pub fn persisted(mut self) {
-        self.settle(|entries, _| entries.persisted += 1);
-    }
-
-    /// The record was set aside as poison.
-    ///
-    /// ```
-    /// # use obs_core::testing::TestObs;
-    /// # let test = TestObs::new();
-    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
-    /// ticket.quarantined();
-    /// assert_eq!(test.obs().ledger().ok.quarantined, 1);
-    /// ```
-    pub fn quarantined(mut self) {
-        self.settle(|entries, _| entries.quarantined += 1);
-    }
-
-    /// The record is lost.
-    ///
-    /// ```
-    /// # use obs_core::{DropReason, testing::TestObs};
-    /// # let test = TestObs::new();
-    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
-    /// ticket.dropped(DropReason::QueueFull);
-    /// assert_eq!(test.obs().ledger().ok.dropped.of(DropReason::QueueFull), 1);
-    /// ```
-    pub fn dropped(mut self, reason: DropReason) {
-        self.lose(reason);
-    }
-
-    fn lose(&mut self, reason: DropReason) {
-        let class = self.class;
-        self.settle(|entries, drops| {
-            entries.dropped[reason.index()] += 1;
-            drops.counts[class.index()][reason.index()].fetch_add(1, Ordering::Relaxed);
-        });
-    }
-
-    /// One critical section: out of the queue, into the term that `count` names.
-    fn settle(&mut self, count: impl FnOnce(&mut ClassEntries, &SeriesDrops)) {
-        let Some(place) = self.place.take() else { return };
-        let mut entries = place.book.shards[place.shard].lock();
-        let entries = &mut entries.classes[self.class.index()];
-        entries.in_queue -= 1;
-        count(entries, &place.drops);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.lose(DropReason::Abandoned);
-    }
-}
-
-impl fmt::Debug for Ticket {
+impl fmt::Debug for Book {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("class", &self.class).finish_non_exhaustive()
+        f.debug_struct("Book").field("page", &self.page).finish_non_exhaustive()
     }
 }
 

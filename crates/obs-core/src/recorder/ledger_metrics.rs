@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -20,7 +20,7 @@ use opentelemetry::{KeyValue, metrics::Meter};
 use super::registry::{Drains, SeriesKey};
 use crate::{
     label::Label,
-    ledger::{Book, Ledger, SeriesDrops},
+    ledger::{Book, ClassLedger, Ledger, SeriesDrops},
     mapping::Instrument,
     sink::Sink,
     status::{Class, DropReason},
@@ -31,6 +31,7 @@ use crate::{
 pub(super) struct Drops {
     series: Arc<Mutex<Vec<DropSeries>>>,
     watched: OnceLock<Arc<Watch>>,
+    exported: Mutex<HashSet<String>>,
 }
 
 struct DropSeries {
@@ -77,9 +78,14 @@ impl Drops {
         self.series.lock().unwrap_or_else(PoisonError::into_inner).push(series);
     }
 
-    /// Exports the lost records whose instrument has this name.
+    /// Exports the lost records whose instrument has this name, once.
     pub(super) fn export(&self, meter: &Meter, name: &str) {
         let Some(watch) = self.watched.get().cloned() else { return };
+        let mut exported = self.exported.lock().unwrap_or_else(PoisonError::into_inner);
+        if !exported.insert(name.to_owned()) {
+            return;
+        }
+        drop(exported);
         let own_name = name.to_owned();
         meter
             .u64_observable_counter(name.to_owned())
@@ -122,19 +128,27 @@ pub(super) fn watch(
 }
 
 fn export_flows(meter: &Meter, watch: &Arc<Watch>) {
-    let recorded = "obs.record.recorded";
-    let at = Arc::clone(watch);
-    meter
-        .u64_observable_counter(recorded)
-        .with_unit("{record}")
-        .with_description("Runs that ended, by the class of the record they make")
-        .with_callback(move |observer| {
-            let seen = at.collection(recorded);
-            for class in Class::ALL {
-                observer.observe(seen.ledger.class(class).recorded, &[of(class)]);
-            }
-        })
-        .build();
+    type Entry = fn(&ClassLedger) -> u64;
+    let entries: [(&'static str, &'static str, Entry); 2] = [
+        ("obs.record.recorded", "Runs that ended, by the class of the record they make", |books| {
+            books.recorded
+        }),
+        ("obs.record.adopted", "Records of processes that died", |books| books.adopted),
+    ];
+    for (name, description, entry) in entries {
+        let at = Arc::clone(watch);
+        meter
+            .u64_observable_counter(name)
+            .with_unit("{record}")
+            .with_description(description)
+            .with_callback(move |observer| {
+                let seen = at.collection(name);
+                for class in Class::ALL {
+                    observer.observe(entry(seen.ledger.class(class)), &[of(class)]);
+                }
+            })
+            .build();
+    }
     let outcomes = "obs.record.outcomes";
     let at = Arc::clone(watch);
     meter

@@ -23,9 +23,10 @@ use super::{
     sharded::{DurationTable, ShardedSeries},
 };
 use crate::{
+    adopter::RecordLabels,
     encode::Sanitized,
     label::{Label, LabelBook, OTHER},
-    ledger::Book,
+    ledger::{Book, SeriesDrops},
     limits::{ERROR_SERIES_MAX, SERIES_MAX},
     mapping::{Instrument, Names},
     sink::Sink,
@@ -55,6 +56,8 @@ pub(super) struct Registry {
     series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
     sanitized: HashMap<&'static str, Count>,
     drops: Drops,
+    /// Losses of records that were not made by this process, which measures nothing else of them.
+    adopted: Mutex<HashMap<SeriesKey, Arc<SeriesDrops>>>,
     drains: Drains,
 }
 
@@ -180,6 +183,7 @@ impl Registry {
             series: Mutex::default(),
             sanitized,
             drops: Drops::default(),
+            adopted: Mutex::default(),
             drains: Drains::default(),
             meter,
         }
@@ -251,6 +255,30 @@ impl Recorder for Registry {
         self.drains.add(&made);
         self.drops.add(&key, made.drops());
         series.insert(key, Arc::clone(&made));
+        made
+    }
+
+    fn drops(&self, labels: &RecordLabels<'_>) -> Arc<SeriesDrops> {
+        let raw = [
+            (Label::Kind, labels.kind),
+            (Label::Realm, labels.realm.unwrap_or_default()),
+            (Label::StrategyType, labels.strategy_type.unwrap_or_default()),
+        ];
+        let values = raw.map(|(label, raw)| (label, self.values.admit(label, raw))).into();
+        let mut key = SeriesKey { names: Names::default(), values };
+        let mut adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !adopted.contains_key(&key) && adopted.len() >= SERIES_MAX {
+            for (label, value) in &mut key.values {
+                *value = self.values.fold(*label);
+            }
+        }
+        if let Some(known) = adopted.get(&key) {
+            return Arc::clone(known);
+        }
+        self.drops.export(&self.meter, key.names.of(Instrument::Dropped));
+        let made = Arc::default();
+        self.drops.add(&key, &made);
+        adopted.insert(key, Arc::clone(&made));
         made
     }
 

@@ -208,8 +208,9 @@ fn series_that_omitted_labels_made_equal_are_added_up() {
 struct Full;
 
 impl obs_core::Sink for Full {
-    fn submit(&self, kept: obs_core::Kept) {
+    fn submit(&self, kept: obs_core::Kept) -> obs_core::Ack {
         kept.ticket.dropped(obs_core::DropReason::QueueFull);
+        obs_core::Ack::Refused(obs_core::DropReason::QueueFull)
     }
     fn capacity(&self, _class: obs_core::Class) -> u64 {
         0

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use obs_core::{Class, DropReason, Kept, Sink, testing::assert_balanced};
+use obs_core::{Ack, Class, DropReason, Kept, Sink, testing::assert_balanced};
 
 use crate::support::{Export, measured};
 
@@ -16,7 +16,7 @@ struct Fickle {
 }
 
 impl Sink for Fickle {
-    fn submit(&self, kept: Kept) {
+    fn submit(&self, kept: Kept) -> Ack {
         match kept.record.nodes % 3 {
             0 => kept.ticket.persisted(),
             1 => kept.ticket.dropped(DropReason::QueueFull),
@@ -28,6 +28,7 @@ impl Sink for Fickle {
                 }
             }
         }
+        Ack::Memory
     }
 
     fn capacity(&self, class: Class) -> u64 {
@@ -39,6 +40,7 @@ impl Sink for Fickle {
 fn assert_export_balances(export: &Export) {
     for class in ["ok", "error"] {
         let recorded = export.at("obs.record.recorded", &[("class", class)]).unwrap();
+        let adopted = export.at("obs.record.adopted", &[("class", class)]).unwrap();
         let outcomes: f64 = export.numbers["obs.record.outcomes"]
             .iter()
             .filter(|(labels, _)| labels["class"] == class)
@@ -49,7 +51,7 @@ fn assert_export_balances(export: &Export) {
             .filter(|(labels, _)| labels["class"] == class)
             .map(|(_, count)| count)
             .sum();
-        assert_eq!(recorded, outcomes + pending, "class {class}");
+        assert_eq!(recorded + adopted, outcomes + pending, "class {class}");
     }
     assert_eq!(export.at("obs.record.imbalance", &[]), Some(0.0));
     let dropped: f64 = export.numbers["obs.record.outcomes"]
@@ -66,6 +68,8 @@ fn every_export_balances_while_threads_run() {
     let sink = Arc::new(Fickle::default());
     let measured =
         measured(true, |builder| builder.sink(Arc::clone(&sink) as Arc<dyn Sink>)).unwrap();
+    // Losses of dead processes are on the same instrument as those of this one.
+    measured.test.adopter().crashed(Class::Ok, 5);
     let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..2)
@@ -98,7 +102,7 @@ fn a_record_that_a_panicking_sink_held_is_abandoned_and_the_run_does_not_notice(
     #[derive(Debug)]
     struct Panics;
     impl Sink for Panics {
-        fn submit(&self, _kept: Kept) {
+        fn submit(&self, _kept: Kept) -> Ack {
             panic!("a sink must not panic, but this one does");
         }
         fn capacity(&self, _class: Class) -> u64 {

@@ -4,11 +4,14 @@
 
 mod support;
 
+mod acks;
+mod adoption;
 mod keeping;
 mod labels;
 mod ledger;
 mod metrics;
 mod records;
 mod runs;
+mod safety;
 mod seeds;
 mod sharded;

@@ -30,6 +30,7 @@ fn names_and_units_are_those_of_the_conventions() {
             ("obs.run.started", "{run}"),
             ("obs.run.active", "{run}"),
             ("obs.run.time_limit", "s"),
+            ("obs.record.adopted", "{record}"),
             ("obs.record.recorded", "{record}"),
             ("obs.record.outcomes", "{record}"),
             ("obs.record.dropped", "{record}"),

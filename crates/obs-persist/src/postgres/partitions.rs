@@ -1,13 +1,12 @@
 //! One partition per UTC day and table, as ranges of run ids.
 
-use std::{collections::BTreeSet, fmt, fmt::Write};
+use std::{collections::BTreeSet, fmt};
 
 use diesel::{dsl::sql, sql_types};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use obs_core::Timestamp;
 use uuid::Uuid;
 
-use super::schema::Lock;
 use crate::store::StoreError;
 
 /// Days before today that are made at the start, for runs that began before midnight.
@@ -46,17 +45,6 @@ impl Day {
         (-DAYS_BEFORE..=DAYS_AFTER).map(move |offset| Self((self.0 + offset).max(0)))
     }
 
-    /// The smallest id of this day.
-    pub(super) fn first_id(self) -> Bound {
-        let millis = self.0.saturating_mul(MILLIS_PER_DAY);
-        match u128::try_from(millis) {
-            Ok(millis) if self.0 * MILLIS_PER_DAY < MILLIS_END => {
-                Bound::Id(Uuid::from_u128(millis << 80))
-            }
-            _ => Bound::End,
-        }
-    }
-
     pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -75,23 +63,14 @@ impl Day {
         (parsed.0 >= 0 && parsed.to_string() == name).then_some(parsed)
     }
 
+    /// Days since 1970-01-01, as the server's functions are told.
+    pub(super) const fn number(self) -> i64 {
+        self.0
+    }
+
     /// The moment when it is over.
     pub(super) const fn end(self) -> Timestamp {
         Timestamp::from_micros(self.next().0.saturating_mul(1_000 * MILLIS_PER_DAY))
-    }
-}
-
-pub(super) enum Bound {
-    Id(Uuid),
-    End,
-}
-
-impl fmt::Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => write!(f, "'{id}'"),
-            Self::End => f.write_str("MAXVALUE"),
-        }
     }
 }
 
@@ -128,13 +107,14 @@ impl Days {
         if unknown.is_empty() {
             return Ok(());
         }
-        if !self.missing(connection, &unknown).await?.is_empty() {
-            let lock = Lock::take(connection).await?;
-            // Somebody else may have made them meanwhile.
-            for (table, day) in self.missing(connection, &unknown).await? {
-                create(connection, table, day).await?;
-            }
-            lock.release(connection).await?;
+        let missing = self.missing(connection, &unknown).await?;
+        if let Some(first) = missing.iter().min()
+            && !may_make(connection).await?
+        {
+            return Err(nobody_made(*first));
+        }
+        for day in missing {
+            make(connection, day).await?;
         }
         if self.0.len() + unknown.len() > REMEMBERED_MAX {
             self.0.clear();
@@ -143,17 +123,17 @@ impl Days {
         Ok(())
     }
 
-    /// These were dropped: the next record of such a day asks the catalog again.
-    pub(super) fn forget(&mut self, dropped: &[Day]) {
-        self.0.retain(|day| !dropped.contains(day));
+    /// It was dropped: the next record of that day asks the catalog again.
+    pub(super) fn forget(&mut self, dropped: Day) {
+        self.0.remove(&dropped);
     }
 
-    /// The partitions of these days that do not exist.
+    /// Those of these days of which a table is missing.
     async fn missing(
         &self,
         connection: &mut AsyncPgConnection,
         days: &BTreeSet<Day>,
-    ) -> Result<Vec<(&'static str, Day)>, StoreError> {
+    ) -> Result<Vec<Day>, StoreError> {
         let existing: BTreeSet<String> = sql::<sql_types::Text>(
             "SELECT child.relname::text \
              FROM pg_catalog.pg_inherits \
@@ -166,8 +146,9 @@ impl Days {
         .map_err(|source| StoreError::transient("cannot list the partitions", source))?
         .into_iter()
         .collect();
-        let wanted = days.iter().flat_map(|day| TABLES.map(|table| (table, *day)));
-        Ok(wanted.filter(|(table, day)| !existing.contains(&partition(table, *day))).collect())
+        let is_whole =
+            |day: Day| TABLES.iter().all(|table| existing.contains(&partition(table, day)));
+        Ok(days.iter().copied().filter(|day| !is_whole(*day)).collect())
     }
 }
 
@@ -175,38 +156,31 @@ pub(super) fn partition(table: &str, day: Day) -> String {
     format!("{table}_{day}")
 }
 
-/// Whether this role may make partitions: attaching takes the owner of the parents.
+/// Whether this role may make days. The function acts with the rights of its owner, so a role that
+/// may do little else may.
 pub(super) async fn may_make(connection: &mut AsyncPgConnection) -> Result<bool, StoreError> {
     sql::<sql_types::Bool>(
-        "SELECT has_schema_privilege('obs', 'CREATE') AND bool_and(pg_has_role(relowner, 'USAGE')) \
-         FROM pg_catalog.pg_class WHERE relkind = 'p' AND relnamespace = 'obs'::regnamespace",
+        "SELECT pg_catalog.has_function_privilege('obs.make_day(date)', 'EXECUTE')",
     )
     .get_result::<bool>(connection)
     .await
     .map_err(|source| StoreError::transient("cannot read what this role may do", source))
 }
 
-/// Makes one partition. Attaching a table that is ready takes a lock that lets readers and writers
-/// of its parent pass; `CREATE TABLE … PARTITION OF` would wait for every reader, and make everybody
-/// else wait for it.
-pub(super) async fn create(
-    connection: &mut AsyncPgConnection,
-    table: &str,
-    day: Day,
-) -> Result<(), StoreError> {
-    let partition = partition(table, day);
-    let (first, next) = (day.first_id(), day.next().first_id());
-    let mut statements = String::new();
-    // Writing to a string cannot fail. The statements travel together, as one transaction.
-    let _ = write!(
-        statements,
-        "CREATE TABLE obs.{partition} \
-         (LIKE obs.{table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMPRESSION INCLUDING STORAGE); \
-         ALTER TABLE obs.{table} ATTACH PARTITION obs.{partition} FOR VALUES FROM ({first}) TO ({next})"
-    );
-    connection.batch_execute(&statements).await.map_err(|source| {
-        StoreError::transient(format!("cannot make partition obs.{partition}"), source)
+/// Makes what is missing of a day, unless somebody else does meanwhile.
+pub(super) async fn make(connection: &mut AsyncPgConnection, day: Day) -> Result<(), StoreError> {
+    let made = format!("SELECT obs.make_day('1970-01-01'::date + {})", day.number());
+    let made = sql::<sql_types::Integer>(&made).get_result::<i32>(connection).await;
+    made.map(drop).map_err(|source| {
+        StoreError::transient(format!("cannot make the partitions of {day}"), source)
     })
+}
+
+fn nobody_made(day: Day) -> StoreError {
+    StoreError::permanent(format!(
+        "there are no partitions for {day} (UTC), and this role may not make them: GRANT EXECUTE ON FUNCTION \
+         obs.make_day(date) to it, or let a role that may run `obs migrate` once a day; rows wait until then"
+    ))
 }
 
 #[cfg(test)]
@@ -236,33 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn a_day_begins_at_its_midnight_and_the_last_one_has_no_end() {
-        assert_eq!(Day(1).first_id().to_string(), "'00000526-5c00-0000-0000-000000000000'");
-        let last = day_of_id(Uuid::max());
-        assert!(matches!(last.first_id(), Bound::Id(_)));
-        assert!(matches!(last.next().first_id(), Bound::End));
-    }
-
-    #[test]
     fn days_before_today_and_a_week_after_are_made_ahead() {
         let days: Vec<_> = Day(100).around().collect();
         assert_eq!((days.len(), days[0], days[8]), (9, Day(99), Day(107)));
     }
 
     proptest! {
-        #[test]
-        fn every_id_lies_in_the_range_of_its_day(id: u128) {
-            let id = Uuid::from_u128(id);
-            let day = day_of_id(id);
-            match day.first_id() {
-                Bound::Id(first) => prop_assert!(first <= id),
-                Bound::End => prop_assert!(false),
-            }
-            if let Bound::Id(next) = day.next().first_id() {
-                prop_assert!(id < next);
-            }
-        }
-
         #[test]
         fn a_name_leads_back_to_its_day(day in 0..3_258_000_i64) {
             prop_assert_eq!(Day::parse(&Day(day).to_string()), Some(Day(day)));

@@ -9,6 +9,7 @@ mod outage;
 mod postgres;
 mod races;
 mod retention;
+mod roles;
 mod schema;
 mod seeds;
 mod shutdown;

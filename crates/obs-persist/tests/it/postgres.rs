@@ -146,7 +146,10 @@ fn three_processes_that_start_at_once_migrate_once() {
         live.flush();
     }
     assert_eq!(count(&url, "obs.run"), 3);
-    assert_eq!(count(&url, "obs.__diesel_schema_migrations"), 5);
+    assert_eq!(
+        count(&url, "obs.__diesel_schema_migrations"),
+        crate::support::downs("postgres").len()
+    );
     assert_eq!(count(&url, "pg_inherits WHERE inhparent = 'obs.run_ok'::regclass"), 9);
     // Nobody failed and came back: the lock kept them apart.
     let down: Vec<_> =
@@ -266,7 +269,6 @@ fn a_role_that_may_insert_and_see_ids_is_enough_once_the_schema_is_there() {
         &url,
         &format!(
             "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA obs TO {role}; \
-             GRANT SELECT ON obs.__diesel_schema_migrations TO {role}; \
              GRANT INSERT, SELECT (run_id) ON obs.run_ok, obs.run_ok_payload, obs.run_error, obs.run_error_payload TO {role}"
         ),
     );

@@ -264,7 +264,6 @@ fn a_role_that_may_only_insert_is_warned_three_days_before_the_days_run_out() {
         &url,
         &format!(
             "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA obs TO {role}; \
-             GRANT SELECT ON obs.__diesel_schema_migrations TO {role}; \
              GRANT INSERT, SELECT (run_id) ON obs.run_ok, obs.run_ok_payload, obs.run_error, obs.run_error_payload TO {role}"
         ),
     );

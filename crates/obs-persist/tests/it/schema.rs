@@ -56,7 +56,7 @@ fn partitions_have_the_keys_indexes_checks_and_compression_of_their_parents() {
     let misfit = format!(
         "INSERT INTO obs.run_ok SELECT * FROM json_populate_record(NULL::obs.run_ok, '{{\"run_id\": \"{}\", \
          \"epoch\": \"{0}\", \"kind\": \"k\", \"strategy_id\": \"s\", \"strategy_version\": \"1\", \"status\": \"error\", \
-         \"started_at\": \"2026-01-01\", \"finished_at\": \"2026-01-01\", \"duration_ns\": 1, \"nodes\": 0, \"slow\": false, \
+         \"started_at\": \"2026-01-01\", \"finished_at\": \"2026-01-01\", \"duration_ns\": 1, \"nodes\": 0, \"slow\": false, \"slim\": false, \
          \"keep_reason\": \"first\", \"inclusion_probability\": 1, \"sample_rate\": 1, \"inserted_at\": \"2026-01-01\"}}')",
         record("x", "1").run_id
     );

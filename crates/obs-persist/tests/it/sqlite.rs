@@ -134,7 +134,7 @@ fn several_writers_that_start_at_once_share_one_file() {
     lives.iter().for_each(Live::flush);
     assert_eq!(sqlite(&path, "SELECT CAST(count(*) AS TEXT) FROM run"), ["600"]);
     let applied = "SELECT CAST(count(*) AS TEXT) FROM __diesel_schema_migrations";
-    assert_eq!(sqlite(&path, applied), ["3"]);
+    assert_eq!(sqlite(&path, applied), [crate::support::downs("sqlite").len().to_string()]);
 }
 
 #[test]

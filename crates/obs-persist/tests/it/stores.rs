@@ -59,7 +59,7 @@ fn sqlite_and_postgres_hold_equal_rows_for_the_same_records() {
         &path,
         &format!(
             "SELECT lower(hex(run_id)) || lower(hex(epoch)) || coalesce(nullif(lower(hex(parent_run_id)), ''), '-') || '|' || {} || '|' || {} \
-             || '|' || started_at || '|' || finished_at || '|' || duration_ns || '|' || slow || '|' || input_truncated \
+             || '|' || started_at || '|' || finished_at || '|' || duration_ns || '|' || slow || '|' || slim || '|' || input_truncated \
              || '|' || coalesce(CAST(value * 1000 AS INTEGER), '-') || '|' || CAST(inclusion_probability * 1000 AS INTEGER) \
              || '|' || CAST(sample_rate * 1000 AS INTEGER) FROM run JOIN run_payload USING (run_id) ORDER BY run_id",
             as_text(&TEXTS),
@@ -72,7 +72,7 @@ fn sqlite_and_postgres_hold_equal_rows_for_the_same_records() {
         &url,
         &format!(
             "SELECT {} || {} || coalesce({}, '-') || '|' || {} || '|' || {} || '|' || {} || '|' || {} || '|' || duration_ns \
-             || '|' || slow::int || '|' || input_truncated::int || '|' || coalesce((value * 1000)::bigint::text, '-') \
+             || '|' || slow::int || '|' || slim::int || '|' || input_truncated::int || '|' || coalesce((value * 1000)::bigint::text, '-') \
              || '|' || (inclusion_probability * 1000)::bigint || '|' || (sample_rate * 1000)::bigint \
              FROM obs.run JOIN obs.run_payload USING (run_id) ORDER BY run_id",
             hex("run_id"),

@@ -129,6 +129,7 @@ pub(crate) fn full(status: Status) -> RunRecord {
     full.case_name = Some("big-spender".into());
     full.nodes = 40;
     full.slow = true;
+    full.slim = true;
     full.trace_id = Some("0af7651916cd43dd8448eb211c80319c".into());
     full.span_id = Some("b7ad6b7169203331".into());
     full.input = Some(Json::parse(r#"{"mag":5.1,"place":"Island \"x\"","felt":null}"#).unwrap());

@@ -91,7 +91,11 @@ fn each_change_of_state_is_one_log_line_and_nothing_else_is() {
     let persister =
         Persister::start(PersistConfig::default(), named, StoreMetrics::default()).unwrap();
     let test = TestObs::new();
-    let submit = |count| (0..count).for_each(|_| persister.sink().submit(test.kept("bonus", "1")));
+    let submit = |count| {
+        (0..count).for_each(|_| {
+            persister.sink().submit(test.kept("bonus", "1"));
+        });
+    };
 
     submit(300);
     assert!(persister.flush_blocking(LONG).complete);
@@ -144,7 +148,9 @@ fn each_attempt_to_write_is_measured_with_its_size_and_outcome() {
             .unwrap();
     let test = TestObs::new();
     store.set_stalled(true);
-    (0..10).for_each(|_| persister.sink().submit(test.kept("bonus", "1")));
+    (0..10).for_each(|_| {
+        persister.sink().submit(test.kept("bonus", "1"));
+    });
     let flush = persister.flush(LONG);
     store.set_stalled(false);
     assert!(futures_executor::block_on(flush).complete);

@@ -3,7 +3,7 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "OBS_ENABLED",
     "OBS_QUEUE_RECORDS",
     "OBS_RETENTION_ERROR",
@@ -11,6 +11,7 @@ const OURS: [&str; 9] = [
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
     "OBS_STORE",
+    "OBS_STORE_MIGRATE",
     "OBS_STORE_REQUIRED",
     "OBS_TRACE_ENTRIES",
 ];

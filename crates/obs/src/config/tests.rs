@@ -27,7 +27,10 @@ fn without_any_variable_every_setting_is_its_default() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.export_interval, Duration::from_secs(60));
     assert_eq!(config.temporality, Temporality::Cumulative);
-    let Rows::On { store, required, limits } = config.rows else { panic!("rows are off") };
+    let Rows::On { store, migrations, required, limits } = config.rows else {
+        panic!("rows are off")
+    };
+    assert_eq!(migrations, Migrations::AtStart);
     assert_eq!(
         (store.to_string().as_str(), required, limits.queue_records),
         (STORE_DEFAULT, false, 1_000)
@@ -54,7 +57,7 @@ const PROMETHEUS: &str =
 const TEMPORALITY: &str = "there is no such temporality: use cumulative, delta or lowmemory";
 const RATE_WAY_OUT: &str = "is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty";
 
-const BAD_VALUES: [(&str, &str, &str); 28] = [
+const BAD_VALUES: [(&str, &str, &str); 29] = [
     ("OBS_SAMPLE_RATE", "5%", "not a number: use a decimal number, e.g. 0.05"),
     ("OBS_QUEUE_RECORDS", "0", QUEUE),
     ("OBS_QUEUE_RECORDS", "1000001", QUEUE),
@@ -71,6 +74,11 @@ const BAD_VALUES: [(&str, &str, &str); 28] = [
     ("OBS_SLO", "5min", SLO),
     ("OBS_ENABLED", "maybe", SWITCH),
     ("OBS_STORE_REQUIRED", "please", SWITCH),
+    (
+        "OBS_STORE_MIGRATE",
+        "never",
+        "not who migrates: use start, or external where `obs migrate` does",
+    ),
     ("OTEL_SDK_DISABLED", "yes", SWITCH),
     ("OTEL_METRICS_EXPORTER", "jaeger", EXPORTER),
     ("OTEL_METRICS_EXPORTER", "otlp,console", ONE_EXPORTER),
@@ -228,6 +236,7 @@ fn code_wins_over_the_environment() {
     let given = Given {
         store: Some("sqlite:./code.sqlite".to_owned()),
         store_required: Some(false),
+        migrations: Some(Migrations::External),
         rows: Some(true),
         sample_rate: Some(0.5),
         slo: Some(Duration::from_secs(1)),
@@ -248,6 +257,7 @@ fn code_wins_over_the_environment() {
     let environment = Environment::from_iter([
         ("OBS_STORE", "nonsense"),
         ("OBS_STORE_REQUIRED", "nonsense"),
+        ("OBS_STORE_MIGRATE", "nonsense"),
         ("OBS_ENABLED", "nonsense"),
         ("OBS_SAMPLE_RATE", "nonsense"),
         ("OBS_SLO", "nonsense"),
@@ -264,10 +274,12 @@ fn code_wins_over_the_environment() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a=environment,b=environment"),
     ]);
     let config = check(&given, &environment).unwrap();
-    let Rows::On { store, required, limits } = config.rows else { panic!("rows are off") };
+    let Rows::On { store, migrations, required, limits } = config.rows else {
+        panic!("rows are off")
+    };
     assert_eq!(
-        (store.to_string().as_str(), required, limits.queue_records),
-        ("sqlite:./code.sqlite", false, 7)
+        (store.to_string().as_str(), migrations, required, limits.queue_records),
+        ("sqlite:./code.sqlite", Migrations::External, false, 7)
     );
     assert_eq!((limits.retention_ok, limits.retention_error), (None, Some(DAY)));
     assert_eq!(config.policy.ok_rate.get(), 0.5);
@@ -290,6 +302,7 @@ fn the_environment_wins_over_the_default() {
     let variables = [
         ("OBS_STORE", "postgres://db/obs"),
         ("OBS_STORE_REQUIRED", "TRUE"),
+        ("OBS_STORE_MIGRATE", "external"),
         ("OBS_SAMPLE_RATE", "1"),
         ("OBS_QUEUE_RECORDS", "5000"),
         ("OBS_RETENTION_OK", "7"),
@@ -299,8 +312,9 @@ fn the_environment_wins_over_the_default() {
         ("OTEL_SERVICE_NAME", "orders"),
     ];
     let config = config(&variables).unwrap();
-    let Rows::On { required, limits, .. } = config.rows else { panic!("rows are off") };
+    let Rows::On { required, limits, migrations, .. } = config.rows else { panic!("rows are off") };
     assert_eq!((required, limits.queue_records), (true, 5_000));
+    assert_eq!(migrations, Migrations::External);
     assert_eq!((limits.retention_ok, limits.retention_error), (Some(DAY * 7), None));
     assert_eq!(config.policy.ok_rate.get(), 1.0);
     assert_eq!(config.limits.trace_entries, 0);

@@ -189,6 +189,7 @@ fn every_series_is_equal(snapshot: &MetricsSnapshot, scrape: &Scrape, instance: 
         "obs_run_started_total",
         "obs_run_active",
         "obs_record_recorded_total",
+        "obs_record_adopted_total",
         "obs_record_outcomes_total",
         "obs_record_pending",
         "obs_record_capacity",

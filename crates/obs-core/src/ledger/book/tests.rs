@@ -86,3 +86,174 @@ fn every_snapshot_balances_while_threads_start_end_and_settle() {
     assert_eq!(ledger.runs.active, 0);
     assert_eq!(ledger.imbalance(), 0);
 }
+
+#[test]
+fn a_spooled_record_leaves_the_queue_once_and_its_end_leaves_the_spool() {
+    let (book, drops) = book();
+    book.started();
+    let mut ticket = book.kept(Status::Error, &drops);
+    ticket.spooled();
+    ticket.spooled();
+    let error = book.snapshot().error;
+    assert_eq!((error.in_queue, error.spooled, error.imbalance()), (0, 1, 0));
+    ticket.quarantined();
+    let error = book.snapshot().error;
+    assert_eq!((error.spooled, error.quarantined, error.imbalance()), (0, 1, 0));
+}
+
+#[test]
+fn an_adopted_record_is_spooled_from_its_first_snapshot_on_and_no_run_of_this_process() {
+    let (book, drops) = book();
+    let ticket = book.adopted(Class::Error, &drops);
+    let ledger = book.snapshot();
+    assert_eq!((ledger.error.adopted, ledger.error.spooled, ledger.imbalance()), (1, 1, 0));
+    assert_eq!(ledger.runs, RunLedger::default());
+    drop(ticket);
+    let ledger = book.snapshot();
+    assert_eq!((ledger.error.spooled, ledger.imbalance()), (0, 0));
+    assert_eq!(drops.of(Class::Error, DropReason::Abandoned), 1);
+}
+
+#[test]
+fn crashed_records_are_counted_in_their_series_as_in_the_ledger() {
+    let (book, drops) = book();
+    book.crashed(Class::Ok, 17, &drops);
+    book.crashed(Class::Error, 2, &drops);
+    let ledger = book.snapshot();
+    assert_eq!((ledger.ok.adopted, ledger.error.adopted, ledger.imbalance()), (17, 2, 0));
+    for (class, records) in [(Class::Ok, 17), (Class::Error, 2)] {
+        assert_eq!(ledger.class(class).dropped.of(DropReason::Crash), records);
+        assert_eq!(drops.of(class, DropReason::Crash), records);
+    }
+}
+
+#[test]
+fn the_next_process_reads_what_this_one_counted() {
+    let page: Arc<dyn Page> = Arc::new(HeapPage::new(PAGE_WORDS));
+    let epoch = uuid::Uuid::from_u128(77);
+    let started_at = crate::Timestamp::from_micros(1_000_000);
+    let owner = PageOwner::this_process(epoch, started_at);
+    let book = Arc::new(Book::on(Arc::clone(&page), &owner).unwrap());
+    let drops = Arc::new(SeriesDrops::default());
+    let held: Vec<_> = [Status::Ok, Status::Ok, Status::Error, Status::Error]
+        .map(|status| {
+            book.started();
+            book.kept(status, &drops)
+        })
+        .into();
+    book.started();
+    book.not_kept(Status::Ok);
+    let alive = book.snapshot();
+    let words: Vec<_> = page.words().iter().map(|word| word.load(Ordering::Relaxed)).collect();
+    let dead = crate::ledger::read_page(&words).unwrap();
+    assert_eq!((dead.owner, &dead.ledger), (owner, &alive));
+    assert_eq!((dead.died(Class::Ok), dead.died(Class::Error)), (2, 2));
+    let again = Book::on(Arc::clone(&page), &owner).unwrap_err();
+    assert!(again.to_string().contains("in use"), "{again}");
+    held.into_iter().for_each(Ticket::persisted);
+}
+
+/// What a thread of the property does next; the number chooses among the tickets that it holds.
+#[derive(Clone, Copy, Debug)]
+enum Do {
+    NotKept(usize),
+    Keep(usize),
+    Adopt(usize),
+    Crash(usize, u64),
+    Spool(usize),
+    Persist(usize),
+    Quarantine(usize),
+    Drop(usize, usize),
+    LetGo(usize),
+}
+
+fn doing() -> impl proptest::strategy::Strategy<Value = Do> {
+    use proptest::prelude::*;
+    let any = || any::<usize>();
+    prop_oneof![
+        1 => any().prop_map(Do::NotKept),
+        4 => any().prop_map(Do::Keep),
+        1 => any().prop_map(Do::Adopt),
+        1 => (any(), 0..1_000_u64).prop_map(|(class, records)| Do::Crash(class, records)),
+        3 => any().prop_map(Do::Spool),
+        2 => any().prop_map(Do::Persist),
+        1 => any().prop_map(Do::Quarantine),
+        1 => (any(), any()).prop_map(|(which, reason)| Do::Drop(which, reason)),
+        1 => any().prop_map(Do::LetGo),
+    ]
+}
+
+fn act(book: &Arc<Book>, drops: &Arc<SeriesDrops>, doings: &[Do]) {
+    fn one(held: &mut Vec<Ticket>, which: usize) -> Option<Ticket> {
+        (!held.is_empty()).then(|| held.swap_remove(which % held.len()))
+    }
+    let mut held = Vec::new();
+    for doing in doings {
+        match *doing {
+            Do::NotKept(status) => {
+                book.started();
+                book.not_kept(Status::ALL[status % Status::ALL.len()]);
+            }
+            Do::Keep(status) => {
+                book.started();
+                held.push(book.kept(Status::ALL[status % Status::ALL.len()], drops));
+            }
+            Do::Adopt(class) => held.push(book.adopted(Class::ALL[class % 2], drops)),
+            Do::Crash(class, records) => book.crashed(Class::ALL[class % 2], records, drops),
+            Do::Spool(which) => {
+                let held_len = held.len().max(1);
+                held.get_mut(which % held_len).into_iter().for_each(Ticket::spooled);
+            }
+            Do::Persist(which) => one(&mut held, which).into_iter().for_each(Ticket::persisted),
+            Do::Quarantine(which) => {
+                one(&mut held, which).into_iter().for_each(Ticket::quarantined);
+            }
+            Do::Drop(which, reason) => {
+                let reason = DropReason::ALL[reason % DropReason::ALL.len()];
+                one(&mut held, which).into_iter().for_each(|ticket| ticket.dropped(reason));
+            }
+            Do::LetGo(which) => drop(one(&mut held, which)),
+        }
+    }
+}
+
+/// Balanced, and every loss is in its series too.
+fn assert_exact(book: &Book, drops: &SeriesDrops) {
+    book.frozen(|ledger| {
+        for class in Class::ALL {
+            let terms = ledger.class(class);
+            assert_eq!(terms.imbalance(), 0, "{ledger}");
+            for reason in DropReason::ALL {
+                assert_eq!(terms.dropped.of(reason), drops.of(class, reason), "{class} {reason}");
+            }
+        }
+        assert_eq!(ledger.runs.started, ledger.runs.finished + ledger.runs.active);
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 24, ..Default::default() })]
+
+    #[test]
+    fn whatever_several_threads_do_every_snapshot_balances(
+        plans in proptest::collection::vec(proptest::collection::vec(doing(), 1..300), 3),
+    ) {
+        let (book, drops) = book();
+        thread::scope(|scope| {
+            let workers: Vec<_> = plans
+                .iter()
+                .map(|plan| scope.spawn(|| act(&book, &drops, plan)))
+                .collect();
+            while workers.iter().any(|worker| !worker.is_finished()) {
+                assert_exact(&book, &drops);
+                thread::yield_now();
+            }
+        });
+        assert_exact(&book, &drops);
+        let ledger = book.snapshot();
+        for class in Class::ALL {
+            let terms = ledger.class(class);
+            assert_eq!((terms.in_queue, terms.spooled), (0, 0), "nobody holds a ticket: {ledger}");
+        }
+    }
+}

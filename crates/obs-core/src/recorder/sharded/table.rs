@@ -49,7 +49,7 @@ impl Table {
 fn slot_of(value: u64) -> usize {
     const SHARED: u64 = 1 << DETAIL_BITS;
     let highest = (value | SHARED).ilog2();
-    let detail = ((value | SHARED) >> (highest - DETAIL_BITS)) & (SHARED - 1);
+    let detail = (value >> (highest - DETAIL_BITS)) & (SHARED - 1);
     ((highest - DETAIL_BITS) as usize) << DETAIL_BITS | usize::try_from(detail).unwrap_or(0)
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use obs_core::{AttributeValue, Class, DropReason, KeepPolicy, Kept, Rate, Sink, testing::TestObs};
+use obs_core::{
+    Ack, AttributeValue, Class, DropReason, KeepPolicy, Kept, Rate, Sink, testing::TestObs,
+};
 
 use super::{OWN, fail, only_failures, strategy};
 use crate::support::measured;
@@ -12,8 +14,9 @@ use crate::support::measured;
 struct Holding(Mutex<Vec<Kept>>);
 
 impl Sink for Holding {
-    fn submit(&self, kept: Kept) {
+    fn submit(&self, kept: Kept) -> Ack {
         self.0.lock().unwrap().push(kept);
+        Ack::Memory
     }
     fn capacity(&self, _class: Class) -> u64 {
         u64::MAX

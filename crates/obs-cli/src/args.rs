@@ -1,0 +1,73 @@
+//! The command line.
+
+use clap::{Args as Group, Parser, Subcommand};
+
+use crate::config::Keep;
+
+const CODES: &str = "\
+Exit codes:
+  0  done
+  1  looked, and the answer is bad: what was asked for is not there, or what is there is damaged
+  2  a wrong call or setting: nothing was done
+  3  the store, the folder or the output could not be used: the message says what helps
+
+Environment:
+  OBS_STORE=postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH   the store
+  OBS_STORE_FILE=PATH    a file with that address, instead of it
+Without either, ./obs.sqlite is the store if it exists. Nothing that this command prints has a password.";
+
+/// What an operator of obs needs: schema, retention, and whatever is on disk.
+#[derive(Debug, Parser)]
+#[command(name = "obs", version, after_help = CODES, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// Print JSON, one object a line, for programs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring the schema up to date, and make room for the days to come.
+    ///
+    /// For a role that owns the tables, before programs start that may only insert. Many may do it
+    /// at once; a schema that is newer than this command is left alone, with exit code 3.
+    Migrate(Store),
+    /// Drop rows that are past their retention, now.
+    ///
+    /// Programs with obs do the same once an hour, where their role may.
+    Retention {
+        #[command(flatten)]
+        store: Store,
+        /// Days that ok rows are kept, 1 to 36500, or `off` [default: OBS_RETENTION_OK, or 30].
+        #[arg(long, value_name = "DAYS")]
+        ok: Option<Keep>,
+        /// Days that errors are kept, 1 to 36500, or `off` [default: OBS_RETENTION_ERROR, or 180].
+        #[arg(long, value_name = "DAYS")]
+        error: Option<Keep>,
+    },
+}
+
+/// Which store.
+#[derive(Debug, Group)]
+pub(crate) struct Store {
+    /// The store's address, where it has no password [default: OBS_STORE].
+    ///
+    /// Everybody on this machine can read a command line; an address with a password belongs into
+    /// OBS_STORE or OBS_STORE_FILE.
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Args::command().debug_assert();
+    }
+}

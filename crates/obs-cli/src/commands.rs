@@ -1,0 +1,81 @@
+//! The commands, each in a file of its own.
+
+mod migrate;
+mod retention;
+
+use std::{future::Future, time::Duration};
+
+use obs_persist::{Store, StoreError, StoreUrl};
+use tokio::{runtime, time};
+
+use crate::{
+    args::{Args, Command},
+    config::Variables,
+    error::Failure,
+    output::Output,
+};
+
+/// How long the store may take for one step; connecting alone has less.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    let variables = Variables::of_process();
+    match &args.command {
+        Command::Migrate(store) => migrate::run(&variables.store(store.store.as_deref())?, output),
+        Command::Retention { store, ok, error } => {
+            let retention = variables.retention(*ok, *error)?;
+            retention::run(&variables.store(store.store.as_deref())?, retention, output)
+        }
+    }
+}
+
+/// A store that is ready, and a place to wait for it.
+struct Ready {
+    name: String,
+    store: Box<dyn Store>,
+    runtime: runtime::Runtime,
+}
+
+impl Ready {
+    /// Connects, and migrates if need be.
+    fn new(url: &StoreUrl) -> Result<Self, Failure> {
+        // Migrations and SQLite need the flavour with threads.
+        let runtime =
+            runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(
+                |error| {
+                    Failure::machine(
+                        "cannot start a runtime: raise the limits of threads and open files",
+                        error,
+                    )
+                },
+            )?;
+        let mut ready = Self { name: url.to_string(), store: url.store(), runtime };
+        ready.step("connecting and migrating", |store| store.prepare())?;
+        Ok(ready)
+    }
+
+    /// One step, within the deadline.
+    fn step<'a, T, F>(
+        &'a mut self,
+        what: &'static str,
+        step: impl FnOnce(&'a mut dyn Store) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'a,
+    {
+        let Self { name, store, runtime } = self;
+        let step = step(store.as_mut());
+        let done = runtime.block_on(async { time::timeout(STEP_DEADLINE, step).await });
+        let late = |_| {
+            StoreError::permanent(format!(
+                "{what} took longer than {STEP_DEADLINE:?} and was given up: look at the locks there, and try again"
+            ))
+        };
+        let failed = |source| Failure::Store { store: name.clone(), source: Box::new(source) };
+        done.map_err(late).and_then(|done| done).map_err(failed)
+    }
+
+    fn close(mut self) -> Result<(), Failure> {
+        self.step("closing", |store| store.close())
+    }
+}

@@ -1,0 +1,26 @@
+//! The `obs` command: what an operator of rows, spool and ledger needs.
+
+mod args;
+mod commands;
+mod config;
+mod error;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{args::Args, output::Output};
+
+fn main() -> ExitCode {
+    // Wrong calls, `--help` and `--version` end here, with clap's own words and codes.
+    let args = Args::parse();
+    let mut output = Output::new(args.json);
+    match commands::run(&args, &mut output).and_then(|()| output.finish()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The command as an operator runs it: the real binary, on real SQLite files and a real Postgres.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
+
+mod calls;
+mod schema;
+mod support;

@@ -1,0 +1,100 @@
+//! `obs migrate` and `obs retention`, against real stores.
+
+use std::fs;
+
+use crate::support::{Operator, count, database, postgres};
+
+/// A day that is long past, as our partitions of it are named and bounded.
+const OLD_DAY: &str = "20200102";
+const OLD_BOUNDS: (&str, &str) =
+    ("016f638d-4400-0000-0000-000000000000", "016f68b3-a000-0000-0000-000000000000");
+
+fn add_old_day(url: &str, table: &str) {
+    let (first, next) = OLD_BOUNDS;
+    postgres(
+        url,
+        &format!(
+            "CREATE TABLE obs.{table}_{OLD_DAY} PARTITION OF obs.{table} FOR VALUES FROM ('{first}') TO ('{next}')"
+        ),
+    );
+}
+
+#[test]
+fn migrate_makes_the_schema_once_however_often_it_is_called() {
+    let url = database();
+    let operator = Operator::new().with("OBS_STORE", &url);
+    let first = operator.call(&["migrate"]);
+    assert_eq!((first.code, &*first.err), (0, ""));
+    assert_eq!(first.out, format!("{url}: the schema is up to date\n"));
+    assert_eq!(count(&url, "obs.run"), 0);
+    let applied = count(&url, "obs.__diesel_schema_migrations");
+    assert!(applied > 0);
+
+    let again = &operator.json(&["migrate"])[0];
+    assert_eq!(again["migrated"], true);
+    assert_eq!(again["store"], url.as_str());
+    assert_eq!(count(&url, "obs.__diesel_schema_migrations"), applied);
+}
+
+#[test]
+fn migrate_leaves_a_newer_schema_alone() {
+    let url = database();
+    let operator = Operator::new().with("OBS_STORE", &url);
+    operator.json(&["migrate"]);
+    postgres(&url, "INSERT INTO obs.__diesel_schema_migrations VALUES ('99999999999999')");
+    let said = operator.call(&["migrate"]);
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("upgrade this one"), "{}", said.err);
+}
+
+#[test]
+fn migrate_makes_a_file_that_only_its_owner_reads() {
+    let operator = Operator::new().with("OBS_STORE", "sqlite:./rows.sqlite");
+    operator.json(&["migrate"]);
+    let file = fs::metadata(operator.path("rows.sqlite")).unwrap();
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777, 0o600);
+    assert!(file.len() > 0);
+}
+
+#[test]
+fn retention_drops_old_days_of_each_class_by_its_own_rule() {
+    let url = database();
+    let operator = Operator::new().with("OBS_STORE", &url).with("OBS_RETENTION_ERROR", "off");
+    operator.json(&["migrate"]);
+    for table in ["run_ok", "run_ok_payload", "run_error", "run_error_payload"] {
+        add_old_day(&url, table);
+    }
+    let exists = |table: &str| {
+        postgres(&url, &format!("SELECT to_regclass('obs.{table}_{OLD_DAY}') IS NOT NULL"))[0]
+            == "t"
+    };
+
+    let done = &operator.json(&["retention"])[0];
+    assert_eq!((&done["dropped"], &done["ok_days"]), (&1.into(), &30.into()), "{done}");
+    assert!(done["error_days"].is_null(), "{done}");
+    assert!(!exists("run_ok") && !exists("run_ok_payload"));
+    assert!(exists("run_error") && exists("run_error_payload"));
+
+    let said = operator.call(&["retention", "--error", "180"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "the command line wins over the variable");
+    assert!(said.out.starts_with(&format!("{url}: 1 day of rows dropped")), "{}", said.out);
+    assert!(!exists("run_error") && !exists("run_error_payload"));
+}
+
+#[test]
+fn a_retention_that_is_none_is_refused_before_anything_is_dropped() {
+    let operator =
+        Operator::new().with("OBS_STORE", "sqlite:./x.sqlite").with("OBS_RETENTION_OK", "soon");
+    let said = operator.call(&["retention"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("OBS_RETENTION_OK is `soon`, not a number of days"), "{}", said.err);
+    assert!(!operator.dir.path().join("x.sqlite").exists());
+}
+
+#[test]
+fn retention_says_that_it_has_no_part_in_sqlite() {
+    let said = Operator::new().call(&["retention", "--store", "sqlite:./x.sqlite"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("SQLite keeps its rows for ever"), "{}", said.err);
+}

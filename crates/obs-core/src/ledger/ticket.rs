@@ -1,0 +1,193 @@
+//! A record's place in the ledger, held by whoever holds the record.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    book::Book,
+    page::{self, Term},
+};
+use crate::{
+    status::{Class, DropReason},
+    sync::{AtomicU64, Ordering},
+};
+
+/// Lost records of one series of `obs.record.dropped`; written under a shard's lock only.
+#[derive(Debug, Default)]
+pub(crate) struct SeriesDrops {
+    counts: [[AtomicU64; DropReason::ALL.len()]; 2],
+}
+
+impl SeriesDrops {
+    pub(crate) fn of(&self, class: Class, reason: DropReason) -> u64 {
+        self.counts[class.index()][reason.index()].load(Ordering::Relaxed)
+    }
+
+    /// Threads with different shards may add at the same time.
+    pub(super) fn add(&self, class: Class, reason: DropReason, count: u64) {
+        self.counts[class.index()][reason.index()].fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// A record's place in the ledger: whoever holds it decides, exactly once, what became of the
+/// record. Dropping it without a word counts the record as `abandoned`.
+///
+/// ```
+/// use obs_core::{Ack, DropReason, Kept, Sink, Class};
+///
+/// /// A sink that has no room for anything.
+/// #[derive(Debug)]
+/// struct Full;
+///
+/// impl Sink for Full {
+///     fn submit(&self, kept: Kept) -> Ack {
+///         kept.ticket.dropped(DropReason::QueueFull);
+///         Ack::Refused(DropReason::QueueFull)
+///     }
+///     fn capacity(&self, _class: Class) -> u64 {
+///         0
+///     }
+/// }
+/// ```
+#[must_use = "dropping a ticket counts its record as abandoned"]
+pub struct Ticket {
+    // `None` once the record's end is counted.
+    place: Option<Place>,
+    class: Class,
+    /// The record is in the spool: a copy in memory no longer counts.
+    spooled: bool,
+}
+
+struct Place {
+    book: Arc<Book>,
+    drops: Arc<SeriesDrops>,
+    shard: usize,
+}
+
+impl Ticket {
+    /// The ticket of a record that `book` has just counted in `shard`.
+    pub(super) const fn of(
+        book: Arc<Book>,
+        drops: Arc<SeriesDrops>,
+        shard: usize,
+        class: Class,
+        spooled: bool,
+    ) -> Self {
+        Self { place: Some(Place { book, drops, shard }), class, spooled }
+    }
+
+    /// The class of the record.
+    ///
+    /// ```
+    /// # use obs_core::{Class, testing::TestObs};
+    /// # let test = TestObs::new();
+    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
+    /// assert_eq!(ticket.class(), Class::Ok);
+    /// ```
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The record is safe in a spool that outlives the process, though the store has yet to commit it.
+    /// Saying so again changes nothing.
+    ///
+    /// ```
+    /// # use obs_core::testing::TestObs;
+    /// # let test = TestObs::new();
+    /// let (_record, mut ticket) = test.kept("bonus", "1").into_parts();
+    /// ticket.spooled();
+    /// let ledger = test.obs().ledger();
+    /// assert_eq!((ledger.ok.in_queue, ledger.ok.spooled), (0, 1));
+    /// ticket.persisted();
+    /// assert_eq!(test.obs().ledger().ok.spooled, 0);
+    /// ```
+    pub fn spooled(&mut self) {
+        if let Some(place) = &self.place
+            && !std::mem::replace(&mut self.spooled, true)
+        {
+            place.book.shard(place.shard).apply(&page::spool(self.class));
+        }
+    }
+
+    /// Whether the record is safe in a spool.
+    ///
+    /// ```
+    /// # use obs_core::testing::TestObs;
+    /// # let test = TestObs::new();
+    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
+    /// assert!(!ticket.is_spooled());
+    /// # ticket.persisted();
+    /// ```
+    #[must_use]
+    pub const fn is_spooled(&self) -> bool {
+        self.spooled
+    }
+
+    /// The store has committed the record.
+    ///
+    /// ```
+    /// # use obs_core::testing::TestObs;
+    /// # let test = TestObs::new();
+    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
+    /// ticket.persisted();
+    /// assert_eq!(test.obs().ledger().ok.persisted, 1);
+    /// ```
+    pub fn persisted(mut self) {
+        self.settle(Term::Persisted(self.class));
+    }
+
+    /// The record was set aside as poison.
+    ///
+    /// ```
+    /// # use obs_core::testing::TestObs;
+    /// # let test = TestObs::new();
+    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
+    /// ticket.quarantined();
+    /// assert_eq!(test.obs().ledger().ok.quarantined, 1);
+    /// ```
+    pub fn quarantined(mut self) {
+        self.settle(Term::Quarantined(self.class));
+    }
+
+    /// The record is lost.
+    ///
+    /// ```
+    /// # use obs_core::{DropReason, testing::TestObs};
+    /// # let test = TestObs::new();
+    /// let (_record, ticket) = test.kept("bonus", "1").into_parts();
+    /// ticket.dropped(DropReason::QueueFull);
+    /// assert_eq!(test.obs().ledger().ok.dropped.of(DropReason::QueueFull), 1);
+    /// ```
+    pub fn dropped(mut self, reason: DropReason) {
+        self.lose(reason);
+    }
+
+    fn lose(&mut self, reason: DropReason) {
+        self.settle(Term::Dropped(self.class, reason));
+    }
+
+    /// One critical section: out of the queue or the spool, into the term of its end.
+    fn settle(&mut self, end: Term) {
+        let Some(place) = self.place.take() else { return };
+        let shard = place.book.shard(place.shard);
+        shard.apply(&page::settle(self.class, self.spooled, end));
+        if let Term::Dropped(class, reason) = end {
+            place.drops.add(class, reason, 1);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.lose(DropReason::Abandoned);
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("class", &self.class)
+            .field("spooled", &self.spooled)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,4 @@
+//! What a row must not say, and how much of it there is when everything fails.
+
+mod storms;
+mod subjects;

@@ -1,0 +1,239 @@
+//! `obs-torture` in a directory of its own, and what it said.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use obs::Clock;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far longer than anything here takes; only a test that fails waits for it.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A directory in which processes are tortured, one after the other.
+pub(crate) struct Rack {
+    pub(crate) dir: TempDir,
+}
+
+/// A process, which is killed when the test has seen enough.
+pub(crate) struct Victim {
+    child: Child,
+    acks: PathBuf,
+    ledger: PathBuf,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// None after a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) took: Duration,
+}
+
+/// One line of the oracle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) seq: u64,
+    pub(crate) id: String,
+    pub(crate) class: String,
+    pub(crate) ack: String,
+}
+
+impl Rack {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The address of a SQLite file here.
+    pub(crate) fn sqlite(&self) -> String {
+        format!("sqlite:{}", self.path("rows.sqlite").display())
+    }
+
+    /// Starts a process; `name` is for its log and its ledger.
+    pub(crate) fn start(&self, name: &str, flags: &str) -> Victim {
+        self.start_under(&[], name, flags)
+    }
+
+    /// The same behind another program, e.g. one that traces it.
+    pub(crate) fn start_under(&self, wrapper: &[&str], name: &str, flags: &str) -> Victim {
+        let (acks, ledger) =
+            (self.path(&format!("{name}.acks")), self.path(&format!("{name}.json")));
+        File::create(&acks).unwrap();
+        // The shell gives descriptor 3 to it, as any harness does.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec 3>>\"$1\"; shift; exec \"$@\"", "sh"])
+            .arg(&acks)
+            .args(wrapper)
+            .arg(env!("CARGO_BIN_EXE_obs-torture"))
+            .args(flags.split_whitespace())
+            .args(["--ack-fd", "3", "--metrics-file"])
+            .arg(&ledger)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Victim { child: command.spawn().unwrap(), acks, ledger }
+    }
+
+    /// Runs a process to its end.
+    pub(crate) fn run(&self, name: &str, flags: &str) -> (Ended, Account) {
+        let mut victim = self.start(name, flags);
+        let ended = victim.end();
+        (ended, victim.account())
+    }
+}
+
+impl Victim {
+    pub(crate) fn acks(&self) -> Vec<Ack> {
+        let text = fs::read_to_string(&self.acks).unwrap();
+        text.lines().map(Ack::parse).collect()
+    }
+
+    /// Waits for so many lines of the log.
+    pub(crate) fn until_acked(&self, count: usize) {
+        until(&format!("{count} acks"), || {
+            fs::read_to_string(&self.acks).unwrap().lines().count() >= count
+        });
+    }
+
+    /// What it last said of itself.
+    pub(crate) fn ledger(&self) -> Value {
+        until("it has said something", || self.ledger.exists());
+        let text = fs::read_to_string(&self.ledger).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self) -> Ended {
+        let clock = Clock::default();
+        let start = clock.now();
+        until("it ends", || self.child.try_wait().unwrap().is_some());
+        let took = clock.now().since(start);
+        let mut text = [String::new(), String::new()];
+        self.child.stdout.take().unwrap().read_to_string(&mut text[0]).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut text[1]).unwrap();
+        let [out, err] = text;
+        Ended { code: self.child.wait().unwrap().code(), out, err, took }
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) fn terminate(&mut self) -> Ended {
+        self.signal("TERM");
+        self.end()
+    }
+
+    /// SIGKILL, and the end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.end().code, None);
+    }
+
+    /// Log and ledger, after the end.
+    pub(crate) fn account(&self) -> Account {
+        Account { acks: self.acks(), ledger: self.ledger() }
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ack {
+    fn parse(line: &str) -> Self {
+        let fields: Vec<_> = line.split(' ').collect();
+        let [seq, id, class, ack] = fields[..] else { panic!("a torn line: {line:?}") };
+        assert_eq!((id.len(), id.matches('-').count()), (36, 4), "{line:?}");
+        assert!(["ok", "error"].contains(&class), "{line:?}");
+        assert!(["disk", "os", "memory", "refused"].contains(&ack), "{line:?}");
+        Self {
+            seq: seq.parse().unwrap(),
+            id: id.to_owned(),
+            class: class.to_owned(),
+            ack: ack.to_owned(),
+        }
+    }
+}
+
+/// What a process said of its runs, and of itself.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) acks: Vec<Ack>,
+    pub(crate) ledger: Value,
+}
+
+impl Account {
+    /// The ids of a class with one of these promises.
+    pub(crate) fn ids(&self, class: &str, promises: &[&str]) -> BTreeSet<String> {
+        let theirs =
+            self.acks.iter().filter(|ack| ack.class == class && promises.contains(&&*ack.ack));
+        theirs.map(|ack| ack.id.clone()).collect()
+    }
+
+    /// A term of the ledger, e.g. `["ok", "dropped", "crash"]`.
+    pub(crate) fn term(&self, path: &[&str]) -> u64 {
+        term(&self.ledger, path)
+    }
+
+    /// L1: the books balance; and they know of exactly the runs that have a line.
+    pub(crate) fn assert_balanced(&self) {
+        assert_eq!(self.ledger["imbalance"], 0, "{}", self.ledger);
+        for class in ["ok", "error"] {
+            assert_eq!(self.ledger[class]["imbalance"], 0, "{}", self.ledger);
+            let lines = self.acks.iter().filter(|ack| ack.class == class).count() as u64;
+            assert_eq!(self.term(&[class, "recorded"]), lines, "{class}: {}", self.ledger);
+        }
+        let ids: BTreeSet<_> = self.acks.iter().map(|ack| &ack.id).collect();
+        assert_eq!(ids.len(), self.acks.len(), "every id is unique");
+        let seqs: BTreeSet<_> = self.acks.iter().map(|ack| ack.seq).collect();
+        assert_eq!(seqs.len(), self.acks.len(), "every run has one line");
+    }
+
+    /// How many records of a class were dropped, by reason.
+    pub(crate) fn dropped(&self, class: &str) -> BTreeMap<String, u64> {
+        let reasons = self.ledger[class]["dropped"].as_object().unwrap();
+        let counts =
+            reasons.iter().map(|(reason, count)| (reason.clone(), count.as_u64().unwrap()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+pub(crate) fn term(ledger: &Value, path: &[&str]) -> u64 {
+    let value = path.iter().fold(ledger, |value, name| &value[*name]);
+    value.as_u64().unwrap_or_else(|| panic!("{path:?} is no count in {ledger}"))
+}
+
+/// Waits until something is true.
+pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let clock = Clock::default();
+    let start = clock.now();
+    while !is_true() {
+        assert!(clock.now().since(start) < LONG, "never: {what}");
+        thread::park_timeout(PAUSE);
+    }
+}
