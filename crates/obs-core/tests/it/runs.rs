@@ -425,6 +425,7 @@ fn runs_of_a_dry_and_a_real_body_that_change_places_leave_one_start_and_one_end(
             std::mem::swap(one, two);
             Ok(())
         });
+        assert_eq!(test.obs().ledger().runs.active, 1, "the dry run has ended nothing");
         Ok(())
     });
     assert_eq!(result, Ok(()));
