@@ -1,16 +1,20 @@
 //! What a persister can be told, and the check that it makes sense.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     batch::BatchLimits,
     lanes::{Limit, Limits},
+    quarantine::{self, Quarantine},
     store::Retention,
 };
 
 /// The most records that a lane may be told to hold: its places are set aside at the start, at
 /// about a kilobyte each.
 pub const RECORDS_MAX: usize = 1_000_000;
+
+/// The most records that a quarantine may be told to hold: it is listed whenever one is added.
+pub const QUARANTINE_RECORDS_MAX: usize = 10_000;
 
 /// The most records that a batch may be told to hold.
 pub const BATCH_RECORDS_MAX: usize = 10_000;
@@ -66,6 +70,15 @@ pub struct PersistConfig {
     pub retention_ok: Option<Duration>,
     /// The same for errors (180 days).
     pub retention_error: Option<Duration>,
+    /// The folder of records that the store does not take although it works; without one they are
+    /// lost, and counted as `encode` (none). It is made for its owner only.
+    pub quarantine_dir: Option<PathBuf>,
+    /// Records in that folder; further ones are lost, and counted as `spool_full` (1,000).
+    pub quarantine_records: usize,
+    /// Bytes in that folder (64 MiB).
+    pub quarantine_bytes: usize,
+    /// How long a record stays there at least (7 days); older ones are deleted.
+    pub quarantine_age: Duration,
 }
 
 impl Default for PersistConfig {
@@ -82,6 +95,10 @@ impl Default for PersistConfig {
             write_timeout: Duration::from_secs(15),
             retention_ok: Some(DAY.saturating_mul(30)),
             retention_error: Some(DAY.saturating_mul(180)),
+            quarantine_dir: None,
+            quarantine_records: 1_000,
+            quarantine_bytes: 64 << 20,
+            quarantine_age: DAY.saturating_mul(7),
         }
     }
 }
@@ -124,6 +141,20 @@ impl PersistConfig {
             ("error_bytes", self.error_bytes, BYTES_LEAST, BYTES_MOST, usual.error_bytes),
             ("batch_records", self.batch_records, 1, BATCH_RECORDS_MAX, usual.batch_records),
             ("batch_bytes", self.batch_bytes, BYTES_LEAST, BYTES_MOST, usual.batch_bytes),
+            (
+                "quarantine_records",
+                self.quarantine_records,
+                1,
+                QUARANTINE_RECORDS_MAX,
+                usual.quarantine_records,
+            ),
+            (
+                "quarantine_bytes",
+                self.quarantine_bytes,
+                BYTES_LEAST,
+                BYTES_MOST,
+                usual.quarantine_bytes,
+            ),
         ];
         for (name, value, least, most, default) in counts {
             in_range(name, value, (least, most), default, |value| value.to_string())?;
@@ -147,7 +178,8 @@ impl PersistConfig {
                 in_range(name, value, (RETENTION_LEAST, RETENTION_MOST), default, days)?;
             }
         }
-        Ok(())
+        let (age, usual) = (self.quarantine_age, usual.quarantine_age);
+        in_range("quarantine_age", age, (RETENTION_LEAST, RETENTION_MOST), usual, days)
     }
 
     /// How long rows are kept, for a [`Store`](crate::Store).
@@ -159,6 +191,15 @@ impl PersistConfig {
     #[must_use]
     pub const fn retention(&self) -> Retention {
         Retention { ok: self.retention_ok, error: self.retention_error }
+    }
+
+    pub(crate) fn quarantine(&self) -> Option<Quarantine> {
+        let limits = quarantine::Limits {
+            records: self.quarantine_records,
+            bytes: u64::try_from(self.quarantine_bytes).unwrap_or(u64::MAX),
+            age: self.quarantine_age,
+        };
+        self.quarantine_dir.as_ref().map(|dir| Quarantine::with_limits(dir, limits))
     }
 
     pub(crate) const fn lanes(&self) -> Limits {

@@ -7,6 +7,8 @@
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod batch;
+mod bisect;
+mod canary;
 mod columns;
 mod config;
 mod lanes;
@@ -14,8 +16,10 @@ mod maintenance;
 mod migrations;
 mod persister;
 mod postgres;
+pub mod quarantine;
 mod report;
 mod retry;
+mod said;
 mod shared;
 mod sqlite;
 mod store;
@@ -27,7 +31,8 @@ mod worker;
 pub mod testing;
 
 pub use config::{
-    BATCH_RECORDS_MAX, ConfigError, PersistConfig, RECORDS_MAX, RETENTION_LEAST, RETENTION_MOST,
+    BATCH_RECORDS_MAX, ConfigError, PersistConfig, QUARANTINE_RECORDS_MAX, RECORDS_MAX,
+    RETENTION_LEAST, RETENTION_MOST,
 };
 pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};

@@ -122,7 +122,8 @@ impl Persister {
         let shared = Arc::new(Shared::new(&config, metrics));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
-        let duties = Duties { timeouts, retention: config.retention(), calendar };
+        let (retention, quarantine) = (config.retention(), config.quarantine().map(Arc::new));
+        let duties = Duties { timeouts, retention, quarantine, calendar };
         let clerk =
             Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), duties };
         thread::Builder::new()

@@ -1,5 +1,6 @@
 //! The Postgres store: one connection, one statement per class and batch.
 
+mod canary;
 mod connect;
 mod insert;
 mod partitions;
@@ -72,14 +73,31 @@ impl PostgresStore {
         let Some(Connected { connection, days }) = &mut self.connection else {
             return Err(StoreError::transient("cannot write", "there is no connection"));
         };
-        days.ensure(connection, batch.iter().map(|record| partitions::day_of_id(record.run_id)))
-            .await?;
+        let needed = batch.iter().map(|record| partitions::day_of_id(record.run_id));
+        if let Err(error) = days.ensure(connection, needed).await {
+            // It may hold locks, or be in a transaction, where later rows would be lost.
+            self.connection = None;
+            return Err(error);
+        }
         for class in [Class::Error, Class::Ok] {
             let rows: Vec<&RunRecord> = batch.iter().filter(|row| row.class() == class).collect();
             if !rows.is_empty() {
                 insert::insert(connection, class, &rows).await?;
             }
         }
+        Ok(())
+    }
+}
+
+impl PostgresStore {
+    async fn try_canary(&mut self, row: Box<RunRecord>) -> Result<(), StoreError> {
+        let Some(mut connected) = self.connection.take() else {
+            return Err(StoreError::transient("cannot try a canary", "there is no connection"));
+        };
+        let Connected { connection, days } = &mut connected;
+        days.ensure(connection, std::iter::once(partitions::day_of_id(row.run_id))).await?;
+        canary::try_out(connection, &row).await?;
+        self.connection = Some(connected);
         Ok(())
     }
 }
@@ -95,6 +113,10 @@ impl Store for PostgresStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        Box::pin(self.try_canary(row))
     }
 
     fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {

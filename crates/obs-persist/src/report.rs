@@ -22,6 +22,8 @@ use obs_core::DropReason;
 pub struct FlushReport {
     /// Records that the store has committed.
     pub persisted: u64,
+    /// Records that the store does not take, set aside in the quarantine.
+    pub quarantined: u64,
     /// Records that were lost while the flush waited, by reason.
     pub dropped: Drops,
     /// Records that still wait: the deadline came first.
@@ -47,6 +49,8 @@ pub struct FlushReport {
 pub struct ShutdownReport {
     /// Records that the store has committed.
     pub persisted: u64,
+    /// Records that the store does not take, set aside in the quarantine.
+    pub quarantined: u64,
     /// Records that were lost, by reason; what waited at the deadline is `shutdown_deadline`.
     pub dropped: Drops,
     /// Records that are neither: 0, nothing stays behind a shutdown.
@@ -112,14 +116,24 @@ impl Drops {
 
 impl fmt::Display for FlushReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} persisted, {} dropped, {} left", self.persisted, self.dropped, self.left)
+        line(f, [self.persisted, self.quarantined, self.left], self.dropped)
     }
 }
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} persisted, {} dropped, {} left", self.persisted, self.dropped, self.left)
+        line(f, [self.persisted, self.quarantined, self.left], self.dropped)
     }
+}
+
+/// Nothing is said of a quarantine that got nothing.
+fn line(f: &mut fmt::Formatter<'_>, counts: [u64; 3], dropped: Drops) -> fmt::Result {
+    let [persisted, quarantined, left] = counts;
+    write!(f, "{persisted} persisted, ")?;
+    if quarantined > 0 {
+        write!(f, "{quarantined} quarantined, ")?;
+    }
+    write!(f, "{dropped} dropped, {left} left")
 }
 
 impl fmt::Display for Drops {
@@ -146,10 +160,13 @@ mod tests {
         assert_eq!(drops.of(DropReason::QueueFull), 0);
         assert_eq!(drops.total(), 3);
         assert_eq!(drops.to_string(), "3 (2 shutdown_deadline, 1 abandoned)");
-        let report = FlushReport { persisted: 1, dropped: drops, left: 4, complete: false };
+        let mut report =
+            FlushReport { persisted: 1, dropped: drops, left: 4, ..FlushReport::default() };
         assert_eq!(
             report.to_string(),
             "1 persisted, 3 (2 shutdown_deadline, 1 abandoned) dropped, 4 left"
         );
+        (report.quarantined, report.dropped) = (2, Drops::default());
+        assert_eq!(report.to_string(), "1 persisted, 2 quarantined, 0 dropped, 4 left");
     }
 }

@@ -15,6 +15,7 @@
 
 use std::{
     fmt,
+    ops::Range,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -31,7 +32,7 @@ use crate::{
     lanes::{Lanes, Limit, Place},
     maintenance::Due,
     report::{FlushReport, ShutdownReport},
-    waiters::{Answer, Waiters},
+    waiters::{Answer, Fate, Waiters},
 };
 
 /// How many records are moved under one hold of the lock: a run that ends meanwhile waits for a
@@ -57,8 +58,9 @@ struct State {
     /// When the oldest waiting record came; `None` while none waits. It may be too early (never
     /// too late) while what is left of it waits.
     waiting_since: Option<Tick>,
-    /// The batch that is being written: its records are with the worker.
-    in_flight: Vec<(Ticket, Place)>,
+    /// The batch that is being written, record by record: `None` is settled. The records are with
+    /// the worker.
+    in_flight: Vec<Option<(Ticket, Place)>>,
     waiters: Waiters,
     /// Threads that wait for room: as good a reason as a flush to write at once.
     room_waiters: usize,
@@ -293,7 +295,11 @@ impl Shared {
 
     /// Moves the next batch out of the lanes: the records to the caller, their tickets in flight.
     pub(crate) fn take_batch(&self) -> Vec<RunRecord> {
-        let waiting = self.lock().lanes.waiting().records;
+        let mut state = self.lock();
+        debug_assert!(state.in_flight.iter().all(Option::is_none), "a batch is still in flight");
+        state.in_flight.clear();
+        let waiting = state.lanes.waiting().records;
+        drop(state);
         let mut records = Vec::with_capacity(waiting.min(self.batch.records));
         let mut bytes = 0_usize;
         loop {
@@ -316,35 +322,33 @@ impl Shared {
                 };
                 bytes += item.place.bytes;
                 let (record, ticket) = item.value.into_parts();
-                state.in_flight.push((ticket, item.place));
+                state.in_flight.push(Some((ticket, item.place)));
                 records.push(record);
             }
         }
     }
 
-    /// The batch in flight is committed.
-    pub(crate) fn persisted(&self) {
-        self.settle_in_flight(None);
-    }
-
-    /// The worker panicked: what became of its batch is not known.
-    pub(crate) fn abandon(&self) {
-        self.settle_in_flight(Some(DropReason::Abandoned));
-    }
-
-    fn settle_in_flight(&self, lost: Option<DropReason>) {
-        loop {
+    /// What became of a part of the batch in flight, for those of it that are not settled yet.
+    pub(crate) fn settle(&self, part: Range<usize>, fate: Fate) {
+        let mut rest = part;
+        while !rest.is_empty() {
             let mut state = self.lock();
-            for _ in 0..CHUNK {
-                let Some((ticket, place)) = state.in_flight.pop() else {
-                    release(state);
-                    self.room.notify_all();
-                    return;
+            for at in rest.by_ref().take(CHUNK) {
+                let Some((ticket, place)) = state.in_flight.get_mut(at).and_then(Option::take)
+                else {
+                    continue;
                 };
-                state.settle(ticket, place, lost);
+                state.settle(ticket, place, fate);
             }
             release(state);
         }
+        self.room.notify_all();
+    }
+
+    /// The worker panicked: what became of the rest of its batch is not known.
+    pub(crate) fn abandon(&self) {
+        let records = self.lock().in_flight.len();
+        self.settle(0..records, Fate::Lost(DropReason::Abandoned));
     }
 
     /// The store's state, for threads that wait for room.
@@ -438,23 +442,24 @@ impl State {
     /// Settles whatever is left and answers everybody.
     fn end(&mut self, reason: DropReason, complete: bool) {
         self.lanes.close();
-        while let Some((ticket, place)) = self.in_flight.pop() {
-            self.settle(ticket, place, Some(reason));
+        for (ticket, place) in std::mem::take(&mut self.in_flight).into_iter().flatten() {
+            self.settle(ticket, place, Fate::Lost(reason));
         }
         while let Some(item) = self.lanes.take(usize::MAX) {
-            self.settle(item.value.ticket, item.place, Some(reason));
+            self.settle(item.value.ticket, item.place, Fate::Lost(reason));
         }
         self.worker = Worker::Closed;
         self.waiters.close(complete);
     }
 
-    fn settle(&mut self, ticket: Ticket, place: Place, lost: Option<DropReason>) {
-        match lost {
-            None => ticket.persisted(),
-            Some(reason) => ticket.dropped(reason),
+    fn settle(&mut self, ticket: Ticket, place: Place, fate: Fate) {
+        match fate {
+            Fate::Persisted => ticket.persisted(),
+            Fate::Quarantined => ticket.quarantined(),
+            Fate::Lost(reason) => ticket.dropped(reason),
         }
         self.lanes.release(place);
-        self.waiters.settled(place.number, lost);
+        self.waiters.settled(place.number, fate);
     }
 }
 
@@ -471,15 +476,15 @@ const fn pair(limit: Limit) -> (usize, usize) {
 
 impl From<Answer> for FlushReport {
     fn from(answer: Answer) -> Self {
-        let Answer { persisted, dropped, left, complete } = answer;
-        Self { persisted, dropped, left, complete }
+        let Answer { persisted, quarantined, dropped, left, complete } = answer;
+        Self { persisted, quarantined, dropped, left, complete }
     }
 }
 
 impl From<Answer> for ShutdownReport {
     fn from(answer: Answer) -> Self {
-        let Answer { persisted, dropped, left, complete } = answer;
-        Self { persisted, dropped, left, complete }
+        let Answer { persisted, quarantined, dropped, left, complete } = answer;
+        Self { persisted, quarantined, dropped, left, complete }
     }
 }
 

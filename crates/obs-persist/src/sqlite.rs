@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, one connection.
 
+mod canary;
 mod insert;
 
 use std::{fs, io, path::Path, sync::Arc};
@@ -87,6 +88,10 @@ impl Store for SqliteStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        Box::pin(canary::try_out(self.connection.as_mut(), row))
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

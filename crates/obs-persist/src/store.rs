@@ -67,8 +67,9 @@ pub struct Maintained {
 /// Where batches of records are written.
 ///
 /// The worker calls one method at a time. It calls `prepare` before the first write and again
-/// after every error, deadline or panic: whatever connection there was may be in any state then,
-/// and must be thrown away. A future may be dropped at any await, when its deadline passes.
+/// after a deadline, a panic, or a [`canary`](Self::canary) that fails: whatever connection there
+/// was may be in any state then, and must be thrown away. A future may be dropped at any await,
+/// when its deadline passes.
 ///
 /// ```
 /// use obs_core::RunRecord;
@@ -89,6 +90,9 @@ pub struct Maintained {
 ///     fn write(&mut self, _batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
 ///         Box::pin(async { Ok(()) })
 ///     }
+///     fn canary(&mut self, _row: Box<RunRecord>) -> StoreFuture<'_> {
+///         Box::pin(async { Ok(()) })
+///     }
 ///     fn close(&mut self) -> StoreFuture<'_> {
 ///         Box::pin(async { Ok(()) })
 ///     }
@@ -104,8 +108,25 @@ pub trait Store: fmt::Debug + Send + 'static {
 
     /// Writes a batch of at least one record, all or nothing *per record and its payload*. `Ok`
     /// means that every record is committed. Writing a record again must change nothing: after
-    /// an error the worker cannot know what was committed, and sends the whole batch again.
+    /// an error the worker cannot know what was committed, and sends every record of it again.
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_>;
+
+    /// Does all that [`write`](Self::write) does with this row, on the same connection, and takes
+    /// it back: nobody ever sees it. Called after a write that failed; the row is harmless and
+    /// has the shape of one that was in it. So `Ok` means that the store and its connection are
+    /// well, and the next failure will be a record's own fault; an error that the store is not,
+    /// e.g. because its disk is full.
+    ///
+    /// ```
+    /// # use obs_persist::{Store, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// let mut store = MemoryStore::new();
+    /// store.canary(Box::new(obs_core::testing::record("canary", "1"))).await?;
+    /// assert!(store.rows().is_empty());
+    /// # Ok::<(), obs_persist::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_>;
 
     /// Makes room for the days to come and drops what is past its retention, a bounded amount at
     /// a time. Called between batches, soon after the first `prepare` and then at least once an

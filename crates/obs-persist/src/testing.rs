@@ -43,10 +43,12 @@ struct State {
     rows: Vec<RunRecord>,
     ids: HashSet<Uuid>,
     writes: u64,
+    canaries: u64,
     prepares: u64,
     closed: bool,
     // What goes wrong next.
     down: bool,
+    poison: Option<String>,
     failures: u64,
     failures_after_commit: u64,
     panics: u64,
@@ -106,6 +108,16 @@ impl MemoryStore {
         self.lock().prepares
     }
 
+    /// How many canaries were begun.
+    ///
+    /// ```
+    /// assert_eq!(obs_persist::testing::MemoryStore::new().canaries(), 0);
+    /// ```
+    #[must_use]
+    pub fn canaries(&self) -> u64 {
+        self.lock().canaries
+    }
+
     /// Whether the worker closed the store.
     ///
     /// ```
@@ -123,6 +135,15 @@ impl MemoryStore {
     /// ```
     pub fn set_down(&self, down: bool) {
         self.change(|state| state.down = down);
+    }
+
+    /// Refuses every batch that has a record of this strategy, from now on; `None` takes all.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().set_poison(Some("bonus"));
+    /// ```
+    pub fn set_poison(&self, strategy_id: Option<&str>) {
+        self.change(|state| state.poison = strategy_id.map(str::to_owned));
     }
 
     /// While unreachable, connecting never ends: nobody answers.
@@ -170,7 +191,7 @@ impl MemoryStore {
         self.change(|state| state.delay = delay);
     }
 
-    /// The next `writes` writes fail and write nothing.
+    /// The next `writes` writes (and canaries) fail and write nothing.
     ///
     /// ```
     /// obs_persist::testing::MemoryStore::new().fail(2);
@@ -238,6 +259,12 @@ impl MemoryStore {
         }
     }
 
+    fn is_poisoned(&self, batch: &[RunRecord]) -> bool {
+        let state = self.lock();
+        let poison = state.poison.as_deref();
+        batch.iter().any(|record| Some(&*record.strategy_id) == poison)
+    }
+
     fn commit(&self, batch: &[RunRecord]) {
         let mut state = self.lock();
         for record in batch {
@@ -248,9 +275,23 @@ impl MemoryStore {
     }
 
     async fn write_batch(&self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
+        self.lock().writes += 1;
+        self.statement(&batch, |batch| self.commit(batch)).await
+    }
+
+    async fn try_canary(&self, row: Box<RunRecord>) -> Result<(), StoreError> {
+        self.lock().canaries += 1;
+        self.statement(&[*row], |_| {}).await
+    }
+
+    /// What a write does, and a canary too: whatever is wrong with the store is wrong for both.
+    async fn statement(
+        &self,
+        batch: &[RunRecord],
+        commit: impl Fn(&[RunRecord]),
+    ) -> Result<(), StoreError> {
         let (delay, blocked) = {
             let mut state = self.lock();
-            state.writes += 1;
             (state.delay, state.blocked.take())
         };
         if let Some(time) = blocked {
@@ -266,10 +307,13 @@ impl MemoryStore {
         })
         .await;
         match self.fate() {
-            Fate::Write => self.commit(&batch),
+            Fate::Write if self.is_poisoned(batch) => {
+                return Err(StoreError::transient("cannot write", "told to refuse this record"));
+            }
+            Fate::Write => commit(batch),
             Fate::Fail => return Err(StoreError::transient("cannot write", "told to fail")),
             Fate::CommitAndFail => {
-                self.commit(&batch);
+                commit(batch);
                 return Err(StoreError::transient("cannot write", "the connection is lost"));
             }
             Fate::Panic => std::panic::resume_unwind(Box::new("told to panic")),
@@ -296,6 +340,10 @@ impl Store for MemoryStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        Box::pin(self.try_canary(row))
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

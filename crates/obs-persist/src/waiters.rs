@@ -9,6 +9,14 @@ use obs_core::{DropReason, Tick};
 
 use crate::report::Drops;
 
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Persisted,
+    Quarantined,
+    Lost(DropReason),
+}
+
 /// When a caller began to wait, and for how long it does.
 type Deadline = (Tick, Duration);
 
@@ -28,6 +36,7 @@ pub(crate) struct Waiters {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) persisted: u64,
+    pub(crate) quarantined: u64,
     pub(crate) dropped: Drops,
     pub(crate) left: u64,
     pub(crate) complete: bool,
@@ -107,13 +116,14 @@ impl Waiters {
         self.list.iter().any(|waiter| waiter.kind == Kind::Flush && !waiter.done)
     }
 
-    /// Record `number` is settled: persisted, or lost for a reason.
-    pub(crate) fn settled(&mut self, number: u64, lost: Option<DropReason>) {
+    /// Record `number` is settled.
+    pub(crate) fn settled(&mut self, number: u64, fate: Fate) {
         for waiter in self.list.iter_mut().filter(|waiter| !waiter.done && number < waiter.until) {
             waiter.answer.left = waiter.answer.left.saturating_sub(1);
-            match lost {
-                None => waiter.answer.persisted += 1,
-                Some(reason) => waiter.answer.dropped.add(reason),
+            match fate {
+                Fate::Persisted => waiter.answer.persisted += 1,
+                Fate::Quarantined => waiter.answer.quarantined += 1,
+                Fate::Lost(reason) => waiter.answer.dropped.add(reason),
             }
         }
         self.complete_flushes();

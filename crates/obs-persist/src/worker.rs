@@ -1,23 +1,32 @@
 //! The worker: one task that writes batches, and tries for as long as there is something to write.
 
+mod deliver;
+
 use std::{sync::Arc, time::Duration};
 
-use obs_core::{Clock, RunRecord};
+use obs_core::{Clock, Tick};
 use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
 };
 
+use self::deliver::{Batch, Setback};
 use crate::{
     batch::Step,
     maintenance::{self, Said},
+    quarantine::Quarantine,
     retry::{self, Jitter},
+    said::SetAside,
     shared::Shared,
     store::{Maintained, Retention, Store, StoreError},
 };
 
 /// How long a store may take to close; whoever shuts down has a deadline of their own.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The shortest time between two connections: a store that closes each of them at once is not
+/// stormed.
+const CONNECT_GAP: Duration = Duration::from_millis(100);
 
 /// The worker's deadlines.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +40,8 @@ pub(crate) struct Timeouts {
 pub(crate) struct Duties {
     pub(crate) timeouts: Timeouts,
     pub(crate) retention: Retention,
+    /// Where records go that the store does not take.
+    pub(crate) quarantine: Option<Arc<Quarantine>>,
     /// Decides what day it is.
     pub(crate) calendar: Clock,
 }
@@ -66,9 +77,12 @@ struct Worker {
     jitter: Jitter,
     /// The store is connected, and nothing has gone wrong since.
     prepared: bool,
+    /// When it last began to connect.
+    connected_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
     said_up: Option<bool>,
     said: Said,
+    set_aside: SetAside,
     name: String,
 }
 
@@ -81,8 +95,10 @@ impl Worker {
             duties,
             jitter: Jitter::from_system(),
             prepared: false,
+            connected_at: None,
             said_up: None,
             said: Said::default(),
+            set_aside: SetAside::default(),
             name,
         }
     }
@@ -94,8 +110,8 @@ impl Worker {
             self.maintain_if_due().await;
             match self.shared.next_step() {
                 Step::Write => {
-                    let batch: Arc<[RunRecord]> = self.shared.take_batch().into();
-                    self.insist(Some(batch)).await;
+                    let mut batch = Batch::new(self.shared.take_batch());
+                    self.insist(Some(&mut batch)).await;
                 }
                 Step::Linger(rest) => {
                     // Whichever comes first: the time, or news.
@@ -112,26 +128,36 @@ impl Worker {
         let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
     }
 
-    /// Connects if need be and writes the batch if there is one, until that works or makes no
+    /// Connects if need be and delivers the batch if there is one, until that works or makes no
     /// sense any more.
-    async fn insist(&mut self, batch: Option<Arc<[RunRecord]>>) {
+    async fn insist(&mut self, mut batch: Option<&mut Batch>) {
         let mut failures = 0;
         while self.shared.needs_store() {
             let shared = Arc::clone(&self.shared);
+            let was_connected = self.prepared;
+            let left = batch.as_ref().map_or(0, |batch| batch.left());
             let done = tokio::select! {
-                done = self.attempt(batch.as_ref()) => done,
+                done = self.attempt(batch.as_deref_mut()) => done,
                 // E.g. a server that does not answer, and nothing to tell it.
                 () = shared.no_need() => return,
             };
-            let Err(error) = done else {
+            let Err(setback) = done else {
                 self.up();
-                if batch.is_some() {
-                    self.shared.persisted();
-                }
                 return;
             };
             self.prepared = false;
-            self.down(&error);
+            if let Some(batch) = &mut batch {
+                batch.store_failed();
+                if batch.left() < left {
+                    failures = 0;
+                }
+            }
+            if was_connected && failures == 0 && !setback.is_slow() {
+                // The connection may have been cut, which is no news if the next one works.
+                failures = 1;
+                continue;
+            }
+            self.down(setback.error());
             let pause = retry::after(failures, self.jitter.next());
             failures = failures.saturating_add(1);
             if timeout(pause, self.shared.hurry.notified()).await.is_ok() {
@@ -141,10 +167,10 @@ impl Worker {
         }
     }
 
-    async fn attempt(&mut self, batch: Option<&Arc<[RunRecord]>>) -> Result<(), StoreError> {
-        self.prepare().await?;
+    async fn attempt(&mut self, batch: Option<&mut Batch>) -> Result<(), Setback> {
+        self.prepare().await.map_err(Setback::Failed)?;
         match batch {
-            Some(batch) => self.write(batch).await,
+            Some(batch) => self.deliver(batch).await,
             None => Ok(()),
         }
     }
@@ -153,6 +179,10 @@ impl Worker {
         if self.prepared {
             return Ok(());
         }
+        if let Some(last) = self.connected_at {
+            sleep(CONNECT_GAP.saturating_sub(self.shared.clock.now().since(last))).await;
+        }
+        self.connected_at = Some(self.shared.clock.now());
         let limit = self.duties.timeouts.prepare;
         let mut store = self.store.lock().await;
         match timeout(limit, store.prepare()).await {
@@ -161,20 +191,6 @@ impl Worker {
         }
         self.prepared = true;
         Ok(())
-    }
-
-    async fn write(&mut self, batch: &Arc<[RunRecord]>) -> Result<(), StoreError> {
-        let limit = self.duties.timeouts.write;
-        let start = self.shared.clock.now();
-        let mut store = self.store.lock().await;
-        let result = match timeout(limit, store.write(Arc::clone(batch))).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::late("writing a batch", limit)),
-        };
-        let records = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        let outcome = if result.is_ok() { Ok(records) } else { Err(records) };
-        self.shared.wrote(outcome, self.shared.clock.now().since(start));
-        result
     }
 
     /// Days ahead and retention, when it is time. What goes wrong here is said and tried again,

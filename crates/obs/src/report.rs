@@ -44,6 +44,8 @@ pub struct Report {
 pub struct Rows {
     /// Rows that the store has committed.
     pub persisted: u64,
+    /// Rows that the store does not take, set aside in the quarantine.
+    pub quarantined: u64,
     /// Rows that were lost, by reason.
     pub dropped: Drops,
     /// Rows that still wait for the store.
@@ -86,8 +88,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rows {
             Some(rows) => {
-                let Rows { persisted, dropped, left, .. } = rows;
-                write!(f, "{persisted} rows persisted, {dropped} dropped, {left} left")?;
+                let Rows { persisted, quarantined, dropped, left, .. } = rows;
+                write!(f, "{persisted} rows persisted, ")?;
+                if *quarantined > 0 {
+                    write!(f, "{quarantined} quarantined, ")?;
+                }
+                write!(f, "{dropped} dropped, {left} left")?;
             }
             None => f.write_str("rows off")?,
         }
@@ -101,14 +107,14 @@ impl fmt::Display for Report {
 
 impl From<FlushReport> for Rows {
     fn from(report: FlushReport) -> Self {
-        let FlushReport { persisted, dropped, left, complete, .. } = report;
-        Self { persisted, dropped, left, complete }
+        let FlushReport { persisted, quarantined, dropped, left, complete, .. } = report;
+        Self { persisted, quarantined, dropped, left, complete }
     }
 }
 
 impl From<ShutdownReport> for Rows {
     fn from(report: ShutdownReport) -> Self {
-        let ShutdownReport { persisted, dropped, left, complete, .. } = report;
-        Self { persisted, dropped, left, complete }
+        let ShutdownReport { persisted, quarantined, dropped, left, complete, .. } = report;
+        Self { persisted, quarantined, dropped, left, complete }
     }
 }

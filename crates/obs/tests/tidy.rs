@@ -39,6 +39,8 @@ const EDGES: [(&str, &[&str]); 4] = [
             "obs-core",
             "rustls",
             "rustls-native-certs",
+            "serde",
+            "serde_json",
             "thiserror",
             "tokio",
             "tokio-postgres",

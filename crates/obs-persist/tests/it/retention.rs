@@ -309,6 +309,9 @@ impl Store for Unmaintainable {
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         self.rows.write(batch)
     }
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        self.rows.canary(row)
+    }
     fn maintain(&mut self, _: Timestamp, _: Retention) -> MaintainFuture<'_> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let hangs = self.hangs;

@@ -103,6 +103,9 @@ impl Store for Quiet {
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         self.0.write(batch)
     }
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        self.0.canary(row)
+    }
     fn close(&mut self) -> StoreFuture<'_> {
         self.0.close()
     }

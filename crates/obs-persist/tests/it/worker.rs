@@ -78,6 +78,9 @@ impl Store for Named {
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         self.1.write(batch)
     }
+    fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
+        self.1.canary(row)
+    }
     fn close(&mut self) -> StoreFuture<'_> {
         self.1.close()
     }
@@ -181,9 +184,10 @@ fn each_attempt_to_write_is_measured_with_its_size_and_outcome() {
         points.sort();
         points
     };
-    let sizes = [("failure".to_owned(), 2, 20), ("success".to_owned(), 1, 10)];
+    // The whole batch fails, then the canary; its halves are written on a new connection.
+    let sizes = [("failure".to_owned(), 1, 10), ("success".to_owned(), 2, 10)];
     assert_eq!(sorted(measured("obs.store.batch.size")), sizes);
-    let writes = [("failure".to_owned(), 2, 0), ("success".to_owned(), 1, 0)];
+    let writes = [("failure".to_owned(), 1, 0), ("success".to_owned(), 2, 0)];
     assert_eq!(sorted(measured("obs.store.write.duration")), writes);
 }
 

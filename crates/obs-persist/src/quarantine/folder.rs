@@ -1,0 +1,127 @@
+//! The folder of the quarantine: made, listed and changed so that it survives a crash at any point.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+
+use super::{FILES_MAX, Quarantine, QuarantineError, RETRY};
+
+/// A file of the quarantine.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) run_id: Uuid,
+    pub(super) bytes: u64,
+    pub(super) retrying: bool,
+}
+
+/// Makes a folder for its owner only, or checks that it is one.
+pub(super) fn make(path: &Path) -> Result<(), QuarantineError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(QuarantineError::io("create the folder", path))?;
+    check(path)
+}
+
+#[cfg(unix)]
+fn check(path: &Path) -> Result<(), QuarantineError> {
+    use std::os::unix::fs::PermissionsExt;
+    const OTHERS: u32 = 0o077;
+    // Not followed: a link could be put there by somebody else, to a folder of ours.
+    let found = fs::symlink_metadata(path).map_err(QuarantineError::io("look at", path))?;
+    let fault = if found.is_symlink() {
+        "is a link"
+    } else if found.permissions().mode() & OTHERS != 0 {
+        "is open to others"
+    } else {
+        return Ok(());
+    };
+    Err(QuarantineError::Unsafe { path: path.to_owned(), fault })
+}
+
+#[cfg(not(unix))]
+fn check(_path: &Path) -> Result<(), QuarantineError> {
+    Ok(())
+}
+
+/// Every file that is named after a run; at most [`FILES_MAX`].
+pub(super) fn files(quarantine: &Quarantine) -> Result<Vec<Found>, QuarantineError> {
+    let mut found = Vec::new();
+    for (folder, retrying) in
+        [(quarantine.folder().to_owned(), false), (quarantine.folder().join(RETRY), true)]
+    {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => {
+                return Err(QuarantineError::Io { what: "list", path: folder, source });
+            }
+        };
+        for entry in entries.take(FILES_MAX) {
+            let entry = entry.map_err(QuarantineError::io("list", &folder))?;
+            let Some(run_id) = run_of(&entry.path()) else { continue };
+            // It may be gone by now: somebody else dropped it.
+            let Ok(metadata) = entry.metadata() else { continue };
+            found.push(Found { path: entry.path(), run_id, bytes: metadata.len(), retrying });
+        }
+    }
+    Ok(found)
+}
+
+/// The run of a file's name, if it is one that we give.
+fn run_of(path: &Path) -> Option<Uuid> {
+    let name = path.file_name()?.to_str()?;
+    let run_id = Uuid::try_parse(name.strip_suffix(".json")?).ok()?;
+    (format!("{run_id}.json") == name).then_some(run_id)
+}
+
+/// Writes a file that is either whole or not there, and that survives the machine.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), QuarantineError> {
+    let half = path.with_extension("new");
+    // Left by a process that died.
+    remove(&half)?;
+    let failed = |source| QuarantineError::Io { what: "write", path: half.clone(), source };
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&half).map_err(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        let _ = fs::remove_file(&half);
+        return Err(failed(error));
+    }
+    rename(&half, path)
+}
+
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), QuarantineError> {
+    fs::rename(from, to).map_err(QuarantineError::io("rename", from))?;
+    [to, from].into_iter().try_for_each(sync_folder_of)
+}
+
+/// Deletes a file; whether it was there.
+pub(super) fn remove(path: &Path) -> Result<bool, QuarantineError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder_of(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(QuarantineError::Io { what: "delete", path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder_of(path: &Path) -> Result<(), QuarantineError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(QuarantineError::io("sync the folder", folder))
+}
+
+#[cfg(not(unix))]
+fn sync_folder_of(_path: &Path) -> Result<(), QuarantineError> {
+    Ok(())
+}
