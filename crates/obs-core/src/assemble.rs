@@ -8,7 +8,7 @@ use crate::{
     limits::{MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, WORD_BYTES_MAX},
     outcome::{EncodeInput, Outcome},
     record::{Json, RunRecord},
-    run::{Ended, Run},
+    run::{Run, end::Ended},
     strategy::StrategyShared,
     subject::SubjectKey,
 };
@@ -28,7 +28,7 @@ impl Run {
     pub(crate) fn assemble(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> RunRecord {
         let &Ended { outcome, duration, keep, input } = ended;
         let (run_id, started_at) = self.identity(outcome.started_at, duration);
-        let (trace_id, span_id) = self.span();
+        let (trace_id, span_id) = self.started_in();
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
         let scratch = self.scratch();

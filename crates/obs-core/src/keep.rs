@@ -182,20 +182,16 @@ pub(crate) struct Keep {
 
 /// The policy as it is asked at the end of each run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct KeepRules {
     policy: KeepPolicy,
     /// Longer runs than this are slow, in nanoseconds.
     slow_above: u64,
 }
 
-impl Rules {
+impl KeepRules {
     pub(crate) fn new(policy: KeepPolicy) -> Self {
         let slow_above = policy.slow.and_then(|slo| u64::try_from(slo.as_nanos()).ok());
         Self { policy, slow_above: slow_above.unwrap_or(u64::MAX) }
-    }
-
-    pub(crate) const fn first(&self) -> u32 {
-        self.policy.first
     }
 
     #[inline]
@@ -210,7 +206,7 @@ impl Rules {
 
 /// The decision. No clock, no I/O, no randomness of its own.
 #[inline]
-pub(crate) fn decide(rules: &Rules, facts: &Facts) -> Option<Keep> {
+pub(crate) fn decide(rules: &KeepRules, facts: &Facts) -> Option<Keep> {
     let slow = facts.nanos > rules.slow_above;
     let certain = facts.status.is_failure() || facts.forced || slow || facts.first;
     (certain || rules.rate(facts.status).takes(facts.draw)).then(|| why(rules, facts, slow))
@@ -219,7 +215,7 @@ pub(crate) fn decide(rules: &Rules, facts: &Facts) -> Option<Keep> {
 /// A run that is kept for certain has probability 1, even when a draw would have chosen it too: the
 /// probability belongs to the run's facts, not to the lucky draw.
 #[cold]
-fn why(rules: &Rules, facts: &Facts, slow: bool) -> Keep {
+fn why(rules: &KeepRules, facts: &Facts, slow: bool) -> Keep {
     let rate = rules.rate(facts.status).get();
     let (reason, probability) = if facts.status.is_failure() {
         (KeepReason::Failure, 1.0)
@@ -249,7 +245,7 @@ mod tests {
     }
 
     fn reason(policy: &KeepPolicy, facts: Facts) -> Option<(KeepReason, f64)> {
-        decide(&Rules::new(*policy), &facts).map(|keep| (keep.reason, keep.probability))
+        decide(&KeepRules::new(*policy), &facts).map(|keep| (keep.reason, keep.probability))
     }
 
     #[test]
@@ -314,7 +310,7 @@ mod tests {
     #[test]
     fn a_failure_that_is_slow_says_both() {
         let facts = Facts { status: Status::Timeout, nanos: 1_000_000_000, ..QUIET };
-        let keep = decide(&Rules::new(policy(0.05)), &facts).unwrap();
+        let keep = decide(&KeepRules::new(policy(0.05)), &facts).unwrap();
         assert_eq!((keep.reason, keep.slow), (KeepReason::Failure, true));
     }
 }

@@ -36,6 +36,7 @@
 mod adopter;
 mod assemble;
 mod clock;
+mod correlation;
 mod encode;
 mod error;
 mod finished;
@@ -72,6 +73,7 @@ mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
 pub use clock::{Clock, ManualClock, Tick};
+pub use correlation::CorrelationId;
 pub use error::BuildError;
 pub use finished::{FinishedNode, FinishedRun};
 pub use input_run::InputRun;

@@ -18,6 +18,7 @@ use crate::{
     finished::FinishedRun,
     frame::Frame,
     input_run::InputRun,
+    keep::KeepRules,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
@@ -199,6 +200,8 @@ pub(crate) struct StrategyShared {
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
     pub(crate) series: Arc<Series>,
+    /// Which runs are kept: the kind's policy, or that of all.
+    pub(crate) keep: KeepRules,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
 }
@@ -228,6 +231,7 @@ impl Strategy {
             id: &key.id,
             version: &key.version,
         });
+        let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
             core: Arc::clone(core),
             kind: Arc::clone(&kind.name),
@@ -237,7 +241,8 @@ impl Strategy {
             realm: key.realm.map(Into::into),
             hash: key.hash.map(Into::into),
             series,
-            first_left: AtomicU32::new(core.rules.first()),
+            keep: KeepRules::new(policy),
+            first_left: AtomicU32::new(policy.first),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
         Self { outer: Arc::new(outer), recording: core.recording }

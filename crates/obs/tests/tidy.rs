@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 4] = [
+const EDGES: [(&str, &[&str]); 5] = [
     (
         "obs-core",
         &[
@@ -45,6 +45,31 @@ const EDGES: [(&str, &[&str]); 4] = [
             "tokio",
             "tokio-postgres",
             "tokio-postgres-rustls",
+            "tracing",
+            "uuid",
+        ],
+    ),
+    (
+        "obs-http",
+        &[
+            "axum",
+            "bytes",
+            "getrandom",
+            "http",
+            "http-body",
+            "hyper",
+            "hyper-util",
+            "obs-core",
+            "obs-persist",
+            "opentelemetry",
+            "pin-project-lite",
+            "serde",
+            "serde_json",
+            "subtle",
+            "thiserror",
+            "tokio",
+            "tower-layer",
+            "tower-service",
             "tracing",
             "uuid",
         ],
