@@ -20,6 +20,7 @@ use crate::{
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     page::{Page, PageOwner},
     recorder::{Recorder, Silent, otel::Metrics},
+    redact::{Redaction, Rules},
     sampler::Sampler,
     sink::{NoSink, Sink},
     storm::Storms,
@@ -89,6 +90,7 @@ pub(crate) struct Core {
     pub(crate) epoch: Uuid,
     pub(crate) storms: Storms,
     pub(crate) subject_key: Option<SubjectKey>,
+    pub(crate) rules: Rules,
 }
 
 impl Obs {
@@ -224,6 +226,7 @@ pub struct Builder {
     epoch: Option<Uuid>,
     ledger_page: Option<Arc<dyn Page>>,
     subject_key: Option<SubjectKey>,
+    redaction: Redaction,
 }
 
 impl Builder {
@@ -363,6 +366,17 @@ impl Builder {
         self
     }
 
+    /// What is not stored, besides or instead of the default.
+    ///
+    /// ```
+    /// # use obs_core::{Obs, Redaction};
+    /// let _builder = Obs::builder().redaction(Redaction::default().also(["salary"]));
+    /// ```
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
+    }
+
     /// Makes the `Obs`.
     ///
     /// # Errors
@@ -378,6 +392,7 @@ impl Builder {
         if entries > TRACE_ENTRIES_MAX {
             return Err(BuildError::trace_entries(entries, TRACE_ENTRIES_MAX));
         }
+        let rules = self.redaction.check()?;
         let epoch = self.epoch.unwrap_or_else(ids::epoch);
         let book = match self.ledger_page {
             None => Book::default(),
@@ -405,6 +420,7 @@ impl Builder {
             epoch,
             storms: Storms::default(),
             subject_key: self.subject_key,
+            rules,
         };
         Ok(Obs(Arc::new(Shared { core: Arc::new(core), kinds: Mutex::default() })))
     }

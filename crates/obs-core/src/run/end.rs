@@ -94,10 +94,18 @@ impl Run {
         outcome: &Outcome<'_>,
         input: Option<&dyn EncodeInput>,
     ) -> Option<Ack> {
-        let ack = match std::mem::take(&mut self.open) {
-            true => self.end_open(strategy, outcome, input),
-            false => None,
-        };
+        let mut ack = None;
+        if std::mem::take(&mut self.open) {
+            // 1 The time, before anything else costs some.
+            let nanos = match outcome.took_nanos {
+                Some(took) => took,
+                None => self.clock.nanos_since(self.started),
+            };
+            ack = match outcome.error_type {
+                None => self.end_open(strategy, outcome, nanos, input),
+                Some(_) => self.end_failed(strategy, outcome, nanos, input),
+            };
+        }
         // 5 The next run of this thread takes the buffer over.
         if let Some(scratch) = self.scratch.take() {
             scratch.give_back();
@@ -105,18 +113,28 @@ impl Run {
         ack
     }
 
-    #[inline]
+    /// An error type that must not be a label is none.
+    #[cold]
+    #[inline(never)]
+    fn end_failed(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        nanos: u64,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        let safe = strategy.core.rules.outcome(outcome);
+        self.end_open(strategy, safe.as_ref().unwrap_or(outcome), nanos, input)
+    }
+
+    #[inline(always)]
     fn end_open(
         &mut self,
         strategy: &StrategyShared,
         outcome: &Outcome<'_>,
+        nanos: u64,
         input: Option<&dyn EncodeInput>,
     ) -> Option<Ack> {
-        // 1 The time, before anything else costs some.
-        let nanos = match outcome.took_nanos {
-            Some(took) => took,
-            None => self.clock.nanos_since(self.started),
-        };
         self.nodes = self.nodes.min(NODES_MAX);
         // 2 The decision: pure, from the policy and the facts.
         let keep = self.decide(strategy, outcome.status, nanos);
