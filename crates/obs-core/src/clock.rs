@@ -95,6 +95,14 @@ impl Clock {
         }
     }
 
+    /// A reading as a tick.
+    pub(crate) fn tick(&self, Reading(reading): Reading) -> Tick {
+        match &self.0 {
+            None => Tick(SYSTEM.delta_as_nanos(0, reading)),
+            Some(_) => Tick(reading),
+        }
+    }
+
     /// The nanoseconds since an earlier reading of this clock; 0 if it was later.
     #[inline]
     pub(crate) fn nanos_since(&self, earlier: Reading) -> u64 {
@@ -137,6 +145,14 @@ impl Tick {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
     }
 
     /// The same in nanoseconds: making a `Duration` takes a division.

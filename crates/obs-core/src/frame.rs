@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     clock::Reading,
+    in_flight::Slot,
     obs::Recording,
     outcome::{OK, Outcome, Owned},
     run::Run,
@@ -25,6 +26,7 @@ pub(crate) struct Frame<'a, I: Serialize + ?Sized> {
     strategy: &'a StrategyShared,
     input: &'a I,
     started: Reading,
+    slot: Slot,
     recording: Recording,
     /// Its end leaves nothing behind that would have to be dropped.
     pub(crate) run: ManuallyDrop<Run>,
@@ -35,8 +37,9 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     #[inline(always)]
     pub(crate) fn new(strategy: &'a StrategyShared, recording: Recording, input: &'a I) -> Self {
         let started = Run::count_start(strategy, recording);
-        let run = ManuallyDrop::new(Run::begun(strategy, started, recording));
-        Self { strategy, input, started, recording, run, ended: false }
+        let mut run = ManuallyDrop::new(Run::begun(strategy, started, recording));
+        let slot = run.take_slot(strategy);
+        Self { strategy, input, started, slot, recording, run, ended: false }
     }
 
     #[inline(always)]
@@ -60,6 +63,7 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
         }
         self.run.end(self.strategy, outcome, Some(&Owned(&self.input)));
         self.run.let_go_of_clock();
+        self.strategy.leave(self.slot);
     }
 
     #[cold]

@@ -91,22 +91,19 @@ impl<T: Local> PerThread<T> {
     }
 
     /// Shows `write` the value of this thread, which nobody else writes to meanwhile.
-    pub(crate) fn with(&self, write: impl Fn(&T)) {
-        if !self.with_known(&write) {
-            self.with_new_or_shared(&write);
-        }
+    pub(crate) fn with<R>(&self, write: impl Fn(&T) -> R) -> R {
+        self.with_known(&write).unwrap_or_else(|| self.with_new_or_shared(&write))
     }
 
-    /// The same where this thread has its value already; false where not, and nothing was written.
+    /// The same where this thread has its value already; `None` where not, and nothing was written.
     #[inline]
-    pub(crate) fn with_known(&self, write: impl FnOnce(&T)) -> bool {
-        let known = T::own().try_with(|slots| slots.get(self.position).map(|own| write(own)));
-        matches!(known, Ok(Some(())))
+    pub(crate) fn with_known<R>(&self, write: impl FnOnce(&T) -> R) -> Option<R> {
+        T::own().try_with(|slots| slots.get(self.position).map(|own| write(own))).ok().flatten()
     }
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn with_new_or_shared(&self, write: &dyn Fn(&T)) {
+    pub(crate) fn with_new_or_shared<R>(&self, write: &dyn Fn(&T) -> R) -> R {
         match self.own() {
             Some(own) => write(&own),
             None => write(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -129,12 +126,16 @@ impl<T: Local> PerThread<T> {
     /// The values of all threads: those of threads that have ended since the last call, which are
     /// handed out this once, and the others.
     pub(crate) fn take_ended_and_see_living(&self) -> (Vec<Arc<T>>, Vec<Arc<T>>) {
+        (self.take_ended(), self.living())
+    }
+
+    /// The values of threads that have ended since the last call, which are handed out this once.
+    pub(crate) fn take_ended(&self) -> Vec<Arc<T>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended: Vec<_> = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
+        let ended = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
         // Pairs with the release of the last reference: what the thread wrote before is seen.
         fence(Ordering::Acquire);
-        drop(all);
-        (ended, self.living())
+        ended
     }
 
     /// The values that were not handed out as ended, as of now.

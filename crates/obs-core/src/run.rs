@@ -13,7 +13,9 @@ use uuid::Uuid;
 use crate::{
     clock::{Clock, Reading},
     correlation::CorrelationId,
+    in_flight::Slot,
     obs::Recording,
+    record::Timestamp,
     run_error::{RunError, RunFailure},
     scratch::{AttributeValue, Node, Scratch},
     sink::Ack,
@@ -44,6 +46,9 @@ pub struct Run {
     pub(crate) value: Option<f64>,
     /// `None` until somebody needs it, where the run starts and ends in one span anyway.
     pub(crate) span: Option<(TraceId, SpanId)>,
+    id: Option<(Uuid, Timestamp)>,
+    /// Where the run holds its strategy; else its frame has it.
+    slot: Slot,
     queued_nanos: Option<u64>,
     /// How many entries its trace may have; 0 where none is wanted.
     entries_max: u32,
@@ -58,11 +63,36 @@ pub struct Run {
 impl Run {
     /// Starts a run that holds its strategy.
     pub(crate) fn start(handle: Arc<Handle>, recording: Recording) -> Self {
+        let mut run = Self::replay(handle, recording);
+        if let Some(handle) = run.handle.take() {
+            run.slot = run.take_slot(&handle);
+            run.handle = Some(handle);
+        }
+        run
+    }
+
+    /// Starts a run that is over already: it has no slot.
+    pub(crate) fn replay(handle: Arc<Handle>, recording: Recording) -> Self {
         let started = Self::count_start(&handle, recording);
         let mut run = Self::begun(&handle, started, recording);
         run.remember_thread();
         run.handle = Some(handle);
         run
+    }
+
+    /// A slot among the runs in flight, where those have slots; and the id that stands there.
+    #[inline]
+    pub(crate) fn take_slot(&mut self, strategy: &StrategyShared) -> Slot {
+        match &strategy.core.in_flight {
+            Some(in_flight) if self.open => {
+                let started = self.clock.tick(self.started);
+                let has_row = self.recording == Recording::All;
+                let (slot, id) = in_flight.enter(strategy.mark, has_row, started);
+                self.id = Some(id);
+                slot
+            }
+            _ => Slot::NONE,
+        }
     }
 
     /// One more in flight, from now on.
@@ -86,6 +116,8 @@ impl Run {
             nodes: 0,
             value: None,
             span: None,
+            id: None,
+            slot: Slot::NONE,
             queued_nanos: None,
             entries_max: if recording == Recording::All { core.entries_max } else { 0 },
             recording,
@@ -295,7 +327,7 @@ impl Run {
     }
 
     /// The run's id: a UUIDv7 whose time is the start of the run. It is put together at the first
-    /// call.
+    /// call, or at the start where runs in flight have slots.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;

@@ -11,7 +11,7 @@ use crate::{
         ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, ENTRY_WALK_BYTES_MAX,
         SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX, WORD_BYTES_MAX,
     },
-    record::{Json, Timestamp},
+    record::Json,
     redact::{Place, Rules},
     trace::Trace,
 };
@@ -98,8 +98,6 @@ pub(crate) struct Scratch {
     pub(crate) trace: Trace,
     pub(crate) changed: Sanitized,
     pub(crate) parent: Option<Uuid>,
-    /// Once somebody asked for it, with the start that it carries.
-    pub(crate) id: Option<(Uuid, Timestamp)>,
     /// Some value of the trace is an array or object.
     pub(crate) has_documents: bool,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
@@ -137,7 +135,7 @@ impl Scratch {
         self.case.clear();
         self.trace.clear();
         self.changed = Sanitized::default();
-        (self.parent, self.id) = (None, None);
+        self.parent = None;
         self.has_documents = false;
         self.attributes.clear();
         self.entry.clear();

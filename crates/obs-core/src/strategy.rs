@@ -17,6 +17,7 @@ use crate::{
     error::BuildError,
     finished::FinishedRun,
     frame::Frame,
+    in_flight::{Mark, Slot},
     input_run::InputRun,
     keep::KeepRules,
     kind::{Kind, KindShared, checked, word},
@@ -200,6 +201,8 @@ pub(crate) struct StrategyShared {
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
     pub(crate) series: Arc<Series>,
+    /// What its runs write into their slots.
+    pub(crate) mark: Mark,
     /// Which runs are kept: the kind's policy, or that of all.
     pub(crate) keep: KeepRules,
     /// How many of its first runs are still to be kept.
@@ -207,6 +210,15 @@ pub(crate) struct StrategyShared {
 }
 
 impl StrategyShared {
+    /// The last step of a run's end, so that a process that is killed before leaves a trace of the run: a
+    /// lost row at worst, which the run's own row wins over.
+    #[inline]
+    pub(crate) fn leave(&self, slot: Slot) {
+        if let Some(in_flight) = &self.core.in_flight {
+            in_flight.leave(slot);
+        }
+    }
+
     /// Whether a run that ends now is one of the first. Once they are over, this is one read of a
     /// word that nobody writes any more.
     #[inline]
@@ -231,8 +243,10 @@ impl Strategy {
             id: &key.id,
             version: &key.version,
         });
+        let mark = core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, &series));
         let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
+            mark: mark.unwrap_or_default(),
             core: Arc::clone(core),
             kind: Arc::clone(&kind.name),
             id: (*key.id).into(),
@@ -465,12 +479,22 @@ impl Strategy {
         finished.record(self);
     }
 
+    /// A run that is over already.
+    pub(crate) fn replay(&self) -> Run {
+        Run::replay(self.handle(), self.recording)
+    }
+
     /// This thread's handle.
     fn handle(&self) -> Arc<Handle> {
         let handle = &self.outer.handles[thread_index() % STRIPES];
         Arc::clone(
             handle.get_or_init(|| Arc::new(Handle { shared: Arc::clone(&self.outer.shared) })),
         )
+    }
+
+    #[cfg(test)]
+    pub(crate) fn series(&self) -> Arc<Series> {
+        Arc::clone(&self.outer.shared.series)
     }
 
     #[cfg(test)]

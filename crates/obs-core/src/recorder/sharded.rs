@@ -13,6 +13,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     thread::LocalKey,
+    time::Duration,
 };
 
 use super::{RunEnd, direct::DirectSeries};
@@ -64,14 +65,14 @@ impl ShardedSeries {
 impl ShardedSeries {
     #[inline]
     pub(super) fn started(&self, book: &Book) {
-        if !self.cells.with_known(|own| Self::start_in(own, book)) {
+        if self.cells.with_known(|own| Self::start_in(own, book)).is_none() {
             self.cells.with_new_or_shared(&|own| Self::start_in(own, book));
         }
     }
 
     #[inline]
     pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
-        if !self.cells.with_known(|own| self.end_in(own, book, end)) {
+        if self.cells.with_known(|own| self.end_in(own, book, end)).is_none() {
             self.cells.with_new_or_shared(&|own| self.end_in(own, book, end));
         }
         self.instruments.measure_rare(end);
@@ -100,6 +101,10 @@ impl ShardedSeries {
 
     pub(super) fn drops(&self) -> &Arc<SeriesDrops> {
         self.instruments.drops()
+    }
+
+    pub(super) fn oldest(&self, age: Duration) {
+        self.instruments.oldest(age);
     }
 
     pub(super) fn drain(&self) {

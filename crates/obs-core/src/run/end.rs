@@ -20,7 +20,6 @@ use crate::{
     record::Timestamp,
     recorder::RunEnd,
     run_error::{RunError, RunFailure},
-    scratch::Scratch,
     sink::{Ack, Kept},
     status::{DropReason, Status},
     strategy::StrategyShared,
@@ -64,6 +63,7 @@ impl Run {
     ) -> Option<Ack> {
         let handle = self.handle.take()?;
         let ack = self.end(&handle, outcome, input);
+        handle.leave(self.slot);
         self.handle = Some(handle);
         ack
     }
@@ -196,8 +196,7 @@ impl Run {
         age: Duration,
     ) -> (Uuid, Timestamp) {
         let wall = &self.clock;
-        let scratch = self.scratch.get_or_insert_with(Scratch::take);
-        *scratch.id.get_or_insert_with(|| {
+        *self.id.get_or_insert_with(|| {
             let started_at = started_at.unwrap_or_else(|| wall.wall().before(age));
             (ids::run_id(started_at), started_at)
         })
