@@ -8,24 +8,14 @@ use crate::{
     encode::{Sanitized, clean_text},
     keep::Keep,
     label::clean,
-    limits::{MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, WORD_BYTES_MAX},
+    limits::SUBJECT_BYTES_MAX,
     outcome::{EncodeInput, Outcome},
-    record::{Json, RunRecord},
+    payload::{Payload, Sources},
+    record::RunRecord,
     run::Run,
     strategy::StrategyShared,
     subject::SubjectKey,
 };
-
-/// What `()` encodes to: no input.
-const NO_INPUT: &[u8] = b"null";
-
-/// The input as it stands in the record.
-#[derive(Default)]
-struct Input {
-    json: Option<Json>,
-    bytes: u64,
-    truncated: bool,
-}
 
 impl Run {
     pub(crate) fn assemble(
@@ -42,16 +32,18 @@ impl Run {
         let shared = std::sync::Arc::clone(&self.strategy);
         let core = &shared.core;
         let scratch = self.scratch();
-        let mut changed = std::mem::take(&mut scratch.changed);
+        let mut changed = Sanitized::default();
         let slim = is_slim(&shared, outcome);
         changed.slim += u64::from(slim);
-        let input = encode_input(input.filter(|_| !slim), &mut changed);
-        let attributes = scratch.attributes_json();
-        changed += std::mem::take(&mut scratch.changed);
-        let trace = scratch.trace.keep(outcome.status.is_failure(), core.limits.trace_entries);
-        let (trace_total, trace_bytes) =
-            trace.as_ref().map_or((0, 0), |trace| (trace.total, trace.bytes));
-        let trace = trace.filter(|_| !slim);
+        let sources = Sources {
+            outcome,
+            input,
+            scratch,
+            rules: &core.rules,
+            trace_entries: core.limits.trace_entries,
+        };
+        let payload = Payload::of(sources, slim, &mut changed);
+        let scratch = self.scratch();
         let record = RunRecord {
             run_id,
             epoch: core.epoch,
@@ -68,16 +60,10 @@ impl Run {
             status: outcome.status,
             // Word for word what the metric says, so that one leads to the other.
             error_type: outcome.error_type.as_deref().map(|it| clean(it).into()),
-            error_message: outcome
-                .message
-                .as_deref()
-                .and_then(|it| text(it, MESSAGE_BYTES_MAX, &mut changed)),
-            error_node: outcome
-                .node
-                .as_deref()
-                .and_then(|it| text(it, WORD_BYTES_MAX, &mut changed)),
+            error_message: payload.error_message,
+            error_node: payload.error_node,
             value: finite(value, &mut changed),
-            case_name: text(&scratch.case, WORD_BYTES_MAX, &mut changed),
+            case_name: payload.case_name,
             started_at,
             finished_at: started_at.after(duration),
             duration,
@@ -89,14 +75,14 @@ impl Run {
             slim,
             trace_id: (trace_id != TraceId::INVALID).then(|| trace_id.to_string().into()),
             span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
-            input: input.json,
-            input_bytes: input.bytes,
-            input_truncated: input.truncated,
-            attributes,
-            trace_total,
-            trace_kept: trace.as_ref().map_or(0, |trace| trace.kept),
-            trace_bytes,
-            trace: trace.map(|trace| Json::trusted(trace.json.into())),
+            input: payload.input,
+            input_bytes: payload.input_bytes,
+            input_truncated: payload.input_truncated,
+            attributes: payload.attributes,
+            trace: payload.trace,
+            trace_total: payload.trace_total,
+            trace_kept: payload.trace_kept,
+            trace_bytes: payload.trace_bytes,
         };
         core.recorder.sanitized(&changed);
         record
@@ -111,20 +97,6 @@ fn is_slim(strategy: &StrategyShared, outcome: &Outcome<'_>) -> bool {
         let node = outcome.node.as_deref().unwrap_or_default();
         let fingerprint = [&strategy.kind, &strategy.id, &strategy.version, error_type, node];
         !core.storms.takes_full(&fingerprint, core.clock.now())
-    }
-}
-
-fn encode_input(input: Option<&dyn EncodeInput>, changed: &mut Sanitized) -> Input {
-    let Some(input) = input else { return Input::default() };
-    let mut out = Vec::new();
-    let encoded = input.encode(&mut out, changed);
-    if out == NO_INPUT {
-        return Input::default();
-    }
-    Input {
-        json: String::from_utf8(out).ok().map(|text| Json::trusted(text.into())),
-        bytes: encoded.bytes_total,
-        truncated: encoded.truncated,
     }
 }
 

@@ -106,6 +106,17 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
+/// What is stored for a subject without a key: at most 256 bytes of it, and no NUL.
+///
+/// ```
+/// assert_eq!(&*obs_core::stored_subject("user-7"), "user-7");
+/// assert_eq!(obs_core::stored_subject(&"x".repeat(300)).len(), 256);
+/// ```
+#[must_use]
+pub fn stored_subject(subject: &str) -> Box<str> {
+    clean_text(subject, SUBJECT_BYTES_MAX, &mut Sanitized::default()).into()
+}
+
 /// A secret that cannot be the key of hashes: too short or too long. It is not shown.
 ///
 /// ```

@@ -11,6 +11,7 @@ mod bisect;
 mod canary;
 mod columns;
 mod config;
+mod erasure;
 mod lanes;
 mod maintenance;
 mod migrations;
@@ -34,6 +35,9 @@ pub mod testing;
 pub use config::{
     BATCH_RECORDS_MAX, ConfigError, PersistConfig, QUARANTINE_RECORDS_MAX, RECORDS_MAX,
     RETENTION_LEAST, RETENTION_MOST,
+};
+pub use erasure::{
+    ERASURE_GRACE, EraseFuture, Erased, Erasure, SUBJECT_FORMS_MAX, TOMBSTONE_LIFE, erase,
 };
 pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};

@@ -1,4 +1,5 @@
 //! What a row must not say, and how much of it there is when everything fails.
 
+mod redaction;
 mod storms;
 mod subjects;
