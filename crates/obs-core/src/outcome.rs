@@ -12,7 +12,6 @@ use crate::{
     encode::{EncodeLimits, Encoded, Redact, Sanitized, discard, encode_redacted},
     limits::{DEPTH_MAX, INPUT_BYTES_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX},
     record::Timestamp,
-    redact::Rules,
     run_error::{RunError, RunFailure, fallback_code},
     status::Status,
 };
@@ -47,15 +46,6 @@ impl<'a> Outcome<'a> {
             message: calm(|| error.message()).unwrap_or(Some(Cow::Borrowed(UNDESCRIBED))),
             node: calm(|| error.node()).unwrap_or_default(),
             ..Self::bare(status)
-        }
-    }
-
-    /// The same with an error type that may be a label.
-    pub(crate) fn with_safe_type(self, rules: &Rules) -> Self {
-        let safe = self.error_type.as_deref().and_then(|error_type| rules.error_type(error_type));
-        match safe {
-            Some(safe) => Self { error_type: Some(Cow::Owned(safe)), ..self },
-            None => self,
         }
     }
 

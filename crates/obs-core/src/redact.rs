@@ -24,6 +24,7 @@ use crate::{
     error::BuildError,
     label,
     limits::REDACT_KEYS_MAX,
+    outcome::Outcome,
 };
 
 use keys::Keys;
@@ -327,8 +328,14 @@ impl Rules {
         self.text(Place::ErrorMessage, None, message, changed)
     }
 
+    /// The outcome with another error type, where its own must not be a label.
+    pub(crate) fn outcome<'o>(&self, outcome: &Outcome<'o>) -> Option<Outcome<'o>> {
+        self.error_type(outcome.error_type.as_deref()?)
+            .map(|safe| Outcome { error_type: Some(Cow::Owned(safe)), ..outcome.clone() })
+    }
+
     /// An error type that may be a label, where its own must not.
-    pub(crate) fn error_type(&self, error_type: &str) -> Option<String> {
+    fn error_type(&self, error_type: &str) -> Option<String> {
         // As it would stand on the metric.
         let label = label::clean(error_type);
         match self.by_looks(&label, &mut Sanitized::default()) {

@@ -96,7 +96,10 @@ pub use obs_core::{
     StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket,
     Timestamp, Verdict,
 };
-pub use obs_persist::{Drops, Migrations, Room};
+/// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
+#[cfg(feature = "http")]
+pub use obs_http as http;
+pub use obs_persist::{Drops, Migrations, Room, StoreWatch};
 
 pub use builder::{Builder, builder, init};
 pub use config::{ConfigError, Environment, Exporter, Protocol};
