@@ -1,83 +1,61 @@
 //! Puts the record of a kept run together; every value becomes valid here.
 
-use std::time::Duration;
-
 use opentelemetry::trace::{SpanId, TraceId};
 
 use crate::{
     encode::{Sanitized, clean_text},
-    keep::Keep,
     label::clean,
-    limits::{MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, WORD_BYTES_MAX},
-    outcome::{EncodeInput, Outcome},
-    record::{Json, RunRecord},
-    run::Run,
+    limits::SUBJECT_BYTES_MAX,
+    outcome::Outcome,
+    payload::{Payload, Sources},
+    record::RunRecord,
+    run::{Run, end::Ended},
     strategy::StrategyShared,
     subject::SubjectKey,
 };
 
-/// What `()` encodes to: no input.
-const NO_INPUT: &[u8] = b"null";
-
-/// The input as it stands in the record.
-#[derive(Default)]
-struct Input {
-    json: Option<Json>,
-    bytes: u64,
-    truncated: bool,
-}
-
 impl Run {
-    pub(crate) fn assemble(
-        &mut self,
-        outcome: &Outcome<'_>,
-        duration: Duration,
-        keep: &Keep,
-        input: Option<&dyn EncodeInput>,
-    ) -> RunRecord {
-        let (run_id, started_at) = self.identity(outcome, duration);
-        let (trace_id, span_id) = self.span;
-        let value = self.value;
-        let (parent_run_id, nodes) = (self.parent, self.nodes);
-        let shared = std::sync::Arc::clone(&self.strategy);
-        let core = &shared.core;
+    pub(crate) fn assemble(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> RunRecord {
+        let &Ended { outcome, duration, keep, input } = ended;
+        let (run_id, started_at) = self.identity(outcome.started_at, duration);
+        let (trace_id, span_id) = self.started_in();
+        let (value, nodes) = (self.value, self.nodes);
+        let core = &strategy.core;
         let scratch = self.scratch();
-        let mut changed = std::mem::take(&mut scratch.changed);
-        let slim = is_slim(&shared, outcome);
+        let mut changed = Sanitized::default();
+        let slim = is_slim(strategy, outcome);
         changed.slim += u64::from(slim);
-        let input = encode_input(input.filter(|_| !slim), &mut changed);
-        let attributes = scratch.attributes_json();
-        changed += std::mem::take(&mut scratch.changed);
-        let trace = scratch.trace.keep(outcome.status.is_failure(), core.limits.trace_entries);
-        let (trace_total, trace_bytes) =
-            trace.as_ref().map_or((0, 0), |trace| (trace.total, trace.bytes));
-        let trace = trace.filter(|_| !slim);
+        let sources = Sources {
+            outcome,
+            input,
+            scratch,
+            rules: &core.rules,
+            capture: strategy.capture,
+            shapes: &core.shapes,
+            trace_entries: core.limits.trace_entries,
+        };
+        let payload = Payload::of(sources, slim, &mut changed);
+        let scratch = self.scratch();
         let record = RunRecord {
             run_id,
             epoch: core.epoch,
-            kind: shared.kind.clone(),
-            realm: shared.realm.clone(),
-            strategy_id: shared.id.clone(),
-            strategy_version: shared.version.clone(),
-            strategy_type: shared.strategy_type.clone(),
-            strategy_hash: shared.hash.clone(),
+            kind: strategy.kind.clone(),
+            realm: strategy.realm.clone(),
+            strategy_id: strategy.id.clone(),
+            strategy_version: strategy.version.clone(),
+            strategy_type: strategy.strategy_type.clone(),
+            strategy_hash: strategy.hash.clone(),
             subject: text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed)
                 .map(|subject| stored_subject(subject, core.subject_key.as_ref())),
             correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
-            parent_run_id,
+            parent_run_id: scratch.parent,
             status: outcome.status,
             // Word for word what the metric says, so that one leads to the other.
             error_type: outcome.error_type.as_deref().map(|it| clean(it).into()),
-            error_message: outcome
-                .message
-                .as_deref()
-                .and_then(|it| text(it, MESSAGE_BYTES_MAX, &mut changed)),
-            error_node: outcome
-                .node
-                .as_deref()
-                .and_then(|it| text(it, WORD_BYTES_MAX, &mut changed)),
+            error_message: payload.error_message,
+            error_node: payload.error_node,
             value: finite(value, &mut changed),
-            case_name: text(&scratch.case, WORD_BYTES_MAX, &mut changed),
+            case_name: payload.case_name,
             started_at,
             finished_at: started_at.after(duration),
             duration,
@@ -89,14 +67,14 @@ impl Run {
             slim,
             trace_id: (trace_id != TraceId::INVALID).then(|| trace_id.to_string().into()),
             span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
-            input: input.json,
-            input_bytes: input.bytes,
-            input_truncated: input.truncated,
-            attributes,
-            trace_total,
-            trace_kept: trace.as_ref().map_or(0, |trace| trace.kept),
-            trace_bytes,
-            trace: trace.map(|trace| Json::trusted(trace.json.into())),
+            input: payload.input,
+            input_bytes: payload.input_bytes,
+            input_truncated: payload.input_truncated,
+            attributes: payload.attributes,
+            trace: payload.trace,
+            trace_total: payload.trace_total,
+            trace_kept: payload.trace_kept,
+            trace_bytes: payload.trace_bytes,
         };
         core.recorder.sanitized(&changed);
         record
@@ -111,20 +89,6 @@ fn is_slim(strategy: &StrategyShared, outcome: &Outcome<'_>) -> bool {
         let node = outcome.node.as_deref().unwrap_or_default();
         let fingerprint = [&strategy.kind, &strategy.id, &strategy.version, error_type, node];
         !core.storms.takes_full(&fingerprint, core.clock.now())
-    }
-}
-
-fn encode_input(input: Option<&dyn EncodeInput>, changed: &mut Sanitized) -> Input {
-    let Some(input) = input else { return Input::default() };
-    let mut out = Vec::new();
-    let encoded = input.encode(&mut out, changed);
-    if out == NO_INPUT {
-        return Input::default();
-    }
-    Input {
-        json: String::from_utf8(out).ok().map(|text| Json::trusted(text.into())),
-        bytes: encoded.bytes_total,
-        truncated: encoded.truncated,
     }
 }
 

@@ -13,6 +13,9 @@
 //! | a whole above [`EncodeLimits::bytes_max`] | `{"$truncated":{"bytes":N,"kept":K},"$head":"…"}` | `size` |
 //! | a value whose `Serialize` fails, panics or breaks serde's protocol | `{"$unencodable":{"reason":"serialize"}}` | `encode` |
 //!
+//! What must not be stored at all becomes `"[redacted]"` on the way, and is counted as `redacted`; see
+//! `redact.rs`.
+//!
 //! `$head` holds the first K bytes of the JSON text that would have been N bytes long. A value may
 //! use such keys itself, so the flag in [`Encoded`] is what counts, not the look of the text.
 //! Everything else is, byte for byte, what `serde_json` writes.
@@ -20,6 +23,7 @@
 mod clean;
 mod container;
 mod encoder;
+mod guard;
 mod limit;
 mod raw;
 #[cfg(test)]
@@ -34,6 +38,11 @@ use std::{
 };
 
 use serde::Serialize;
+
+use crate::{
+    capture::Shapes,
+    redact::{Place, Rules},
+};
 
 use encoder::Encoder;
 use limit::Bounded;
@@ -78,13 +87,17 @@ pub(crate) struct Sanitized {
     pub(crate) encode: u64,
     /// Starts of runs that happened elsewhere, at a time that cannot be.
     pub(crate) clock: u64,
+    /// Values and parts of texts that must not be stored.
+    pub(crate) redacted: u64,
+    /// Times that the hook of the redaction panicked; in the figures, rows without payload for that.
+    pub(crate) redactor: u64,
     /// Rows of an error storm that were left without input and trace.
     pub(crate) slim: u64,
 }
 
 impl Sanitized {
     /// Every count with the word that metrics use for it.
-    pub(crate) const fn reasons(&self) -> [(&'static str, u64); 8] {
+    pub(crate) const fn reasons(&self) -> [(&'static str, u64); 10] {
         [
             ("non_finite", self.non_finite),
             ("nul", self.nul),
@@ -93,6 +106,8 @@ impl Sanitized {
             ("depth", self.depth),
             ("encode", self.encode),
             ("clock", self.clock),
+            ("redacted", self.redacted),
+            ("redactor", self.redactor),
             ("slim", self.slim),
         ]
     }
@@ -107,8 +122,19 @@ impl AddAssign for Sanitized {
         self.depth += other.depth;
         self.encode += other.encode;
         self.clock += other.clock;
+        self.redacted += other.redacted;
+        self.redactor += other.redactor;
         self.slim += other.slim;
     }
+}
+
+/// The rules for what must not be stored, and which part of a row they are asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Redact<'r> {
+    pub(crate) rules: &'r Rules,
+    pub(crate) place: Place,
+    /// Types, lengths and hashes stand in the place of values.
+    pub(crate) shapes: Option<&'r Shapes>,
 }
 
 /// What became of a value.
@@ -134,7 +160,24 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     changed: &mut Sanitized,
 ) -> Encoded {
-    let mut encoder = Encoder::new(out, limits);
+    walk(value, Encoder::new(out, limits), changed)
+}
+
+/// The same without what must not be stored.
+pub(crate) fn encode_redacted<T: Serialize + ?Sized>(
+    value: &T,
+    (limits, redact): (&EncodeLimits, Redact<'_>),
+    out: &mut Vec<u8>,
+    changed: &mut Sanitized,
+) -> Encoded {
+    walk(value, Encoder::guarded(out, limits, redact), changed)
+}
+
+fn walk<T: Serialize + ?Sized>(
+    value: &T,
+    mut encoder: Encoder<'_>,
+    changed: &mut Sanitized,
+) -> Encoded {
     // After a panic only the bytes and counts are looked at, and `finish` replaces them.
     let walk = catch_unwind(AssertUnwindSafe(|| value.serialize(encoder.serializer()).is_ok()));
     let returned_ok = walk.unwrap_or_else(|payload| {
@@ -142,6 +185,24 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
         false
     });
     encoder.finish(returned_ok, changed)
+}
+
+/// The JSON text of a trace without what must not be stored. It may get longer.
+pub(crate) fn redact_trace(json: &str, rules: &Rules, changed: &mut Sanitized) -> String {
+    let limits = EncodeLimits {
+        bytes_max: usize::MAX,
+        string_bytes_max: usize::MAX,
+        depth_max: DEPTH_CEILING,
+        walk_bytes_max: u64::MAX,
+    };
+    let mut out = Vec::with_capacity(json.len());
+    let redact = Redact { rules, place: Place::Trace, shapes: None };
+    let mut encoder = Encoder::guarded(&mut out, &limits, redact);
+    // It has no limit that could stop it.
+    let done = raw::rewrite(&mut encoder, json).is_ok();
+    debug_assert!(done, "nothing stops a rewrite without limits");
+    *changed += encoder.changed;
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Text that a text column takes: without NUL, at most `bytes_max` bytes, whole characters.

@@ -29,6 +29,8 @@ enum Kind {
     TraceEntries { value: usize, max: usize },
     Slo { seconds: f64 },
     Bounds { shown: String },
+    RedactKey { value: String, max: usize },
+    RedactKeys { count: usize, max: usize },
     Page { what: &'static str, error: PageError },
 }
 
@@ -72,6 +74,14 @@ impl BuildError {
         Self(Kind::Page { what, error })
     }
 
+    pub(crate) fn redact_key(value: &str, max: usize) -> Self {
+        Self(Kind::RedactKey { value: shown(value), max })
+    }
+
+    pub(crate) const fn redact_keys(count: usize, max: usize) -> Self {
+        Self(Kind::RedactKeys { count, max })
+    }
+
     pub(crate) const fn slo(seconds: f64) -> Self {
         Self(Kind::Slo { seconds })
     }
@@ -111,6 +121,16 @@ impl fmt::Display for BuildError {
                  ascending order"
             ),
             Kind::Page { what, error } => write!(f, "{what} page: {error}"),
+            Kind::RedactKey { value, max } => write!(
+                f,
+                "name {value:?} of a field to redact or allow cannot be used: take at least one letter or \
+                 digit, and at most {max} bytes"
+            ),
+            Kind::RedactKeys { count, max } => write!(
+                f,
+                "{count} names of fields to redact or allow are more than {max}: a name is found as a part of \
+                 others, so `token` is enough for `access_token`"
+            ),
             Kind::Slo { seconds } => {
                 write!(f, "SLO {seconds} s is not a duration above 0: use e.g. 0.25")
             }

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    capture::Capture,
     error::BuildError,
+    keep::KeepPolicy,
     label::clean,
     limits::{LABEL_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     mapping::{MetricsMapping, Names},
@@ -35,6 +37,8 @@ pub struct KindSpec {
     label_strategy: bool,
     time_limit: Option<Duration>,
     error_types: Vec<String>,
+    policy: Option<KeepPolicy>,
+    capture: Option<Capture>,
 }
 
 impl KindSpec {
@@ -51,6 +55,8 @@ impl KindSpec {
             label_strategy: false,
             time_limit: None,
             error_types: Vec::new(),
+            policy: None,
+            capture: None,
         }
     }
 
@@ -99,6 +105,32 @@ impl KindSpec {
         self.error_types = codes.into_iter().map(Into::into).collect();
         self
     }
+
+    /// Which runs of this kind are kept, instead of the policy of all.
+    ///
+    /// ```
+    /// use obs_core::{KeepPolicy, KindSpec, Rate};
+    /// let one_in_a_hundred = KeepPolicy { ok_rate: Rate::new(0.01)?, ..KeepPolicy::default() };
+    /// let _spec = KindSpec::new("http.server").policy(one_in_a_hundred);
+    /// # Ok::<(), obs_core::RateError>(())
+    /// ```
+    #[must_use]
+    pub const fn policy(mut self, policy: KeepPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// How much of the inputs of this kind is stored, instead of what holds for all.
+    ///
+    /// ```
+    /// use obs_core::{Capture, KindSpec};
+    /// let _spec = KindSpec::new("kyc.check").capture_input(Capture::Off);
+    /// ```
+    #[must_use]
+    pub const fn capture_input(mut self, capture: Capture) -> Self {
+        self.capture = Some(capture);
+        self
+    }
 }
 
 /// A family of runs. Cheap to clone; made by [`Obs::kind`](crate::Obs::kind).
@@ -125,6 +157,8 @@ pub(crate) struct KindShared {
     pub(crate) label_strategy: bool,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) error_types: Vec<String>,
+    pub(crate) policy: Option<KeepPolicy>,
+    pub(crate) capture: Option<Capture>,
     pub(crate) strategies: Strategies,
 }
 
@@ -154,6 +188,8 @@ impl Kind {
             label_strategy: spec.label_strategy,
             time_limit: spec.time_limit,
             error_types: spec.error_types,
+            policy: spec.policy,
+            capture: spec.capture,
             strategies: Strategies::default(),
         });
         Self { shared, realm: None, strategy_type: None }

@@ -66,6 +66,10 @@ pub(crate) const STORM_FINGERPRINTS_MAX: usize = 1_024;
 pub(crate) const SUBJECT_KEY_BYTES_MIN: usize = 16;
 /// A key for hashes of subjects has at most this many bytes.
 pub(crate) const SUBJECT_KEY_BYTES_MAX: usize = 4 * 1024;
+/// Names of fields that are redacted or allowed, in all.
+pub(crate) const REDACT_KEYS_MAX: usize = 256;
+/// Such a name is at most this long, in bytes.
+pub(crate) const REDACT_KEY_BYTES_MAX: usize = 64;
 /// A run that happened elsewhere may have started at most this long ago, and have taken at most this
 /// long: ten years.
 pub(crate) const FINISHED_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);

@@ -3,14 +3,16 @@
 use std::{borrow::Cow, cell::RefCell, fmt, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use uuid::Uuid;
 
 use crate::{
-    encode::{EncodeLimits, Sanitized, encode_into, write_json_str},
+    encode::{EncodeLimits, Redact, Sanitized, encode_into, encode_redacted, write_json_str},
     limits::{
         ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, ENTRY_WALK_BYTES_MAX,
         SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX, WORD_BYTES_MAX,
     },
     record::Json,
+    redact::{Place, Rules},
     trace::Trace,
 };
 
@@ -95,6 +97,9 @@ pub(crate) struct Scratch {
     pub(crate) case: String,
     pub(crate) trace: Trace,
     pub(crate) changed: Sanitized,
+    pub(crate) parent: Option<Uuid>,
+    /// Some value of the trace is an array or object.
+    pub(crate) has_documents: bool,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
     /// The entry that is being written.
     entry: Vec<u8>,
@@ -130,6 +135,8 @@ impl Scratch {
         self.case.clear();
         self.trace.clear();
         self.changed = Sanitized::default();
+        self.parent = None;
+        self.has_documents = false;
         self.attributes.clear();
         self.entry.clear();
     }
@@ -145,7 +152,7 @@ impl Scratch {
     }
 
     /// The attributes as one JSON object.
-    pub(crate) fn attributes_json(&mut self) -> Option<Json> {
+    pub(crate) fn attributes_json(&mut self, rules: &Rules) -> Option<Json> {
         if self.attributes.is_empty() {
             return None;
         }
@@ -156,7 +163,9 @@ impl Scratch {
             walk_bytes_max: WALK_BYTES_MAX,
         };
         let mut out = Vec::new();
-        encode_into(&Attributes(&self.attributes), &limits, &mut out, &mut self.changed);
+        let redact = Redact { rules, place: Place::Attributes, shapes: None };
+        let attributes = Attributes(&self.attributes);
+        encode_redacted(&attributes, (&limits, redact), &mut out, &mut self.changed);
         String::from_utf8(out).ok().map(|text| Json::trusted(text.into()))
     }
 
@@ -188,7 +197,9 @@ impl Scratch {
             depth_max: DEPTH_MAX,
             walk_bytes_max: ENTRY_WALK_BYTES_MAX,
         };
+        let start = self.entry.len();
         encode_into(value, &limits, &mut self.entry, &mut self.changed);
+        self.has_documents |= matches!(self.entry.get(start), Some(b'{' | b'['));
     }
 
     pub(crate) fn end_entry(&mut self, offset: Duration, entries_max: usize) {

@@ -66,6 +66,13 @@ impl SubjectKey {
         Ok(Self(Arc::new(SecretBox::new(block))))
     }
 
+    /// A key that was derived from another one, or is random.
+    pub(crate) fn of_block(start: &[u8; 32]) -> Self {
+        let mut block = Box::new([0; BLOCK_BYTES]);
+        block[..32].copy_from_slice(start);
+        Self(Arc::new(SecretBox::new(block)))
+    }
+
     /// What is stored for a subject: `hmac-sha256:` and 64 hexadecimal digits, the HMAC of the subject
     /// as it would be stored without a key (at most 256 bytes, no NUL).
     ///
@@ -104,6 +111,17 @@ impl fmt::Debug for SubjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SubjectKey(..)")
     }
+}
+
+/// What is stored for a subject without a key: at most 256 bytes of it, and no NUL.
+///
+/// ```
+/// assert_eq!(&*obs_core::stored_subject("user-7"), "user-7");
+/// assert_eq!(obs_core::stored_subject(&"x".repeat(300)).len(), 256);
+/// ```
+#[must_use]
+pub fn stored_subject(subject: &str) -> Box<str> {
+    clean_text(subject, SUBJECT_BYTES_MAX, &mut Sanitized::default()).into()
 }
 
 /// A secret that cannot be the key of hashes: too short or too long. It is not shown.

@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+use serde_json::value::RawValue;
+
 use crate::limits::{ENTRY_BYTES_MAX, TRACE_BYTES_MAX};
 
 /// Entries as JSON, each followed by a comma.
@@ -109,6 +111,19 @@ impl Trace {
 /// Room for `[` and `]`.
 const BRACKETS: usize = 2;
 
+/// As many entries of the JSON text of a trace as a row has room for, and how many they are.
+pub(crate) fn fitting(json: &str, failed: bool) -> (String, u64) {
+    let entries: Vec<&RawValue> = serde_json::from_str(json).unwrap_or_default();
+    let lengths: VecDeque<usize> = entries.iter().map(|entry| entry.get().len() + 1).collect();
+    let room = TRACE_BYTES_MAX - BRACKETS;
+    let first = within(lengths.iter(), usize::MAX, if failed { room / 2 } else { room });
+    let left = if failed { room - lengths.iter().take(first).sum::<usize>() } else { 0 };
+    let last = within(lengths.iter().skip(first).rev(), usize::MAX, left);
+    let kept = entries[..first].iter().chain(&entries[entries.len() - last..]);
+    let texts: Vec<&str> = kept.map(|entry| entry.get()).collect();
+    (format!("[{}]", texts.join(",")), texts.len() as u64)
+}
+
 impl Entries {
     fn bytes(&self) -> usize {
         self.text.len() - self.start
@@ -143,7 +158,12 @@ impl Entries {
         let length: usize = self.lengths.iter().skip(from).take(count).sum();
         let at = self.start + skipped;
         // The entries were written by this crate's encoder, so this never replaces anything.
-        json.push_str(&String::from_utf8_lossy(&self.text[at..at + length]));
+        let entries = &self.text[at..at + length];
+        // Whole entries are always text; checking that is faster than repairing what is not.
+        match str::from_utf8(entries) {
+            Ok(text) => json.push_str(text),
+            Err(_) => json.push_str(&String::from_utf8_lossy(entries)),
+        }
     }
 
     fn clear(&mut self) {

@@ -11,6 +11,7 @@ mod bisect;
 mod canary;
 mod columns;
 mod config;
+mod erasure;
 mod lanes;
 mod maintenance;
 mod migrations;
@@ -27,6 +28,7 @@ mod sqlite;
 mod store;
 mod url;
 mod waiters;
+mod watch;
 mod worker;
 
 #[cfg(feature = "testing")]
@@ -36,6 +38,9 @@ pub use config::{
     BATCH_RECORDS_MAX, ConfigError, PersistConfig, QUARANTINE_RECORDS_MAX, RECORDS_MAX,
     RETENTION_LEAST, RETENTION_MOST, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SpoolDir,
 };
+pub use erasure::{
+    ERASURE_GRACE, EraseFuture, Erased, Erasure, SUBJECT_FORMS_MAX, TOMBSTONE_LIFE, erase,
+};
 pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
@@ -43,3 +48,4 @@ pub use shared::Room;
 pub use spool::Fsync;
 pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 pub use url::{StoreUrl, StoreUrlError};
+pub use watch::StoreWatch;

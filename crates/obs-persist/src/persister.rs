@@ -19,6 +19,7 @@ use crate::{
     spool::{self, Spool},
     store::{Store, StoreError},
     waiters::Answer,
+    watch::StoreWatch,
     worker::{self, Duties, SharedStore, Timeouts},
 };
 
@@ -285,6 +286,21 @@ impl Persister {
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.shared.last_error()
+    }
+
+    /// How the store is doing, to keep beside the persister.
+    ///
+    /// ```
+    /// # use obs_core::StoreMetrics;
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let store = Box::new(MemoryStore::new());
+    /// let persister = Persister::start(PersistConfig::default(), store, StoreMetrics::default())?;
+    /// assert_eq!(persister.watch().last_error(), None);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> StoreWatch {
+        StoreWatch::new(Arc::clone(&self.shared))
     }
 
     fn waiting(&self, id: u64) -> Waiting {

@@ -2,6 +2,7 @@
 
 mod canary;
 mod connect;
+mod erase;
 mod insert;
 mod partitions;
 mod retention;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use diesel_async::AsyncPgConnection;
 use obs_core::{Class, Clock, RunRecord, Timestamp};
 
+use crate::erasure::{EraseFuture, Erasure};
 use crate::migrations::Migrations;
 use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 
@@ -55,14 +57,17 @@ impl PostgresStore {
 
     /// The connection is put back only when its state is known: a future that is dropped, or an
     /// error, takes it and its locks with it.
+    fn take(&mut self, what: &str) -> Result<Connected, StoreError> {
+        let none = || StoreError::transient(format!("cannot {what}"), "there is no connection");
+        self.connection.take().ok_or_else(none)
+    }
+
     async fn maintain_days(
         &mut self,
         now: Timestamp,
         retention: Retention,
     ) -> Result<Maintained, StoreError> {
-        let Some(mut connected) = self.connection.take() else {
-            return Err(StoreError::transient("cannot maintain", "there is no connection"));
-        };
+        let mut connected = self.take("maintain")?;
         let Connected { connection, days } = &mut connected;
         let done = retention::maintain(connection, days, (now, &self.clock), retention).await?;
         self.connection = Some(connected);
@@ -121,6 +126,24 @@ impl Store for PostgresStore {
 
     fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
         Box::pin(self.maintain_days(now, retention))
+    }
+
+    fn bury<'a>(&'a mut self, erasure: &'a Erasure) -> EraseFuture<'a> {
+        Box::pin(async {
+            let mut connected = self.take("bury")?;
+            let buried = erase::bury(&mut connected.connection, erasure).await?;
+            self.connection = Some(connected);
+            Ok(buried)
+        })
+    }
+
+    fn erase<'a>(&'a mut self, erasure: &'a Erasure, files: u64) -> EraseFuture<'a> {
+        Box::pin(async move {
+            let mut connected = self.take("erase")?;
+            let erased = erase::erase(&mut connected.connection, erasure, files).await?;
+            self.connection = Some(connected);
+            Ok(erased)
+        })
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

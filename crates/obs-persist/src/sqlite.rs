@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file, one connection.
 
 mod canary;
+mod erase;
 mod insert;
 
 use std::{fs, io, path::Path, sync::Arc};
@@ -12,10 +13,11 @@ use diesel::{
 };
 use diesel_async::{AsyncConnection, sync_connection_wrapper::SyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use obs_core::RunRecord;
+use obs_core::{Clock, RunRecord};
 use tokio::task::spawn_blocking;
 
 use crate::{
+    erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
     store::{Store, StoreError, StoreFuture},
 };
@@ -38,12 +40,13 @@ const PRAGMAS: [&str; 5] = [
 pub(crate) struct SqliteStore {
     path: String,
     migrations: Migrations,
+    clock: Clock,
     connection: Option<SyncConnectionWrapper<SqliteConnection>>,
 }
 
 impl SqliteStore {
     pub(crate) fn new(path: &str, migrations: Migrations) -> Self {
-        Self { path: path.to_owned(), migrations, connection: None }
+        Self { path: path.to_owned(), migrations, clock: Clock::default(), connection: None }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -66,14 +69,17 @@ impl SqliteStore {
         Ok(())
     }
 
-    async fn write_batch(&mut self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
+    /// Runs something on the thread for such things. The connection is put back whatever comes of it:
+    /// a statement that failed was undone.
+    async fn on<T: Send + 'static>(
+        &mut self,
+        what: &'static str,
+        act: impl FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let Some(connection) = &mut self.connection else {
-            return Err(StoreError::transient("cannot write", "the file is not open"));
+            return Err(StoreError::transient(what, "the file is not open"));
         };
-        connection
-            .spawn_blocking(move |connection| write(connection, &batch))
-            .await
-            .map_err(|source| StoreError::transient("cannot write to the file", source))
+        connection.spawn_blocking(act).await.map_err(|source| StoreError::transient(what, source))
     }
 }
 
@@ -87,7 +93,20 @@ impl Store for SqliteStore {
     }
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
-        Box::pin(self.write_batch(batch))
+        Box::pin(self.on("cannot write to the file", move |connection| write(connection, &batch)))
+    }
+
+    fn bury<'a>(&'a mut self, erasure: &'a Erasure) -> EraseFuture<'a> {
+        let (forms, now) = (erasure.forms().to_vec(), self.clock.wall());
+        let act = move |connection: &mut SqliteConnection| erase::bury(connection, &forms, now);
+        Box::pin(self.on("cannot erase from the file", act))
+    }
+
+    fn erase<'a>(&'a mut self, erasure: &'a Erasure, files: u64) -> EraseFuture<'a> {
+        let (erasure, now) = (erasure.clone(), self.clock.wall());
+        let act =
+            move |connection: &mut SqliteConnection| erase::erase(connection, &erasure, files, now);
+        Box::pin(self.on("cannot erase from the file", act))
     }
 
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
@@ -187,7 +206,8 @@ impl From<diesel::result::Error> for Migrating {
 
 fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<()> {
     connection.immediate_transaction(|connection| {
-        for record in batch {
+        let erased = erase::among(connection, batch)?;
+        for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
             insert::run(connection, record)?;
             insert::payload(connection, record)?;
         }

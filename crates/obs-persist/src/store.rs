@@ -4,6 +4,8 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, t
 
 use obs_core::{Class, RunRecord, Timestamp};
 
+use crate::erasure::{EraseFuture, Erasure};
+
 /// What a [`Store`] returns: a boxed future, so that `dyn Store` works.
 pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
 
@@ -149,8 +151,45 @@ pub trait Store: fmt::Debug + Send + 'static {
         Box::pin(async { Ok(Maintained::default()) })
     }
 
+    /// Keeps out, from now on, every run of a subject that began before now (or soon after it), and
+    /// returns once no write that did not know this is under way; the report has only its hashes.
+    ///
+    /// A store that cannot erase leaves this and [`erase`](Self::erase) out; they are an error then.
+    ///
+    /// ```
+    /// # use obs_persist::{Erasure, Store, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// assert!(MemoryStore::new().bury(&Erasure::of("user-7")).await.is_err());
+    /// # });
+    /// ```
+    fn bury<'a>(&'a mut self, erasure: &'a Erasure) -> EraseFuture<'a> {
+        let _ = erasure;
+        let name = self.name();
+        Box::pin(async { Err(cannot_erase(name)) })
+    }
+
+    /// Deletes the rows and payloads of a subject that was [buried](Self::bury), and leaves a record
+    /// of it, with how many records `files` held.
+    ///
+    /// ```
+    /// # use obs_persist::{Erasure, Store, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// let error = MemoryStore::new().erase(&Erasure::of("user-7"), 0).await.unwrap_err();
+    /// assert!(error.to_string().contains("cannot erase"));
+    /// # });
+    /// ```
+    fn erase<'a>(&'a mut self, erasure: &'a Erasure, files: u64) -> EraseFuture<'a> {
+        let _ = (erasure, files);
+        let name = self.name();
+        Box::pin(async { Err(cannot_erase(name)) })
+    }
+
     /// Ends the connection in an orderly way.
     fn close(&mut self) -> StoreFuture<'_>;
+}
+
+fn cannot_erase(store: impl fmt::Display) -> StoreError {
+    StoreError::permanent(format!("{store} cannot erase by subject: delete its rows by hand"))
 }
 
 /// Why a store could not do what it was asked.

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
-const EDGES: [(&str, &[&str]); 4] = [
+const EDGES: [(&str, &[&str]); 5] = [
     (
         "obs-core",
         &[
@@ -55,6 +55,32 @@ const EDGES: [(&str, &[&str]); 4] = [
         ],
     ),
     (
+        "obs-http",
+        &[
+            "axum",
+            "bytes",
+            "getrandom",
+            "http",
+            "http-body",
+            "hyper",
+            "hyper-util",
+            "obs-core",
+            "obs-persist",
+            "opentelemetry",
+            "pin-project-lite",
+            "secrecy",
+            "serde",
+            "serde_json",
+            "subtle",
+            "thiserror",
+            "tokio",
+            "tower-layer",
+            "tower-service",
+            "tracing",
+            "uuid",
+        ],
+    ),
+    (
         "obs",
         &[
             "getrandom",
@@ -63,6 +89,7 @@ const EDGES: [(&str, &[&str]); 4] = [
             "hyper",
             "hyper-util",
             "obs-core",
+            "obs-http",
             "obs-persist",
             "opentelemetry",
             "opentelemetry-http",
@@ -71,6 +98,7 @@ const EDGES: [(&str, &[&str]); 4] = [
             "percent-encoding",
             "rustls",
             "rustls-native-certs",
+            "secrecy",
             "serde",
             "thiserror",
             "tokio",

@@ -1,7 +1,7 @@
 //! The serializer: walks a value, writes it as `serde_json` would, and repairs what needs it.
 
 use std::{
-    fmt::{Display, Write as _},
+    fmt::{self, Display, Write as _},
     io,
 };
 
@@ -48,9 +48,13 @@ impl<'e, 'o> Clean<'e, 'o> {
             Place::Raw => return Err(Stop),
         };
         let sink = &mut self.encoder.sink;
+        let before = sink.mark();
         sink.put(quote);
         write(sink).map_err(|_| Stop)?;
         sink.put(quote);
+        if self.encoder.guard.is_some() && self.place == Place::Value {
+            return self.encoder.guard_scalar(before);
+        }
         self.encoder.check()
     }
 
@@ -64,6 +68,15 @@ impl<'e, 'o> Clean<'e, 'o> {
     fn non_finite(self) -> Result<(), Stop> {
         self.encoder.changed.non_finite += 1;
         self.null()
+    }
+
+    /// A value that is a `Display`, put together before it is looked at.
+    fn guarded_display<T: Display + ?Sized>(self, value: &T) -> Result<(), Stop> {
+        let mut whole = Whole { text: String::new(), bytes_max: self.encoder.string_bytes_max };
+        if write!(whole, "{value}").is_err() && whole.text.len() <= whole.bytes_max {
+            return Err(Stop);
+        }
+        self.encoder.string(&whole.text, self.place)
     }
 
     /// `Some` and newtype structs are what is in them.
@@ -112,6 +125,10 @@ impl<'e, 'o> Clean<'e, 'o> {
         let mut container = self.variant(name)?;
         container.owes_value = false;
         container.is_empty = true;
+        if std::mem::take(&mut container.hides_value) {
+            container.encoder.hide()?;
+            container.mode = Mode::Skip;
+        }
         if container.mode == Mode::Skip {
             return Ok(container);
         }
@@ -179,13 +196,16 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     fn serialize_str(self, value: &str) -> Result<(), Stop> {
         match self.place {
             Place::Raw => raw::transcode(self.encoder, value),
-            Place::Value | Place::Key => self.encoder.string(value),
+            place @ (Place::Value | Place::Key) => self.encoder.string(value, place),
         }
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Stop> {
         if self.place == Place::Raw {
             return Err(Stop);
+        }
+        if self.encoder.guard.is_some() {
+            return self.guarded_display(value);
         }
         let mut text = self.encoder.text();
         let written = write!(text, "{value}");
@@ -299,3 +319,20 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         self.nested_variant(variant, b"{", b"}}")
     }
 }
+
+/// A text up to a little more than a limit, so that cutting it can still be counted.
+struct Whole {
+    text: String,
+    bytes_max: usize,
+}
+
+impl fmt::Write for Whole {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let room = (self.bytes_max + MORE_BYTES).saturating_sub(self.text.len());
+        self.text.push_str(crate::label::cut(piece, room));
+        if self.text.len() > self.bytes_max { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// The longest character.
+const MORE_BYTES: usize = 4;

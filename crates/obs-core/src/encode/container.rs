@@ -26,12 +26,14 @@ pub(super) struct Container<'e, 'o> {
     pub(super) is_empty: bool,
     /// A key was written and its value was not.
     pub(super) owes_value: bool,
+    /// That value must not be stored.
+    pub(super) hides_value: bool,
 }
 
 impl<'e, 'o> Container<'e, 'o> {
     pub(super) fn new(encoder: &'e mut Encoder<'o>, mode: Mode, close: &'static [u8]) -> Self {
         encoder.unfinished += 1;
-        Self { encoder, mode, close, is_empty: true, owes_value: false }
+        Self { encoder, mode, close, is_empty: true, owes_value: false, hides_value: false }
     }
 
     pub(super) fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
@@ -51,7 +53,9 @@ impl<'e, 'o> Container<'e, 'o> {
             return self.encoder.spend(1);
         }
         self.separate();
+        let before = self.encoder.sink.mark();
         self.encoder.part(key, Place::Key)?;
+        self.hides_value = self.encoder.hides_value_of_name(before);
         self.encoder.sink.put(b":");
         Ok(())
     }
@@ -63,6 +67,9 @@ impl<'e, 'o> Container<'e, 'o> {
         self.owes_value = false;
         if self.mode == Mode::Skip {
             return self.encoder.spend(1);
+        }
+        if std::mem::take(&mut self.hides_value) {
+            return self.encoder.hide();
         }
         self.encoder.part(value, Place::Value)
     }

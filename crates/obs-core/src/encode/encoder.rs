@@ -1,16 +1,20 @@
 //! The state of one walk through a value, and how the walk ends.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Display},
     io::Write as _,
 };
 
 use serde::{Serialize, ser};
 
+use crate::redact::REDACTED;
+
 use super::{
-    BYTES_FLOOR, DEPTH_CEILING, EncodeLimits, Encoded, Sanitized,
+    BYTES_FLOOR, DEPTH_CEILING, EncodeLimits, Encoded, Redact, Sanitized,
     clean::{Clean, Place},
-    limit::Bounded,
+    guard::Guard,
+    limit::{Bounded, Mark},
     text::Text,
 };
 
@@ -22,7 +26,13 @@ const UNENCODABLE: &[u8] = br#"{"$unencodable":{"reason":"serialize"}}"#;
 pub(super) struct Encoder<'o> {
     pub(super) sink: Bounded<'o>,
     pub(super) changed: Sanitized,
-    string_bytes_max: usize,
+    /// What must not be stored, where that is asked.
+    pub(super) guard: Option<Guard<'o>>,
+    /// The next string is the beginning of a value that was too large.
+    pub(super) is_in_head: bool,
+    /// This is such a beginning itself.
+    pub(super) is_in_piece: bool,
+    pub(super) string_bytes_max: usize,
     depth_max: usize,
     /// Arrays and objects that are open.
     depth: usize,
@@ -38,12 +48,19 @@ impl<'o> Encoder<'o> {
         Self {
             sink: Bounded::new(out, limits.bytes_max.max(BYTES_FLOOR), limits.walk_bytes_max),
             changed: Sanitized::default(),
+            guard: None,
+            is_in_head: false,
+            is_in_piece: false,
             string_bytes_max: limits.string_bytes_max,
             depth_max: limits.depth_max.min(DEPTH_CEILING),
             depth: 0,
             wrappers: 0,
             unfinished: 0,
         }
+    }
+
+    pub(super) fn guarded(out: &'o mut Vec<u8>, limits: &EncodeLimits, redact: Redact<'o>) -> Self {
+        Self { guard: Some(Guard::new(redact)), ..Self::new(out, limits) }
     }
 
     pub(super) fn serializer(&mut self) -> Clean<'_, 'o> {
@@ -59,6 +76,7 @@ impl<'o> Encoder<'o> {
         if !complete && !given_up {
             self.sink.replace(UNENCODABLE);
             changed.encode += 1;
+            changed.redactor += self.changed.redactor;
             return Encoded { bytes_total, truncated: true };
         }
         if self.sink.overflowed() || given_up {
@@ -85,6 +103,9 @@ impl<'o> Encoder<'o> {
     pub(super) fn close(&mut self, brackets: &[u8]) {
         self.depth = self.depth.saturating_sub(brackets.len());
         self.sink.put(brackets);
+        if let Some(guard) = &mut self.guard {
+            guard.closed(self.depth);
+        }
     }
 
     /// Begins a string.
@@ -103,12 +124,73 @@ impl<'o> Encoder<'o> {
         if self.sink.is_exhausted() { Err(Stop) } else { Ok(()) }
     }
 
-    /// Writes a whole string.
-    pub(super) fn string(&mut self, value: &str) -> Result<(), Stop> {
+    /// Writes a whole string, or what may be stored of it.
+    pub(super) fn string(&mut self, value: &str, place: Place) -> Result<(), Stop> {
+        // What is not stored is not looked at.
+        let guard = self.guard.as_ref().filter(|_| !self.sink.overflowed());
+        let Some(guard) = guard else { return self.plain_string(value, 0) };
+        if place != Place::Key && guard.hides_here() {
+            return self.hide();
+        }
+        if let Some(shape) = (place != Place::Key).then(|| guard.shape_of_text(value)).flatten() {
+            return self.plain_string(&shape, 0);
+        }
+        let head = crate::label::cut(value, self.string_bytes_max);
+        let safe = match place {
+            Place::Key => guard.name(head, &mut self.changed),
+            _ => guard.text(head, &mut self.changed),
+        };
+        match safe {
+            Cow::Borrowed(same) if same.len() == head.len() => self.plain_string(value, 0),
+            other => self.plain_string(&other, value.len() - head.len()),
+        }
+    }
+
+    /// Writes a string; so many bytes behind it are known to be left out.
+    pub(super) fn plain_string(&mut self, value: &str, omitted: usize) -> Result<(), Stop> {
         let mut text = self.text();
         text.push(value);
         text.end();
+        self.sink.omit(omitted);
+        self.changed.size += u64::from(omitted > 0);
         self.check()
+    }
+
+    /// Writes what stands in the place of something that must not be stored.
+    pub(super) fn hide(&mut self) -> Result<(), Stop> {
+        self.changed.redacted += 1;
+        self.plain_string(REDACTED, 0)
+    }
+
+    /// Whether the value must not be stored whose name was written since `before`.
+    pub(super) fn hides_value_of_name(&mut self, before: Mark) -> bool {
+        let Some(guard) = &mut self.guard else { return false };
+        let name = self.sink.since(before);
+        let name = name.strip_prefix(b"\"").unwrap_or(name);
+        guard.names(name.strip_suffix(b"\"").unwrap_or(name), self.depth)
+    }
+
+    /// Looks at a number, truth or null that was written since `before`.
+    pub(super) fn guard_scalar(&mut self, before: Mark) -> Result<(), Stop> {
+        const NULL: &str = "null";
+        let Some(guard) = self.guard.as_ref().filter(|_| !self.sink.overflowed()) else {
+            return self.check();
+        };
+        let text = str::from_utf8(self.sink.since(before)).unwrap_or(NULL);
+        if text == NULL {
+            return self.check();
+        }
+        if guard.hides_here() {
+            self.sink.rewind(before);
+            return self.hide();
+        }
+        match guard.scalar(text, &mut self.changed) {
+            Some(other) => {
+                self.sink.rewind(before);
+                self.plain_string(&other, 0)
+            }
+            None => self.check(),
+        }
     }
 
     /// Writes what stands in the place of something that is too deep.

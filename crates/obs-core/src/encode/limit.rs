@@ -24,6 +24,13 @@ pub(super) struct Bounded<'o> {
     idle: u64,
 }
 
+/// A place in the text.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    len: usize,
+    written: u64,
+}
+
 impl<'o> Bounded<'o> {
     pub(super) fn new(out: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
         Self { start: out.len(), out, limit, walk_max, written: 0, omitted: 0, idle: 0 }
@@ -36,6 +43,22 @@ impl<'o> Bounded<'o> {
         let stored = &bytes[..bytes.len().min(room)];
         self.reserve(stored.len());
         self.out.extend_from_slice(stored);
+    }
+
+    /// Where the text is now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { len: self.out.len(), written: self.written }
+    }
+
+    /// What was stored since then.
+    pub(super) fn since(&self, mark: Mark) -> &[u8] {
+        self.out.get(mark.len..).unwrap_or_default()
+    }
+
+    /// Takes back what was written since then, all of which was stored.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.out.truncate(mark.len);
+        self.written = mark.written;
     }
 
     /// Counts bytes that a string limit left out.

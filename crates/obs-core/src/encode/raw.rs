@@ -6,11 +6,15 @@
 //! recursion: strings are decoded and written anew, numbers are kept as they are spelled or become
 //! `null`, white space goes.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::{
+    DEPTH_CEILING, EncodeLimits,
+    clean::Place,
     encoder::{Encoder, Stop},
-    text::Text,
+    text::{REPLACEMENT, Text},
 };
 
 /// Structs with these names have one field, which is JSON text. The second is how a number arrives
@@ -52,6 +56,7 @@ pub(super) fn rewrite(encoder: &mut Encoder<'_>, text: &str) -> Result<(), Stop>
     let mut rest = text;
     while let Some(&first) = rest.as_bytes().first() {
         rest = match first {
+            b'"' if encoder.guard.is_some() => guarded_string(encoder, &rest[1..])?,
             b'"' => string(encoder, &rest[1..]),
             b'{' | b'[' if encoder.open(&rest.as_bytes()[..1]) => &rest[1..],
             b'{' | b'[' => after_container(rest),
@@ -63,8 +68,8 @@ pub(super) fn rewrite(encoder: &mut Encoder<'_>, text: &str) -> Result<(), Stop>
                 encoder.sink.put(&rest.as_bytes()[..1]);
                 &rest[1..]
             }
-            b'-' | b'0'..=b'9' => number(encoder, rest),
-            b'a'..=b'z' => word(encoder, rest),
+            b'-' | b'0'..=b'9' => scalar(encoder, rest, number)?,
+            b'a'..=b'z' => scalar(encoder, rest, word)?,
             b' ' | b'\t' | b'\n' | b'\r' => rest.trim_ascii_start(),
             // Only text that was not checked gets here.
             _ => skip_char(rest),
@@ -77,25 +82,159 @@ pub(super) fn rewrite(encoder: &mut Encoder<'_>, text: &str) -> Result<(), Stop>
 /// Writes the string whose opening quote was just read; returns what follows it.
 fn string<'t>(encoder: &mut Encoder<'_>, after_quote: &'t str) -> &'t str {
     let mut text = encoder.text();
+    let rest = unescaped(&mut text, after_quote);
+    text.end();
+    rest
+}
+
+/// Hands the string whose opening quote was just read to `text`; returns what follows it.
+fn unescaped<'t>(text: &mut impl Pieces, after_quote: &'t str) -> &'t str {
     let mut rest = after_quote;
     while let Some(at) = rest.find(['"', '\\']) {
         text.push(&rest[..at]);
         let is_end = rest.as_bytes()[at] == b'"';
         rest = &rest[at + 1..];
         if is_end {
-            text.end();
             return rest;
         }
-        rest = escape(&mut text, rest);
+        rest = escape(text, rest);
     }
     // Only text that was not checked gets here.
     text.push(rest);
-    text.end();
     ""
 }
 
+/// What takes a string in pieces.
+trait Pieces {
+    fn push(&mut self, piece: &str);
+    /// Takes U+FFFD for half of a surrogate pair.
+    fn push_lone_surrogate(&mut self);
+}
+
+impl Pieces for Text<'_, '_> {
+    fn push(&mut self, piece: &str) {
+        Text::push(self, piece);
+    }
+
+    fn push_lone_surrogate(&mut self) {
+        Text::push_lone_surrogate(self);
+    }
+}
+
+/// A string that is put together.
+struct Plain {
+    text: String,
+    surrogates: u64,
+}
+
+impl Pieces for Plain {
+    fn push(&mut self, piece: &str) {
+        self.text.push_str(piece);
+    }
+
+    fn push_lone_surrogate(&mut self) {
+        self.text.push_str(REPLACEMENT);
+        self.surrogates += 1;
+    }
+}
+
+/// A string that is passed over.
+struct Nowhere;
+
+impl Pieces for Nowhere {
+    fn push(&mut self, _piece: &str) {}
+
+    fn push_lone_surrogate(&mut self) {}
+}
+
+/// The same where names and texts must be looked at: they are put together first.
+fn guarded_string<'t>(encoder: &mut Encoder<'_>, after_quote: &'t str) -> Result<&'t str, Stop> {
+    let (text, rest) = decoded(encoder, after_quote);
+    let Some(after_colon) = rest.trim_ascii_start().strip_prefix(':') else {
+        match std::mem::take(&mut encoder.is_in_head) {
+            true => head(encoder, &text)?,
+            false => encoder.string(&text, Place::Value)?,
+        }
+        return Ok(rest);
+    };
+    let before = encoder.sink.mark();
+    encoder.string(&text, Place::Key)?;
+    if encoder.hides_value_of_name(before) {
+        encoder.sink.put(b":");
+        encoder.hide()?;
+        return Ok(after_value(after_colon));
+    }
+    encoder.is_in_head = !encoder.is_in_piece && text == HEAD;
+    Ok(rest)
+}
+
+/// The name under which a value that was too large has its beginning, which is JSON again.
+const HEAD: &str = "$head";
+
+/// Writes the beginning of a value without what must not be stored. One inside of it is a text like
+/// any other.
+fn head(encoder: &mut Encoder<'_>, piece: &str) -> Result<(), Stop> {
+    let Some(guard) = &encoder.guard else { return encoder.string(piece, Place::Value) };
+    let limits = EncodeLimits {
+        bytes_max: usize::MAX,
+        string_bytes_max: usize::MAX,
+        depth_max: DEPTH_CEILING,
+        walk_bytes_max: u64::MAX,
+    };
+    let mut out = Vec::with_capacity(piece.len());
+    let mut inner = Encoder::new(&mut out, &limits);
+    inner.guard = Some(guard.of_piece());
+    inner.is_in_piece = true;
+    rewrite(&mut inner, piece)?;
+    let changed = inner.changed;
+    encoder.changed += changed;
+    encoder.plain_string(str::from_utf8(&out).map_err(|_| Stop)?, 0)
+}
+
+/// The string whose opening quote was just read, and what follows it.
+fn decoded<'t>(encoder: &mut Encoder<'_>, after_quote: &'t str) -> (Cow<'t, str>, &'t str) {
+    let end = after_quote.find(['"', '\\']).unwrap_or(after_quote.len());
+    if after_quote.as_bytes().get(end) != Some(&b'\\') {
+        return (
+            Cow::Borrowed(&after_quote[..end]),
+            after_quote.get(end + 1..).unwrap_or_default(),
+        );
+    }
+    let mut plain = Plain { text: String::new(), surrogates: 0 };
+    let rest = unescaped(&mut plain, after_quote);
+    encoder.changed.surrogate += plain.surrogates;
+    (Cow::Owned(plain.text), rest)
+}
+
+/// Writes what `write` makes of the number or word that `text` begins with; returns what follows it.
+fn scalar<'t>(
+    encoder: &mut Encoder<'_>,
+    text: &'t str,
+    write: impl FnOnce(&mut Encoder<'_>, &'t str) -> &'t str,
+) -> Result<&'t str, Stop> {
+    let before = encoder.sink.mark();
+    let rest = write(encoder, text);
+    if encoder.guard.is_some() {
+        encoder.guard_scalar(before)?;
+    }
+    Ok(rest)
+}
+
+/// What follows the value that `text` begins with.
+fn after_value(text: &str) -> &str {
+    let text = text.trim_ascii_start();
+    match text.as_bytes().first() {
+        Some(b'"') => unescaped(&mut Nowhere, &text[1..]),
+        Some(b'{' | b'[') => after_container(text),
+        _ => {
+            let end = text.find([',', '}', ']', ' ', '\t', '\n', '\r']);
+            &text[end.unwrap_or(text.len())..]
+        }
+    }
+}
+
 /// Writes the character whose backslash was just read; returns what follows it.
-fn escape<'t>(text: &mut Text<'_, '_>, after_backslash: &'t str) -> &'t str {
+fn escape<'t>(text: &mut impl Pieces, after_backslash: &'t str) -> &'t str {
     let rest = skip_char(after_backslash);
     let plain = match &after_backslash[..after_backslash.len() - rest.len()] {
         "u" => return unicode_escape(text, rest),
@@ -111,16 +250,16 @@ fn escape<'t>(text: &mut Text<'_, '_>, after_backslash: &'t str) -> &'t str {
     rest
 }
 
-fn unicode_escape<'t>(text: &mut Text<'_, '_>, digits: &'t str) -> &'t str {
+fn unicode_escape<'t>(text: &mut impl Pieces, digits: &'t str) -> &'t str {
     let Some((unit, rest)) = code_unit(digits) else { return digits };
     if let Some(Ok(plain)) = char::decode_utf16([unit]).next() {
-        text.push_char(plain);
+        text.push(plain.encode_utf8(&mut [0; 4]));
         return rest;
     }
     if let Some((low, after_pair)) = rest.strip_prefix("\\u").and_then(code_unit)
         && let Some(Ok(pair)) = char::decode_utf16([unit, low]).next()
     {
-        text.push_char(pair);
+        text.push(pair.encode_utf8(&mut [0; 4]));
         return after_pair;
     }
     text.push_lone_surrogate();

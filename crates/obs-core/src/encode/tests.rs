@@ -35,6 +35,8 @@ const CLEAN: Sanitized = Sanitized {
     depth: 0,
     encode: 0,
     clock: 0,
+    redacted: 0,
+    redactor: 0,
     slim: 0,
 };
 
@@ -555,7 +557,9 @@ fn counts_add_up_under_their_names() {
         depth: 5,
         encode: 6,
         clock: 7,
-        slim: 8,
+        redacted: 8,
+        redactor: 9,
+        slim: 10,
     };
     let mut sum = one;
     sum += one;
@@ -567,7 +571,9 @@ fn counts_add_up_under_their_names() {
         ("depth", 10),
         ("encode", 12),
         ("clock", 14),
-        ("slim", 16),
+        ("redacted", 16),
+        ("redactor", 18),
+        ("slim", 20),
     ];
     assert_eq!(sum.reasons(), expected);
 }

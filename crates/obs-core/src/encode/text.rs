@@ -36,10 +36,6 @@ impl<'a, 'o> Text<'a, 'o> {
         }
     }
 
-    pub(super) fn push_char(&mut self, character: char) {
-        self.push(character.encode_utf8(&mut [0; 4]));
-    }
-
     /// Writes U+FFFD for half of a surrogate pair.
     pub(super) fn push_lone_surrogate(&mut self) {
         self.push(REPLACEMENT);

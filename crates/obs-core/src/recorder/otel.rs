@@ -15,6 +15,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+/// OpenTelemetry's own.
+pub use opentelemetry::Context;
 use opentelemetry::{
     KeyValue,
     metrics::{Histogram, Meter},
@@ -23,6 +25,7 @@ use opentelemetry::{
 use super::{Recorder, instruments::Calls, registry::Registry};
 use crate::{
     clock::Clock,
+    correlation::CorrelationId,
     error::BuildError,
     keep::SLO_DEFAULT,
     store_metrics::{StoreMetrics, WriteRecorder},
@@ -224,6 +227,38 @@ impl Metrics {
     pub(crate) fn into_recorder(self) -> Arc<dyn Recorder> {
         self.recorder
     }
+}
+
+/// `context` with a correlation id: runs that start while it is current carry the id.
+///
+/// ```
+/// use obs_core::{CorrelationId, otel};
+/// # use obs_core::testing::TestObs;
+/// # let test = TestObs::new();
+/// # let bonus = test.obs().kind("dsl").strategy("bonus").version("3").build()?;
+/// let context = otel::with_correlation_id(&otel::Context::current(), CorrelationId::new("4b0c1f"));
+/// let guard = context.attach();
+/// let result: Result<(), String> = bonus.observe(&(), |_run| Ok(()));
+/// drop(guard);
+/// assert_eq!(test.records()[0].correlation_id.as_deref(), Some("4b0c1f"));
+/// # let _ = result;
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[must_use]
+pub fn with_correlation_id(context: &Context, id: CorrelationId) -> Context {
+    context.with_value(id)
+}
+
+/// The correlation id of a context.
+///
+/// ```
+/// use obs_core::{CorrelationId, otel};
+/// let context = otel::with_correlation_id(&otel::Context::new(), CorrelationId::new("4b0c1f"));
+/// assert_eq!(otel::correlation_id(&context), Some(&CorrelationId::new("4b0c1f")));
+/// ```
+#[must_use]
+pub fn correlation_id(context: &Context) -> Option<&CorrelationId> {
+    context.get::<CorrelationId>()
 }
 
 struct Writes {

@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use opentelemetry::{
@@ -15,7 +18,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Recorder, Series, SeriesLabels,
+    Recorder, Series, SeriesLabels, Watched, Way,
     direct::DirectSeries,
     instruments::{Calls, Count},
     ledger_metrics::{self, Drops},
@@ -26,10 +29,9 @@ use crate::{
     adopter::RecordLabels,
     encode::Sanitized,
     label::{Label, LabelBook, OTHER},
-    ledger::{Book, SeriesDrops},
+    ledger::SeriesDrops,
     limits::{ERROR_SERIES_MAX, SERIES_MAX},
     mapping::{Instrument, Names},
-    sink::Sink,
 };
 
 /// The labels whose values come from callers.
@@ -53,22 +55,24 @@ pub(super) struct Registry {
     durations: Arc<DurationTable>,
     values: Arc<LabelValues>,
     families: Mutex<HashMap<Names, Arc<Family>>>,
-    series: Mutex<HashMap<SeriesKey, Arc<dyn Series>>>,
+    series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
     sanitized: HashMap<&'static str, Count>,
     drops: Drops,
     /// Losses of records that were not made by this process, which measures nothing else of them.
     adopted: Mutex<HashMap<SeriesKey, Arc<SeriesDrops>>>,
     drains: Drains,
+    /// Runs in flight have slots.
+    tracked: AtomicBool,
 }
 
 /// The series whose cells are drained before a collection. A lock of its own: whoever makes a series
 /// holds the registry's while it creates instruments, and a collection holds the instruments' while
 /// it drains.
 #[derive(Clone, Default)]
-pub(super) struct Drains(Arc<Mutex<Vec<Arc<dyn Series>>>>);
+pub(super) struct Drains(Arc<Mutex<Vec<Arc<Series>>>>);
 
 impl Drains {
-    fn add(&self, series: &Arc<dyn Series>) {
+    fn add(&self, series: &Arc<Series>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(series));
     }
 
@@ -138,6 +142,8 @@ pub(super) struct Family {
     pub(super) nodes_total: Option<Counter<u64>>,
     pub(super) errors: Counter<u64>,
     pub(super) time_limit: Gauge<f64>,
+    /// Only where runs in flight have slots: an instrument has its cost.
+    pub(super) oldest: Option<Gauge<f64>>,
 }
 
 impl Registry {
@@ -185,6 +191,7 @@ impl Registry {
             drops: Drops::default(),
             adopted: Mutex::default(),
             drains: Drains::default(),
+            tracked: AtomicBool::new(false),
             meter,
         }
     }
@@ -194,7 +201,8 @@ impl Registry {
         if let Some(family) = families.get(names) {
             return Arc::clone(family);
         }
-        let family = Arc::new(Family::new(&self.meter, names, self.durations.bounds()));
+        let tracked = self.tracked.load(Ordering::Acquire);
+        let family = Arc::new(Family::new(&self.meter, names, self.durations.bounds(), tracked));
         self.drops.export(&self.meter, names.of(Instrument::Dropped));
         families.insert(names.clone(), Arc::clone(&family));
         family
@@ -228,7 +236,7 @@ impl Registry {
 }
 
 impl Recorder for Registry {
-    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<dyn Series> {
+    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<Series> {
         let names = labels.kind.names.clone();
         let mut key = SeriesKey { values: self.admitted(labels), names };
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,10 +252,14 @@ impl Recorder for Registry {
         }
         let family = self.family(&key.names);
         let direct = DirectSeries::new(family, &key, labels.kind, &self.values, self.calls);
-        let made: Arc<dyn Series> = match self.measure {
-            Measure::EachRun => Arc::new(direct),
-            Measure::InCells => Arc::new(ShardedSeries::new(direct, Arc::clone(&self.durations))),
-        };
+        let made = Arc::new(Series(match self.measure {
+            Measure::EachRun => Way::EachRun(Box::new(direct)),
+            Measure::InCells => {
+                let durations = Arc::clone(&self.durations);
+                let book = &labels.kind.core.book;
+                Way::InCells(Box::new(ShardedSeries::new(direct, durations, book)))
+            }
+        }));
         self.drains.add(&made);
         self.drops.add(&key, made.drops());
         series.insert(key, Arc::clone(&made));
@@ -278,8 +290,9 @@ impl Recorder for Registry {
         made
     }
 
-    fn watch(&self, book: &Arc<Book>, sink: &Arc<dyn Sink>) {
-        ledger_metrics::watch(&self.meter, book, sink, &self.drops, &self.drains);
+    fn watch(&self, watched: &Watched<'_>) {
+        self.tracked.store(watched.in_flight.is_some(), Ordering::Release);
+        ledger_metrics::watch(&self.meter, watched, &self.drops, &self.drains);
     }
 
     fn sanitized(&self, changed: &Sanitized) {
@@ -298,7 +311,7 @@ impl fmt::Debug for Registry {
 }
 
 impl Family {
-    fn new(meter: &Meter, names: &Names, duration_bounds: &[f64]) -> Self {
+    fn new(meter: &Meter, names: &Names, duration_bounds: &[f64], tracked: bool) -> Self {
         let name = |instrument| names.of(instrument).to_owned();
         Self {
             started: meter
@@ -346,6 +359,13 @@ impl Family {
                 .with_unit("s")
                 .with_description("The time limit that applies to runs")
                 .build(),
+            oldest: tracked.then(|| {
+                meter
+                    .f64_gauge(name(Instrument::OldestAge))
+                    .with_unit("s")
+                    .with_description("Age of the oldest run in flight")
+                    .build()
+            }),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use obs_core::{
-    DropReason, KeepPolicy, KeepReason, Rate, Recording, Status, Strategy,
+    DropReason, KeepPolicy, KeepReason, KindSpec, Rate, Recording, Status, Strategy,
     testing::{TestObs, assert_balanced},
 };
 
@@ -180,4 +180,21 @@ fn input_and_attributes_are_encoded_only_for_runs_that_are_kept() {
         });
     }
     assert_eq!(encoded.get(), 1);
+}
+
+#[test]
+fn a_kind_may_keep_by_a_policy_of_its_own() {
+    let test = TestObs::with(|builder| builder.policy(policy(1.0))).unwrap();
+    let quiet = KindSpec::new("http.server").policy(policy(0.0));
+    let quiet = test.obs().define_kind(quiet).unwrap().lookup("/users/{id}", "1");
+    let loud = test.obs().kind("dsl").lookup("bonus", "3");
+    for _ in 0..5 {
+        run(&quiet, true);
+        run(&loud, true);
+    }
+    run(&quiet, false);
+    let kept: Vec<_> = test.records().iter().map(|record| record.kind.to_string()).collect();
+    assert_eq!(kept, ["dsl", "dsl", "dsl", "dsl", "dsl", "http.server"]);
+    assert_eq!(test.records()[5].sample_rate, 1.0);
+    test.assert_balanced();
 }

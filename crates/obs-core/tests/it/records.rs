@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use obs_core::{KeepPolicy, Limits, Rate, RunRecord, Strategy, testing::TestObs};
+use obs_core::{
+    CorrelationId, KeepPolicy, Limits, Rate, RunRecord, Strategy, otel, testing::TestObs,
+};
 use opentelemetry::{
     Context,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
@@ -119,6 +121,23 @@ fn the_w3c_ids_of_the_current_span_go_into_the_record() {
     assert_eq!(records[0].trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     assert_eq!(records[0].span_id.as_deref(), Some("00f067aa0ba902b7"));
     assert_eq!((&records[1].trace_id, &records[1].span_id), (&None, &None));
+}
+
+#[test]
+fn a_run_carries_the_correlation_id_of_where_it_starts_unless_it_is_told_another() {
+    let (test, strategy) = test();
+    let context = otel::with_correlation_id(&Context::new(), CorrelationId::new("4b0c1f"));
+    let attached = context.attach();
+    let inside = strategy.start();
+    let mut other = strategy.start();
+    other.correlation_id("of its own");
+    drop(attached);
+    let outside = strategy.start();
+    for run in [inside, other, outside] {
+        run.finish(Ok::<_, String>(())).unwrap();
+    }
+    let ids: Vec<_> = test.records().into_iter().map(|record| record.correlation_id).collect();
+    assert_eq!(ids, [Some("4b0c1f".into()), Some("of its own".into()), None]);
 }
 
 #[test]

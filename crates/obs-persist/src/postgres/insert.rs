@@ -48,11 +48,20 @@ struct InsertOk<'a>(Insert<'a>);
 struct InsertError<'a>(Insert<'a>);
 
 impl Insert<'_> {
-    /// `$1` is the array of ids, which both tables share.
+    /// `$1` is the array of ids, which all parts share.
     fn walk<'b>(&'b self, tables: [&str; 2], mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let [run, payload] = tables;
         let (run_columns, payload_columns) = self.columns.split_at(RUN.len());
-        out.push_sql("WITH run AS (INSERT INTO ");
+        // Runs of subjects that were erased are left out, here and not before, so that none slips
+        // through between asking and writing.
+        out.push_sql("WITH erased AS MATERIALIZED (SELECT obs.erased_runs(");
+        for (at, name) in ["run_id", "subject", "started_at"].into_iter().enumerate() {
+            // Bound below, in the order of the columns.
+            let number = RUN.iter().take_while(|column| column.name != name).count() + 1;
+            out.push_sql(if at == 0 { "$" } else { ", $" });
+            out.push_sql(&number.to_string());
+        }
+        out.push_sql(") AS ids), run AS (INSERT INTO ");
         out.push_sql(run);
         push_names(&RUN, &mut out);
         out.push_sql(" SELECT * FROM UNNEST(");
@@ -60,7 +69,9 @@ impl Insert<'_> {
             out.push_sql(if at == 0 { "" } else { ", " });
             values.push(&mut out)?;
         }
-        out.push_sql(") ON CONFLICT (run_id) DO NOTHING) INSERT INTO ");
+        out.push_sql(") AS new (id)");
+        out.push_sql(UNLESS_ERASED);
+        out.push_sql(") INSERT INTO ");
         out.push_sql(payload);
         push_names(&PAYLOAD, &mut out);
         out.push_sql(" SELECT * FROM UNNEST($1");
@@ -68,10 +79,14 @@ impl Insert<'_> {
             out.push_sql(", ");
             values.push(&mut out)?;
         }
-        out.push_sql(") ON CONFLICT (run_id) DO NOTHING");
+        out.push_sql(") AS new (id)");
+        out.push_sql(UNLESS_ERASED);
         Ok(())
     }
 }
+
+const UNLESS_ERASED: &str =
+    " WHERE id <> ALL ((SELECT ids FROM erased)::uuid[]) ON CONFLICT (run_id) DO NOTHING";
 
 fn push_names(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" (");

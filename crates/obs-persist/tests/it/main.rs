@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod callers;
+mod erasure;
+mod faults;
 mod flush;
 mod lanes;
 mod outage;
 mod poison;
 mod postgres;
+mod proxy;
 mod races;
 mod retention;
 mod roles;

@@ -23,7 +23,7 @@ fn documented(url: &str) -> Vec<String> {
 }
 
 /// The address of the same database for another role.
-fn as_role(url: &str, role: &str) -> String {
+pub(crate) fn as_role(url: &str, role: &str) -> String {
     let (_, host) = url.split_once('@').unwrap();
     format!("postgres://{}_{role}@{host}", database_name(url))
 }
@@ -33,7 +33,7 @@ fn open(url: &str, migrations: Migrations) -> Live {
 }
 
 /// A database that was set up as the document says.
-fn set_up() -> String {
+pub(crate) fn set_up() -> String {
     let url = database();
     let blocks = documented(&url);
     execute(&url, &blocks[0]);

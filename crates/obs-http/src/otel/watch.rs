@@ -1,0 +1,154 @@
+//! A process snapshot as observable instruments: counters for what only grows, so that rates and
+//! restarts show.
+//!
+//! The callbacks of one collection run one after another on one thread: the first takes the snapshot,
+//! the others of that thread reuse it, and one that comes round again begins the next collection.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, ThreadId},
+};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{AsyncInstrument, Meter},
+};
+
+use crate::runtime::{DeliveryTotals, Runtime, RuntimeSnapshot};
+
+/// Collections of one thread each that are remembered; the oldest is forgotten.
+const COLLECTIONS_MAX: usize = 16;
+
+/// Exports a process snapshot: `process.uptime`, `obs.runtime.requests` by how they ended, and
+/// `obs.runtime.deliveries` and `obs.runtime.values` by kind, endpoint and target. Callers and names
+/// stay in the snapshot, because they may be many.
+///
+/// Call it once for a runtime and a meter.
+///
+/// ```
+/// use obs_http::{Runtime, otel::watch_runtime};
+/// use opentelemetry::metrics::{MeterProvider, noop::NoopMeterProvider};
+/// watch_runtime(&NoopMeterProvider::new().meter("my-service"), &Runtime::new());
+/// ```
+pub fn watch_runtime(meter: &Meter, runtime: &Runtime) {
+    let watch = Arc::new(Watch { runtime: runtime.clone(), collections: Mutex::default() });
+    let at = Arc::clone(&watch);
+    meter
+        .f64_observable_gauge("process.uptime")
+        .with_unit("s")
+        .with_description("The time the process has been running.")
+        .with_callback(move |observer| {
+            observer.observe(at.collection(Read::Uptime).process.uptime_seconds, &[]);
+        })
+        .build();
+    let at = Arc::clone(&watch);
+    meter
+        .u64_observable_counter("obs.runtime.requests")
+        .with_unit("{request}")
+        .with_description("HTTP requests that ended, by how")
+        .with_callback(move |observer| {
+            for (class, count) in at.collection(Read::Requests).requests.classes().each() {
+                observer.observe(count, &[KeyValue::new("class", class)]);
+            }
+        })
+        .build();
+    let at = Arc::clone(&watch);
+    meter
+        .u64_observable_counter("obs.runtime.deliveries")
+        .with_unit("{response}")
+        .with_description("Deliveries, and those that were refused")
+        .with_callback(move |observer| {
+            each_pair(&at.collection(Read::Deliveries), |labels, totals| {
+                let outcomes = [("delivered", totals.responses), ("refused", totals.refused)];
+                for (outcome, count) in outcomes {
+                    observe(observer, count, labels, Some(outcome));
+                }
+            });
+        })
+        .build();
+    meter
+        .u64_observable_counter("obs.runtime.values")
+        .with_unit("{value}")
+        .with_description("Values in deliveries")
+        .with_callback(move |observer| {
+            each_pair(&watch.collection(Read::Values), |labels, totals| {
+                observe(observer, totals.values, labels, None);
+            });
+        })
+        .build();
+}
+
+/// Which instrument reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Uptime,
+    Requests,
+    Deliveries,
+    Values,
+}
+
+struct Watch {
+    runtime: Runtime,
+    collections: Mutex<VecDeque<Collection>>,
+}
+
+struct Collection {
+    thread: ThreadId,
+    served: Vec<Read>,
+    seen: Arc<RuntimeSnapshot>,
+}
+
+impl Watch {
+    /// The snapshot of this collection.
+    fn collection(&self, read: Read) -> Arc<RuntimeSnapshot> {
+        let thread = thread::current().id();
+        let mut collections = self.collections.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_thread = collections.iter().position(|collection| collection.thread == thread);
+        if let Some(current) = of_thread.and_then(|at| collections.get_mut(at)) {
+            if !current.served.contains(&read) {
+                current.served.push(read);
+                return Arc::clone(&current.seen);
+            }
+            *current = Collection::new(thread, read, &self.runtime);
+            return Arc::clone(&current.seen);
+        }
+        if collections.len() >= COLLECTIONS_MAX {
+            collections.pop_front();
+        }
+        let collection = Collection::new(thread, read, &self.runtime);
+        let seen = Arc::clone(&collection.seen);
+        collections.push_back(collection);
+        seen
+    }
+}
+
+impl Collection {
+    fn new(thread: ThreadId, read: Read, runtime: &Runtime) -> Self {
+        Self { thread, served: vec![read], seen: Arc::new(runtime.snapshot()) }
+    }
+}
+
+/// Kind, endpoint and target.
+type Labels<'a> = [&'a str; 3];
+
+fn each_pair(snapshot: &RuntimeSnapshot, mut with: impl FnMut(Labels<'_>, &DeliveryTotals)) {
+    for (kind, deliveries) in &snapshot.deliveries {
+        for ((endpoint, target), totals) in &deliveries.pairs {
+            with([kind, endpoint, target], totals);
+        }
+    }
+}
+
+fn observe(
+    observer: &dyn AsyncInstrument<u64>,
+    count: u64,
+    [kind, endpoint, target]: Labels<'_>,
+    outcome: Option<&'static str>,
+) {
+    let text = |key, value: &str| KeyValue::new(key, value.to_owned());
+    let mut attributes =
+        vec![text("kind", kind), text("endpoint", endpoint), text("target", target)];
+    attributes.extend(outcome.map(|outcome| KeyValue::new("outcome", outcome)));
+    observer.observe(count, &attributes);
+}

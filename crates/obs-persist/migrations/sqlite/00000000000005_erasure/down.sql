@@ -1,0 +1,5 @@
+DROP TABLE erasure;
+
+DROP TABLE erasure_salt;
+
+DROP TABLE erased;
