@@ -8,6 +8,7 @@ mod environment;
 mod exports;
 mod grpc;
 mod logs;
+mod secrets;
 mod seeds;
 mod startup;
 mod support;
