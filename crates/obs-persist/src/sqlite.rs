@@ -1,8 +1,10 @@
 //! The embedded store: one SQLite file, one connection.
 
+mod ballast;
 mod canary;
 mod erase;
 mod insert;
+mod retention;
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -13,27 +15,32 @@ use diesel::{
 };
 use diesel_async::{AsyncConnection, sync_connection_wrapper::SyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use obs_core::{Clock, RunRecord};
+use obs_core::{Class, Clock, RunRecord, Timestamp};
 use tokio::task::spawn_blocking;
 
 use crate::{
     erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
-    store::{Store, StoreError, StoreFuture},
+    store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
 };
+
+use ballast::{BALLAST_BYTES, Ballast};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// Each is a statement of its own: some only take effect outside of others.
-const PRAGMAS: [&str; 5] = [
+const PRAGMAS: [&str; 6] = [
     // Before the first table: rows of two kilobytes waste less of a larger page.
     "PRAGMA page_size = 16384",
     // Before anything that may wait for another process.
     "PRAGMA busy_timeout = 5000",
     "PRAGMA journal_mode = WAL",
-    // A commit survives the process; a power loss may take the last commits, never the file.
+    // A commit survives the process; a power loss may take the last commits, never the file. A
+    // batch with errors is written with FULL, and survives that, too.
     "PRAGMA synchronous = NORMAL",
     "PRAGMA wal_autocheckpoint = 1000",
+    // As much as that is; what a burst or a long reader made of it beyond goes back.
+    "PRAGMA journal_size_limit = 16777216",
 ];
 
 /// A store in one file.
@@ -42,11 +49,21 @@ pub(crate) struct SqliteStore {
     migrations: Migrations,
     clock: Clock,
     connection: Option<SyncConnectionWrapper<SqliteConnection>>,
+    ballast: Ballast,
+    /// As the last maintenance was told: on a full disk, a write may have to make room first.
+    retention: Option<Retention>,
 }
 
 impl SqliteStore {
     pub(crate) fn new(path: &str, migrations: Migrations) -> Self {
-        Self { path: path.to_owned(), migrations, clock: Clock::default(), connection: None }
+        Self {
+            path: path.to_owned(),
+            migrations,
+            clock: Clock::default(),
+            connection: None,
+            ballast: Ballast::of(path),
+            retention: None,
+        }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -67,6 +84,62 @@ impl SqliteStore {
         migrated.map_err(|source| StoreError::transient("cannot set the file up", source))??;
         self.connection = Some(connection);
         Ok(())
+    }
+
+    async fn write_batch(&mut self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
+        let again = Arc::clone(&batch);
+        let what = "cannot write to the file";
+        match self.on(what, move |connection| write(connection, &batch)).await {
+            Err(error) if is_full(&error) && self.make_room().await => {
+                self.on(what, move |connection| write(connection, &again)).await
+            }
+            written => written,
+        }
+    }
+
+    async fn drop_old(
+        &mut self,
+        now: Timestamp,
+        retention: Retention,
+    ) -> Result<Maintained, StoreError> {
+        let (what, clock) = ("cannot drop old rows", self.clock.clone());
+        let drop_old = move |connection: &mut SqliteConnection| {
+            retention::drop_old(connection, now, retention, &clock)
+        };
+        let mut done = match self.on(what, drop_old).await {
+            Err(error) if is_full(&error) && self.make_room().await => Maintained::default(),
+            done => done?,
+        };
+        let ballast = self.ballast.clone();
+        let laid = spawn_blocking(move || ballast.lay()).await;
+        if let Ok(Err(error)) = laid {
+            done.problem = Some(format!(
+                "there is no room for {BALLAST_BYTES} bytes of ballast beside `{}`, without which old rows cannot \
+                 be deleted on a full disk: free some ({error})",
+                self.path
+            ));
+        }
+        Ok(done)
+    }
+
+    /// On a full disk: gives the ballast up, if that lets old rows go; whether it did.
+    async fn make_room(&mut self) -> bool {
+        let Some(retention) = self.retention else { return false };
+        // The transaction that met the full disk may have left anything behind.
+        if self.open().await.is_err() {
+            return false;
+        }
+        let (ballast, clock, now) = (self.ballast.clone(), self.clock.clone(), self.clock.wall());
+        let making = self.on("cannot make room", move |connection| {
+            // With nothing to drop, the ballast would be gone for nothing.
+            if !retention::is_due(connection, now, retention)? || !ballast.give_up() {
+                return Ok(false);
+            }
+            retention::drop_old(connection, now, retention, &clock)?;
+            retention::checkpoint(connection)?;
+            Ok(true)
+        });
+        making.await.unwrap_or(false)
     }
 
     /// Runs something on the thread for such things. The connection is put back whatever comes of it:
@@ -93,7 +166,12 @@ impl Store for SqliteStore {
     }
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
-        Box::pin(self.on("cannot write to the file", move |connection| write(connection, &batch)))
+        Box::pin(self.write_batch(batch))
+    }
+
+    fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
+        self.retention = Some(retention);
+        Box::pin(self.drop_old(now, retention))
     }
 
     fn bury<'a>(&'a mut self, erasure: &'a Erasure) -> EraseFuture<'a> {
@@ -204,7 +282,14 @@ impl From<diesel::result::Error> for Migrating {
     }
 }
 
+fn is_full(error: &StoreError) -> bool {
+    error.chain().contains("disk is full")
+}
+
 fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<()> {
+    let has_errors = batch.iter().any(|record| record.class() == Class::Error);
+    let synchronous = if has_errors { "FULL" } else { "NORMAL" };
+    connection.batch_execute(&format!("PRAGMA synchronous = {synchronous}"))?;
     connection.immediate_transaction(|connection| {
         let erased = erase::among(connection, batch)?;
         for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
