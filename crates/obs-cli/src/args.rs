@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args as Group, Parser, Subcommand};
+use uuid::Uuid;
 
 use crate::config::Keep;
 
@@ -14,6 +17,7 @@ Exit codes:
 Environment:
   OBS_STORE=postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH   the store
   OBS_STORE_FILE=PATH    a file with that address, instead of it
+  OBS_SPOOL_DIR=DIR      the folder of the spool, with the quarantine in it
 Without either, ./obs.sqlite is the store if it exists. Nothing that this command prints has a password.";
 
 /// What an operator of obs needs: schema, retention, and whatever is on disk.
@@ -47,6 +51,61 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DAYS")]
         error: Option<Keep>,
     },
+    /// Records that the store does not take: see them, try them again, or drop them.
+    #[command(subcommand)]
+    Quarantine(Judgement),
+}
+
+/// What is done with records that were set aside.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Judgement {
+    /// All of them, the oldest run first.
+    List {
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// One of them, with its whole record.
+    Show {
+        run_id: Uuid,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Write them to the store after all; those that it refuses again stay, with exit code 1.
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Delete them.
+    Drop {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// Which records.
+#[derive(Debug, Group)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// The runs whose records they are.
+    #[arg(value_name = "RUN_ID")]
+    pub(crate) run_ids: Vec<Uuid>,
+    /// All that are there now.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Which folder.
+#[derive(Debug, Group)]
+pub(crate) struct Folder {
+    /// The folder of the spool, or its `quarantine` itself [default: OBS_SPOOL_DIR].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Which store.

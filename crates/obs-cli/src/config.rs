@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
@@ -90,6 +90,35 @@ impl Variables {
                 "is not set, and there is no ./obs.sqlite here: set it to postgres://USER@HOST/DATABASE or sqlite:PATH",
             )),
         }
+    }
+
+    /// The folder of the spool: from the command line or a variable.
+    pub(crate) fn spool(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
+        if let Some(given) = given {
+            return Ok(given.to_owned());
+        }
+        match self.get("OBS_SPOOL_DIR")? {
+            Some(dir) => Ok(dir.into()),
+            None => Err(Failure::setting(
+                "OBS_SPOOL_DIR",
+                "is not set: set it to the folder of the spool, or name the folder in the call",
+            )),
+        }
+    }
+
+    /// The quarantine in the folder of a spool, or the folder itself.
+    pub(crate) fn quarantine(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
+        let dir = self.spool(given)?;
+        let inside = dir.join("quarantine");
+        let folder = if inside.is_dir() || given.is_none() { inside } else { dir };
+        // A folder that is misspelt must not look like one in which there is nothing.
+        if given.is_some() && !folder.is_dir() {
+            return Err(Failure::setting(
+                "--dir",
+                format!("is `{}`, which is no folder: name that of a spool", folder.display()),
+            ));
+        }
+        Ok(folder)
     }
 
     /// How long rows are kept: from the command line, the variables of a program, or as usual.

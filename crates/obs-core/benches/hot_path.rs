@@ -49,6 +49,7 @@ fn main() {
         by_hand_bound(),
         observed("obs, not kept, prebuilt attributes", false, 0.0, plain_ok),
         observed("obs, not kept, bound", true, 0.0, plain_ok),
+        in_flight("obs, not kept, bound, with slots", plain_ok),
         observed("obs, not kept, bound, 20-node trace", true, 0.0, traced_ok),
         observed("obs, kept, bound", true, 1.0, plain_ok),
         observed("obs, kept, bound, 20-node trace", true, 1.0, traced_ok),
@@ -131,7 +132,7 @@ fn report(variants: &mut [Variant]) {
 
 /// The same strategy on one thread and on two: what a run costs more when another core runs it too.
 fn report_two_threads() {
-    let (strategy, _exported) = strategy(true, 0.0);
+    let (strategy, _exported) = strategy(true, 0.0, false);
     let (bound, _provider) = bound_instruments();
     println!(
         "\n{:<40} {:>9} {:>12} {:>9}",
@@ -334,12 +335,26 @@ impl Sink for Persisted {
 }
 
 fn observed(name: &'static str, bound: bool, ok_rate: f64, run: fn(&Strategy)) -> Variant {
-    let (strategy, exported) = strategy(bound, ok_rate);
+    of_strategy(name, strategy(bound, ok_rate, false), run)
+}
+
+/// Not kept, with a slot for each run in flight.
+fn in_flight(name: &'static str, run: fn(&Strategy)) -> Variant {
+    of_strategy(name, strategy(true, 0.0, true), run)
+}
+
+type Exported = (SdkMeterProvider, InMemoryMetricExporter);
+
+fn of_strategy(
+    name: &'static str,
+    (strategy, exported): (Strategy, Exported),
+    run: fn(&Strategy),
+) -> Variant {
     let run = Box::new(move || run(&strategy));
     Variant { name, run, nanos: Vec::new(), exported: Some(exported) }
 }
 
-fn strategy(bound: bool, ok_rate: f64) -> (Strategy, (SdkMeterProvider, InMemoryMetricExporter)) {
+fn strategy(bound: bool, ok_rate: f64, in_flight: bool) -> (Strategy, Exported) {
     let exported = provider();
     let options = MetricsOptions { bound, ..MetricsOptions::default() };
     let metrics = Metrics::new(&exported.0.meter("obs"), options).unwrap();
@@ -351,8 +366,8 @@ fn strategy(bound: bool, ok_rate: f64) -> (Strategy, (SdkMeterProvider, InMemory
         slow,
         ..KeepPolicy::default()
     };
-    let obs =
-        Obs::builder().metrics(metrics).policy(policy).sink(Arc::new(Persisted)).build().unwrap();
+    let builder = Obs::builder().metrics(metrics).policy(policy).sink(Arc::new(Persisted));
+    let obs = builder.in_flight(in_flight).build().unwrap();
     let kind = obs.kind("dsl");
     (kind.strategy("bonus").version("3").realm("acme").type_("chain").build().unwrap(), exported)
 }

@@ -106,6 +106,14 @@ impl Tick {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     /// The same in nanoseconds: making a `Duration` takes a division.
     pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -118,7 +118,7 @@ impl Default for FinishedRun {
 impl FinishedRun {
     /// Replays the run through the same steps as one that happened here.
     pub(crate) fn record(self, strategy: &Strategy) {
-        let mut run = strategy.start();
+        let mut run = strategy.replay();
         for node in &self.trace {
             run.replay_node(node);
         }

@@ -8,6 +8,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use uuid::Uuid;
@@ -20,6 +21,47 @@ const LOW_BITS: u32 = 62;
 thread_local! {
     // `None` until the thread makes its first id.
     static NEXT: Cell<Option<u128>> = const { Cell::new(None) };
+}
+
+/// How often this process, or one that it was forked from, was forked and said so.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// Says that this process is a child that was just forked. Without it, a child that goes on starting
+/// runs notices within 10 ms, and in these its ids may be those of its parent. It may be called in a
+/// handler of `pthread_atfork`: it does nothing but count.
+///
+/// ```
+/// obs_core::after_fork();
+/// ```
+pub fn after_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) fn forks() -> u64 {
+    FORKS.load(Ordering::Relaxed) & u64::from(u32::MAX)
+}
+
+/// The bits of an id that its time leaves free, in two words that can be counted up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Free {
+    pub(crate) high: u64,
+    pub(crate) low: u64,
+}
+
+impl Free {
+    pub(crate) fn random() -> Self {
+        let free = random();
+        Self { high: (free >> 64) as u64, low: free as u64 }
+    }
+}
+
+/// The id of a run that started in this millisecond of Unix time.
+#[inline]
+pub(crate) fn of(millis: u64, free: Free) -> Uuid {
+    const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
+    const HIGH_MASK: u64 = (1 << (FREE_BITS - LOW_BITS)) - 1;
+    let high = millis << 16 | 7 << 12 | free.high & HIGH_MASK;
+    Uuid::from_u64_pair(high, 2 << LOW_BITS | free.low & LOW_MASK)
 }
 
 /// A new id whose time is `started_at`.

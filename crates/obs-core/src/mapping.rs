@@ -29,11 +29,13 @@ pub enum Instrument {
     Dropped,
     /// Histogram of how long runs waited for their start, in seconds.
     QueueDuration,
+    /// Age of the oldest run in flight, in seconds.
+    OldestAge,
 }
 
 impl Instrument {
     /// Every instrument that can be renamed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Duration,
         Self::Nodes,
         Self::Errors,
@@ -42,6 +44,7 @@ impl Instrument {
         Self::TimeLimit,
         Self::Dropped,
         Self::QueueDuration,
+        Self::OldestAge,
     ];
 
     /// The name without a mapping.
@@ -60,6 +63,7 @@ impl Instrument {
             Self::TimeLimit => "obs.run.time_limit",
             Self::Dropped => "obs.record.dropped",
             Self::QueueDuration => "obs.run.queue.duration",
+            Self::OldestAge => "obs.run.oldest.age",
         }
     }
 
@@ -74,6 +78,7 @@ impl Instrument {
             Self::TimeLimit => "time_limit",
             Self::Dropped => "record.dropped",
             Self::QueueDuration => "queue.duration",
+            Self::OldestAge => "oldest.age",
         }
     }
 

@@ -13,13 +13,14 @@ use crate::{
     clock::Clock,
     error::BuildError,
     ids,
+    in_flight::{self, InFlight, InFlightRun},
     keep::KeepPolicy,
     kind::{Kind, KindSpec},
     label::clean,
     ledger::{Book, Ledger},
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
-    page::{Page, PageOwner},
-    recorder::{Recorder, Silent, otel::Metrics},
+    page::{HeapPage, Page, PageOwner},
+    recorder::{Recorder, Silent, Watched, otel::Metrics},
     redact::{Redaction, Rules},
     sampler::Sampler,
     sink::{NoSink, Sink},
@@ -84,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) recording: Recording,
     pub(crate) clock: Clock,
+    pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) sampler: Sampler,
     pub(crate) epoch: Uuid,
     pub(crate) storms: Storms,
@@ -168,6 +170,22 @@ impl Obs {
         self.0.core.book.snapshot()
     }
 
+    /// The runs in flight, the oldest first, at most `runs_max`. None where [`Builder::in_flight`] is
+    /// off; of those that found no slot there is no telling.
+    ///
+    /// ```
+    /// let obs = obs_core::Obs::builder().in_flight(true).build()?;
+    /// let run = obs.kind("dsl").lookup("bonus", "3").start();
+    /// assert_eq!(obs.in_flight(10).len(), 1);
+    /// drop(run);
+    /// assert_eq!(obs.in_flight(10).len(), 0);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn in_flight(&self, runs_max: usize) -> Vec<InFlightRun> {
+        self.0.core.in_flight.as_ref().map(|it| it.list(runs_max)).unwrap_or_default()
+    }
+
     /// The id of this process lifetime.
     ///
     /// ```
@@ -223,6 +241,7 @@ pub struct Builder {
     seed: Option<u64>,
     epoch: Option<Uuid>,
     ledger_page: Option<Arc<dyn Page>>,
+    in_flight_page: Option<Arc<dyn Page>>,
     subject_key: Option<SubjectKey>,
     redaction: Redaction,
 }
@@ -364,6 +383,44 @@ impl Builder {
         self
     }
 
+    /// Whether each run in flight has a slot, in memory that ends with the process: the source of
+    /// [`Obs::in_flight`] and `obs.run.oldest.age`. Off by default, because it costs every run some
+    /// nanoseconds.
+    ///
+    /// ```
+    /// let _builder = obs_core::Obs::builder().in_flight(true);
+    /// ```
+    pub fn in_flight(mut self, on: bool) -> Self {
+        self.in_flight_page =
+            on.then(|| Arc::new(HeapPage::new(in_flight::PAGE_WORDS)) as Arc<dyn Page>);
+        self
+    }
+
+    /// As [`in_flight`](Self::in_flight), with the slots on a blank page of
+    /// [`PAGE_WORDS`](crate::in_flight::PAGE_WORDS) words, of memory that may outlive the process:
+    /// [`read_page`](crate::in_flight::read_page) then says with which runs it died.
+    ///
+    /// ```
+    /// use obs_core::{Obs, Page, in_flight};
+    /// use std::sync::{Arc, atomic::AtomicU64};
+    ///
+    /// #[derive(Debug)]
+    /// struct Words(Vec<AtomicU64>);
+    /// impl Page for Words {
+    ///     fn words(&self) -> &[AtomicU64] {
+    ///         &self.0
+    ///     }
+    /// }
+    /// let words = (0..in_flight::PAGE_WORDS).map(|_| AtomicU64::new(0)).collect();
+    /// let obs = Obs::builder().in_flight_page(Arc::new(Words(words))).build()?;
+    /// # let _ = obs;
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn in_flight_page(mut self, page: Arc<dyn Page>) -> Self {
+        self.in_flight_page = Some(page);
+        self
+    }
+
     /// What is not stored, besides or instead of the default.
     ///
     /// ```
@@ -392,18 +449,19 @@ impl Builder {
         }
         let rules = self.redaction.check()?;
         let epoch = self.epoch.unwrap_or_else(ids::epoch);
-        let book = match self.ledger_page {
-            None => Book::default(),
-            Some(page) => Book::on(page, &PageOwner::this_process(epoch, self.clock.wall()))
-                .map_err(|error| BuildError::page("ledger", error))?,
-        };
-        let book = Arc::new(book);
+        let owner = PageOwner::this_process(epoch, self.clock.wall());
+        let book = self.ledger_page.map_or_else(|| Ok(Book::default()), |it| Book::on(it, &owner));
+        let book = Arc::new(book.map_err(|error| BuildError::page("ledger", error))?);
+        let in_flight = self.in_flight_page.map(|it| InFlight::on(it, &owner, &self.clock));
+        let in_flight =
+            in_flight.transpose().map_err(|error| BuildError::page("in-flight", error))?;
+        let in_flight = in_flight.map(Arc::new);
         let sink = self.sink.unwrap_or_else(|| Arc::new(NoSink));
         let recorder = match self.metrics {
             Some(metrics) => metrics.into_recorder(),
             None => Arc::new(Silent::default()),
         };
-        recorder.watch(&book, &sink);
+        recorder.watch(&Watched { book: &book, sink: &sink, in_flight: in_flight.as_ref() });
         sink.attach(Adopter::new(&book, &recorder));
         let core = Core {
             book,
@@ -413,6 +471,7 @@ impl Builder {
             limits: self.limits,
             recording: self.recording,
             clock: self.clock,
+            in_flight,
             sampler: Sampler::new(self.seed),
             epoch,
             storms: Storms::default(),

@@ -42,21 +42,21 @@ impl<T: Local> PerThread<T> {
 
     /// Shows `write` the value of this thread, which nobody else writes to meanwhile.
     #[inline]
-    pub(crate) fn with(&self, write: impl Fn(&T)) {
+    pub(crate) fn with<R>(&self, write: impl Fn(&T) -> R) -> R {
         let written = T::own().try_with(|slots| {
             let known = slots.borrow();
             match known.get(self.position) {
                 Some(Some(own)) => write(own),
                 _ => {
                     drop(known);
-                    write(&self.first(slots));
+                    write(&self.first(slots))
                 }
             }
         });
-        if written.is_err() {
+        written.unwrap_or_else(|_| {
             let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            write(&shared);
-        }
+            write(&shared)
+        })
     }
 
     /// Makes this thread's value.
@@ -75,12 +75,16 @@ impl<T: Local> PerThread<T> {
     /// The values of all threads: those of threads that have ended since the last call, which are
     /// handed out this once, and the others.
     pub(crate) fn take_ended_and_see_living(&self) -> (Vec<Arc<T>>, Vec<Arc<T>>) {
+        (self.take_ended(), self.living())
+    }
+
+    /// The values of threads that have ended since the last call, which are handed out this once.
+    pub(crate) fn take_ended(&self) -> Vec<Arc<T>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended: Vec<_> = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
+        let ended = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
         // Pairs with the release of the last reference: what the thread wrote before is seen.
         fence(Ordering::Acquire);
-        drop(all);
-        (ended, self.living())
+        ended
     }
 
     /// The values that were not handed out as ended, as of now.

@@ -11,11 +11,12 @@ pub mod otel;
 mod registry;
 mod sharded;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     adopter::RecordLabels,
     encode::Sanitized,
+    in_flight::InFlight,
     kind::KindShared,
     ledger::{Book, SeriesDrops},
     sink::Sink,
@@ -31,10 +32,18 @@ pub(crate) trait Recorder: fmt::Debug + Send + Sync {
     fn drops(&self, labels: &RecordLabels<'_>) -> Arc<SeriesDrops>;
 
     /// Called once, when the ledger exists: exports it from then on.
-    fn watch(&self, book: &Arc<Book>, sink: &Arc<dyn Sink>);
+    fn watch(&self, watched: &Watched<'_>);
 
     /// Counts what had to be changed in a record to make it valid.
     fn sanitized(&self, changed: &Sanitized);
+}
+
+/// What is exported beside the runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched<'a> {
+    pub(crate) book: &'a Arc<Book>,
+    pub(crate) sink: &'a Arc<dyn Sink>,
+    pub(crate) in_flight: Option<&'a Arc<InFlight>>,
 }
 
 /// What a strategy's metrics are told apart by, as the caller gave it.
@@ -57,6 +66,10 @@ pub(crate) trait Series: fmt::Debug + Send + Sync {
 
     /// Where lost records of this series are counted.
     fn drops(&self) -> &Arc<SeriesDrops>;
+
+    /// How old the oldest run in flight is; zero if there is none. Said before a collection, and only
+    /// where runs in flight have slots.
+    fn oldest(&self, _age: Duration) {}
 
     /// Brings the instruments up to date with what was measured.
     fn drain(&self) {}
@@ -94,7 +107,7 @@ impl Recorder for Silent {
         Arc::clone(&self.series.drops)
     }
 
-    fn watch(&self, _book: &Arc<Book>, _sink: &Arc<dyn Sink>) {}
+    fn watch(&self, _watched: &Watched<'_>) {}
 
     fn sanitized(&self, _changed: &Sanitized) {}
 }

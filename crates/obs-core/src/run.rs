@@ -20,6 +20,7 @@ use crate::{
     correlation::CorrelationId,
     encode::discard,
     ids,
+    in_flight::Slot,
     keep::{Facts, Keep, decide},
     limits::NODES_MAX,
     obs::Recording,
@@ -57,6 +58,7 @@ pub struct Run {
     pub(crate) span: (TraceId, SpanId),
     pub(crate) scratch: Option<Box<Scratch>>,
     id: Option<(Uuid, Timestamp)>,
+    slot: Slot,
     queued_nanos: Option<u64>,
     forced: bool,
     /// The thread was unwinding already when the run started: then a drop is no panic of the run.
@@ -67,6 +69,19 @@ pub struct Run {
 
 impl Run {
     pub(crate) fn start(strategy: Arc<Handle>, recording: Recording) -> Self {
+        let mut run = Self::replay(strategy, recording);
+        if let Some(in_flight) = &run.strategy.core.in_flight
+            && run.open
+        {
+            let has_row = recording == Recording::All;
+            let (slot, id) = in_flight.enter(run.strategy.mark, has_row, run.started);
+            (run.slot, run.id) = (slot, Some(id));
+        }
+        run
+    }
+
+    /// Starts a run that is over already: it has no slot.
+    pub(crate) fn replay(strategy: Arc<Handle>, recording: Recording) -> Self {
         let open = recording != Recording::Nothing;
         if open {
             strategy.core.book.started();
@@ -84,6 +99,7 @@ impl Run {
             parent: None,
             scratch,
             id: None,
+            slot: Slot::NONE,
             queued_nanos: None,
             forced: false,
             started_in_unwind: thread::panicking(),
@@ -253,7 +269,7 @@ impl Run {
     }
 
     /// The run's id: a UUIDv7 whose time is the start of the run. It is put together at the first
-    /// call.
+    /// call, or at the start where runs in flight have slots.
     ///
     /// ```
     /// # let obs = obs_core::Obs::builder().build()?;
@@ -430,6 +446,11 @@ impl Run {
         // 5 The next run of this thread takes the buffer over.
         if let Some(scratch) = self.scratch.take() {
             scratch.give_back();
+        }
+        // 6 Last, so that a process that is killed before leaves a trace of the run: a lost row at
+        //   worst, which the run's own row wins over.
+        if let Some(in_flight) = &self.strategy.core.in_flight {
+            in_flight.leave(self.slot);
         }
         ack
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     error::BuildError,
     finished::FinishedRun,
+    in_flight::Mark,
     input_run::InputRun,
     keep::KeepPolicy,
     kind::{Kind, KindShared, checked, word},
@@ -199,6 +200,8 @@ pub(crate) struct StrategyShared {
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
     pub(crate) series: Arc<dyn Series>,
+    /// What its runs write into their slots.
+    pub(crate) mark: Mark,
     /// The kind's, or that of all.
     pub(crate) policy: KeepPolicy,
     /// How many of its first runs are still to be kept.
@@ -227,8 +230,10 @@ impl Strategy {
             id: &key.id,
             version: &key.version,
         });
+        let mark = core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, &series));
         let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
+            mark: mark.unwrap_or_default(),
             core: Arc::clone(core),
             kind: Arc::clone(&kind.name),
             id: (*key.id).into(),
@@ -451,6 +456,11 @@ impl Strategy {
     /// ```
     pub fn record(&self, finished: FinishedRun) {
         finished.record(self);
+    }
+
+    /// A run that is over already.
+    pub(crate) fn replay(&self) -> Run {
+        Run::replay(self.handle(), self.recording)
     }
 
     /// This thread's handle.

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
 
 mod calls;
+mod quarantine;
 mod schema;
 mod support;

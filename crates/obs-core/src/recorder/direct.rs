@@ -37,6 +37,7 @@ pub(super) struct DirectSeries {
     /// Failures by the error type as it stands on the metric; only failing runs look here.
     errors: RwLock<HashMap<Arc<str>, Arc<Count>>>,
     drops: Arc<SeriesDrops>,
+    own: Arc<[KeyValue]>,
 }
 
 impl DirectSeries {
@@ -52,6 +53,7 @@ impl DirectSeries {
             family.time_limit.record(limit.as_secs_f64(), &own);
         }
         let series = Self {
+            own: Arc::clone(&own),
             started: Count::zeroed(&family.started, Arc::clone(&own), calls),
             active: Level::zeroed(&family.active, Arc::clone(&own), calls),
             durations: Status::ALL.map(|status| {
@@ -135,6 +137,12 @@ impl Series for DirectSeries {
 
     fn drops(&self) -> &Arc<SeriesDrops> {
         &self.drops
+    }
+
+    fn oldest(&self, age: Duration) {
+        if let Some(oldest) = &self.family.oldest {
+            oldest.record(age.as_secs_f64(), &self.own);
+        }
     }
 }
 

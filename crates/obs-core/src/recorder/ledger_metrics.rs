@@ -17,8 +17,12 @@ use std::{
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
-use super::registry::{Drains, SeriesKey};
+use super::{
+    Watched,
+    registry::{Drains, SeriesKey},
+};
 use crate::{
+    in_flight::{InFlight, Untracked},
     label::Label,
     ledger::{Book, ClassLedger, Ledger, SeriesDrops},
     mapping::Instrument,
@@ -55,6 +59,7 @@ struct Watch {
     book: Arc<Book>,
     series: Arc<Mutex<Vec<DropSeries>>>,
     drains: Drains,
+    in_flight: Option<Arc<InFlight>>,
 }
 
 /// The collection that a thread is in: its ledger, the instruments it has served, what it saw.
@@ -106,25 +111,39 @@ impl Drops {
 }
 
 /// Exports the ledger; called once, before the first series.
-pub(super) fn watch(
-    meter: &Meter,
-    book: &Arc<Book>,
-    sink: &Arc<dyn Sink>,
-    drops: &Drops,
-    drains: &Drains,
-) {
+pub(super) fn watch(meter: &Meter, watched: &Watched<'_>, drops: &Drops, drains: &Drains) {
     static NEXT_UID: AtomicU64 = AtomicU64::new(0);
     let watch = Arc::new(Watch {
         uid: NEXT_UID.fetch_add(1, Ordering::Relaxed),
-        book: Arc::clone(book),
+        book: Arc::clone(watched.book),
         series: Arc::clone(&drops.series),
         drains: drains.clone(),
+        in_flight: watched.in_flight.map(Arc::clone),
     });
     if drops.watched.set(Arc::clone(&watch)).is_err() {
         return;
     }
     export_flows(meter, &watch);
-    export_levels(meter, &watch, sink);
+    export_levels(meter, &watch, watched.sink);
+    if let Some(in_flight) = watched.in_flight {
+        export_untracked(meter, in_flight);
+    }
+}
+
+fn export_untracked(meter: &Meter, in_flight: &Arc<InFlight>) {
+    let at = Arc::clone(in_flight);
+    meter
+        .u64_observable_counter("obs.run.untracked")
+        .with_unit("{value}")
+        .with_description(
+            "Runs that found no slot, and strategies whose texts found no room beside them",
+        )
+        .with_callback(move |observer| {
+            let Untracked { runs, strategies } = at.untracked();
+            observer.observe(runs, &[KeyValue::new("which", "run")]);
+            observer.observe(strategies, &[KeyValue::new("which", "strategy")]);
+        })
+        .build();
 }
 
 fn export_flows(meter: &Meter, watch: &Arc<Watch>) {
@@ -244,6 +263,9 @@ impl Watch {
     /// after all callbacks of a collection have run.
     fn take(&self) -> Collection {
         self.drains.drain();
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.measure();
+        }
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         self.book.frozen(|ledger| {
             let mut dropped: HashMap<String, BTreeMap<Point, u64>> = HashMap::new();

@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use opentelemetry::{
@@ -15,7 +18,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Recorder, Series, SeriesLabels,
+    Recorder, Series, SeriesLabels, Watched,
     direct::DirectSeries,
     instruments::{Calls, Count},
     ledger_metrics::{self, Drops},
@@ -26,10 +29,9 @@ use crate::{
     adopter::RecordLabels,
     encode::Sanitized,
     label::{Label, LabelBook, OTHER},
-    ledger::{Book, SeriesDrops},
+    ledger::SeriesDrops,
     limits::{ERROR_SERIES_MAX, SERIES_MAX},
     mapping::{Instrument, Names},
-    sink::Sink,
 };
 
 /// The labels whose values come from callers.
@@ -59,6 +61,8 @@ pub(super) struct Registry {
     /// Losses of records that were not made by this process, which measures nothing else of them.
     adopted: Mutex<HashMap<SeriesKey, Arc<SeriesDrops>>>,
     drains: Drains,
+    /// Runs in flight have slots.
+    tracked: AtomicBool,
 }
 
 /// The series whose cells are drained before a collection. A lock of its own: whoever makes a series
@@ -138,6 +142,8 @@ pub(super) struct Family {
     pub(super) nodes_total: Option<Counter<u64>>,
     pub(super) errors: Counter<u64>,
     pub(super) time_limit: Gauge<f64>,
+    /// Only where runs in flight have slots: an instrument has its cost.
+    pub(super) oldest: Option<Gauge<f64>>,
 }
 
 impl Registry {
@@ -185,6 +191,7 @@ impl Registry {
             drops: Drops::default(),
             adopted: Mutex::default(),
             drains: Drains::default(),
+            tracked: AtomicBool::new(false),
             meter,
         }
     }
@@ -194,7 +201,8 @@ impl Registry {
         if let Some(family) = families.get(names) {
             return Arc::clone(family);
         }
-        let family = Arc::new(Family::new(&self.meter, names, self.durations.bounds()));
+        let tracked = self.tracked.load(Ordering::Acquire);
+        let family = Arc::new(Family::new(&self.meter, names, self.durations.bounds(), tracked));
         self.drops.export(&self.meter, names.of(Instrument::Dropped));
         families.insert(names.clone(), Arc::clone(&family));
         family
@@ -278,8 +286,9 @@ impl Recorder for Registry {
         made
     }
 
-    fn watch(&self, book: &Arc<Book>, sink: &Arc<dyn Sink>) {
-        ledger_metrics::watch(&self.meter, book, sink, &self.drops, &self.drains);
+    fn watch(&self, watched: &Watched<'_>) {
+        self.tracked.store(watched.in_flight.is_some(), Ordering::Release);
+        ledger_metrics::watch(&self.meter, watched, &self.drops, &self.drains);
     }
 
     fn sanitized(&self, changed: &Sanitized) {
@@ -298,7 +307,7 @@ impl fmt::Debug for Registry {
 }
 
 impl Family {
-    fn new(meter: &Meter, names: &Names, duration_bounds: &[f64]) -> Self {
+    fn new(meter: &Meter, names: &Names, duration_bounds: &[f64], tracked: bool) -> Self {
         let name = |instrument| names.of(instrument).to_owned();
         Self {
             started: meter
@@ -346,6 +355,13 @@ impl Family {
                 .with_unit("s")
                 .with_description("The time limit that applies to runs")
                 .build(),
+            oldest: tracked.then(|| {
+                meter
+                    .f64_gauge(name(Instrument::OldestAge))
+                    .with_unit("s")
+                    .with_description("Age of the oldest run in flight")
+                    .build()
+            }),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     thread::LocalKey,
+    time::Duration,
 };
 
 use super::{RunEnd, Series, direct::DirectSeries};
@@ -74,6 +75,10 @@ impl Series for ShardedSeries {
 
     fn drops(&self) -> &Arc<SeriesDrops> {
         self.instruments.drops()
+    }
+
+    fn oldest(&self, age: Duration) {
+        self.instruments.oldest(age);
     }
 
     fn drain(&self) {
