@@ -9,8 +9,10 @@ mod retention;
 use std::{fs, io, path::Path, sync::Arc};
 
 use diesel::{
-    QueryResult,
+    QueryResult, RunQueryDsl,
     connection::SimpleConnection,
+    dsl::sql,
+    sql_types::BigInt,
     sqlite::{Sqlite, SqliteConnection},
 };
 use diesel_async::{AsyncConnection, sync_connection_wrapper::SyncConnectionWrapper};
@@ -29,19 +31,20 @@ use ballast::{BALLAST_BYTES, Ballast};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// Each is a statement of its own: some only take effect outside of others.
-const PRAGMAS: [&str; 6] = [
-    // Before the first table: rows of two kilobytes waste less of a larger page.
-    "PRAGMA page_size = 16384",
-    // Before anything that may wait for another process.
-    "PRAGMA busy_timeout = 5000",
+const PRAGMAS: [&str; 4] = [
     "PRAGMA journal_mode = WAL",
     // A commit survives the process; a power loss may take the last commits, never the file. A
     // batch with errors is written with FULL, and survives that, too.
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA wal_autocheckpoint = 1000",
-    // As much as that is; what a burst or a long reader made of it beyond goes back.
-    "PRAGMA journal_size_limit = 16777216",
+    // Pages, so 4 MiB: on a full disk the ballast must have room for what is in the log.
+    "PRAGMA wal_autocheckpoint = 256",
+    // What a burst or a long reader made of the log beyond that goes back.
+    "PRAGMA journal_size_limit = 4194304",
 ];
+
+/// For a file that is still empty: rows of two kilobytes waste less of a larger page; on a full disk
+/// the file can be made smaller, a little at a time.
+const LAYOUT: &str = "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL";
 
 /// A store in one file.
 pub(crate) struct SqliteStore {
@@ -122,7 +125,8 @@ impl SqliteStore {
         Ok(done)
     }
 
-    /// On a full disk: gives the ballast up, if that lets old rows go; whether it did.
+    /// On a full disk: gives the ballast up, if that lets old rows go. Whether another attempt makes
+    /// sense.
     async fn make_room(&mut self) -> bool {
         let Some(retention) = self.retention else { return false };
         // The transaction that met the full disk may have left anything behind.
@@ -131,15 +135,20 @@ impl SqliteStore {
         }
         let (ballast, clock, now) = (self.ballast.clone(), self.clock.clone(), self.clock.wall());
         let making = self.on("cannot make room", move |connection| {
-            // With nothing to drop, the ballast would be gone for nothing.
-            if !retention::is_due(connection, now, retention)? || !ballast.give_up() {
-                return Ok(false);
+            // What is in the log may find its place in the file without any room.
+            let emptied = retention::checkpoint(connection);
+            if !retention::is_due(connection, now, retention)? {
+                return emptied;
             }
+            ballast.give_up();
+            let _ = retention::checkpoint(connection);
             retention::drop_old(connection, now, retention, &clock)?;
-            retention::checkpoint(connection)?;
-            Ok(true)
+            retention::give_back(connection)?;
+            // For the next time. Without room for it, the next maintenance says so.
+            let _ = ballast.lay();
+            Ok(())
         });
-        making.await.unwrap_or(false)
+        making.await.is_ok()
     }
 
     /// Runs something on the thread for such things. The connection is put back whatever comes of it:
@@ -246,10 +255,16 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
 }
 
 fn set_up(connection: &mut SqliteConnection, mode: Migrations) -> Result<(), StoreError> {
+    let unusable = |source| StoreError::transient("cannot set the file up", source);
+    // Before anything that may wait for another process.
+    connection.batch_execute("PRAGMA busy_timeout = 5000").map_err(unusable)?;
+    // Only in an empty file: it would be written to a file that exists, each time.
+    let pages = sql::<BigInt>("PRAGMA page_count").get_result::<i64>(connection);
+    if pages.map_err(unusable)? == 0 {
+        connection.batch_execute(LAYOUT).map_err(unusable)?;
+    }
     for pragma in PRAGMAS {
-        connection
-            .batch_execute(pragma)
-            .map_err(|source| StoreError::transient("cannot set the file up", source))?;
+        connection.batch_execute(pragma).map_err(unusable)?;
     }
     // One transaction around all migrations: of several processes that start at once, the first
     // one migrates and the others find it done.
@@ -282,6 +297,20 @@ impl From<diesel::result::Error> for Migrating {
     }
 }
 
+/// A transaction that has the writer's lock from its begin. A full disk makes SQLite undo all by
+/// itself; then Diesel's own transaction would tell of that, and not of the disk.
+fn in_transaction<T>(
+    connection: &mut SqliteConnection,
+    act: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+) -> QueryResult<T> {
+    connection.batch_execute("BEGIN IMMEDIATE")?;
+    let done = act(connection).and_then(|done| connection.batch_execute("COMMIT").map(|()| done));
+    if done.is_err() {
+        let _ = connection.batch_execute("ROLLBACK");
+    }
+    done
+}
+
 fn is_full(error: &StoreError) -> bool {
     error.chain().contains("disk is full")
 }
@@ -290,7 +319,7 @@ fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<
     let has_errors = batch.iter().any(|record| record.class() == Class::Error);
     let synchronous = if has_errors { "FULL" } else { "NORMAL" };
     connection.batch_execute(&format!("PRAGMA synchronous = {synchronous}"))?;
-    connection.immediate_transaction(|connection| {
+    in_transaction(connection, |connection| {
         let erased = erase::among(connection, batch)?;
         for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
             insert::run(connection, record)?;
@@ -298,4 +327,31 @@ fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::{Connection, sql_types::Integer};
+    use obs_core::{Status, testing::record};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_with_an_error_survives_a_power_loss_and_others_wait_for_no_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("obs.sqlite");
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        set_up(&mut connection, Migrations::AtStart).unwrap();
+        let mut failed = record("bonus", "1");
+        failed.status = Status::Timeout;
+        let ok = record("bonus", "1");
+        let (full, normal) = (2, 1);
+        for (batch, expected) in
+            [(vec![ok.clone()], normal), (vec![ok.clone(), failed], full), (vec![ok], normal)]
+        {
+            write(&mut connection, &batch).unwrap();
+            let synchronous = sql::<Integer>("PRAGMA synchronous");
+            assert_eq!(synchronous.get_result::<i32>(&mut connection).unwrap(), expected);
+        }
+    }
 }

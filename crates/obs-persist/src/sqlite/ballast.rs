@@ -14,6 +14,9 @@ use crate::retry::Jitter;
 /// What is held back: enough for the log of many transactions that delete.
 pub(super) const BALLAST_BYTES: usize = 8 << 20;
 
+/// With less than this free, it is not laid: the log of SQLite needs some of it.
+const FREE_LEAST: u64 = 16 << 20;
+
 const CHUNK_BYTES: usize = 64 << 10;
 
 #[derive(Clone, Debug)]
@@ -25,10 +28,13 @@ impl Ballast {
         Self(PathBuf::from(format!("{file}-ballast")))
     }
 
-    /// Makes it, unless it is there.
+    /// Makes it, unless it is there, or would leave too little for everybody else.
     pub(super) fn lay(&self) -> io::Result<()> {
         if is_whole(&self.0) {
             return Ok(());
+        }
+        if free_beside(&self.0).is_some_and(|free| free < FREE_LEAST) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         // Half of one, left by a process that died or a disk that was full.
         self.give_up();
@@ -65,6 +71,18 @@ impl Ballast {
     pub(super) fn give_up(&self) -> bool {
         fs::remove_file(&self.0).is_ok()
     }
+}
+
+#[cfg(unix)]
+fn free_beside(path: &Path) -> Option<u64> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let free = rustix::fs::statvfs(folder.unwrap_or_else(|| Path::new("."))).ok()?;
+    Some(free.f_bavail.saturating_mul(free.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_beside(_path: &Path) -> Option<u64> {
+    None
 }
 
 fn is_whole(path: &Path) -> bool {

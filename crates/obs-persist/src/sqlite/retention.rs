@@ -1,7 +1,7 @@
 //! Rows that are past their retention, deleted a bounded amount at a time.
 //!
-//! Their pages are used again, so the file stops growing when as much goes as comes; it does not
-//! shrink. `VACUUM` would write all of it anew, and is left to whoever wants the room back.
+//! Their pages are used again, so the file stops growing when as much goes as comes. It shrinks only
+//! when its disk is full; `VACUUM`, which writes all of it anew, is left to whoever wants the room.
 
 use std::time::Duration;
 
@@ -22,6 +22,12 @@ const ROWS_MAX: i64 = 500;
 
 /// No further transaction is begun after so long: records wait meanwhile.
 const PASS_BUDGET: Duration = Duration::from_secs(1);
+
+/// Pages of 16 KiB by which the file shrinks at once: 2 MiB.
+const STEP_PAGES: u32 = 128;
+
+/// How often it shrinks at most: 48 MiB in all.
+const STEPS_MAX: u32 = 24;
 
 /// Which rows of a class are past their retention, as the indexes by time have it.
 fn old_rows(class: Class) -> &'static str {
@@ -82,7 +88,7 @@ pub(super) fn drop_old(
 
 fn drop_some(connection: &mut SqliteConnection, class: Class, cutoff: i64) -> QueryResult<u64> {
     let old = format!("{}? ORDER BY started_at LIMIT {ROWS_MAX}", old_rows(class));
-    let rows = connection.immediate_transaction(|connection| {
+    let rows = super::in_transaction(connection, |connection| {
         // The same rows twice: the payloads know no class and no time.
         let mut rows = 0;
         for table in ["run_payload", "run"] {
@@ -90,9 +96,23 @@ fn drop_some(connection: &mut SqliteConnection, class: Class, cutoff: i64) -> Qu
                 format!("DELETE FROM {table} WHERE run_id IN (SELECT run_id FROM run WHERE {old})");
             rows = sql_query(statement).bind::<BigInt, _>(cutoff).execute(connection)?;
         }
-        QueryResult::Ok(rows)
+        Ok(rows)
     })?;
     Ok(u64::try_from(rows).unwrap_or(u64::MAX))
+}
+
+/// Shrinks the file on a full disk, in steps that need little room themselves.
+pub(super) fn give_back(connection: &mut SqliteConnection) -> QueryResult<()> {
+    checkpoint(connection)?;
+    for _ in 0..STEPS_MAX {
+        let free = sql::<BigInt>("PRAGMA freelist_count").get_result::<i64>(connection)?;
+        if free == 0 {
+            break;
+        }
+        connection.batch_execute(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
+        checkpoint(connection)?;
+    }
+    Ok(())
 }
 
 /// Moves what is in the log into the file, so that the log takes no more room than it needs.
