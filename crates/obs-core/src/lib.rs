@@ -35,11 +35,13 @@
 
 mod adopter;
 mod assemble;
+mod capture;
 mod clock;
 mod correlation;
 mod encode;
 mod error;
 mod finished;
+mod frame;
 mod ids;
 pub mod in_flight;
 mod input_run;
@@ -74,6 +76,7 @@ pub mod testing;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
+pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use correlation::CorrelationId;
 pub use error::BuildError;
