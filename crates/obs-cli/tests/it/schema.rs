@@ -96,6 +96,7 @@ fn a_retention_that_is_none_is_refused_before_anything_is_dropped() {
 fn retention_deletes_old_rows_of_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("obs.sqlite").display());
+    assert_eq!(Operator::new().call(&["migrate", "--store", &url]).code, 0);
     let said = Operator::new().call(&["retention", "--store", &url]);
     assert!(said.out.starts_with(&format!("{url}: 0 rows deleted")), "{} {}", said.out, said.err);
 }

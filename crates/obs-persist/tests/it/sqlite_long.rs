@@ -313,7 +313,7 @@ fn no_row_that_was_flushed_is_lost_or_doubled_by_a_process_that_is_killed() {
 
 #[test]
 #[ignore = "the other process of a test"]
-#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "it speaks with its parent")]
+#[expect(clippy::disallowed_methods, reason = "its parent tells it where to write")]
 fn a_child_that_writes_until_it_is_killed() {
     let Ok(url) = std::env::var("OBS_TEST_CHILD_STORE") else { return };
     let live = Live::open(&url);
