@@ -8,7 +8,8 @@
 
 use std::{cell::RefCell, fmt, sync::PoisonError};
 
-use crate::sync::{Arc, AtomicUsize, LocalKey, Mutex, Ordering, fence};
+pub(crate) use crate::sync::thread_index;
+use crate::sync::{Arc, LocalKey, Mutex, Ordering, fence, next_position};
 
 /// A type of value that threads have for themselves.
 pub(crate) trait Local: Sized + Send + Sync + 'static {
@@ -31,9 +32,8 @@ pub(crate) struct PerThread<T> {
 
 impl<T: Local> PerThread<T> {
     pub(crate) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self {
-            position: NEXT.fetch_add(1, Ordering::Relaxed),
+            position: next_position(),
             all: Mutex::default(),
             shared: Mutex::new(Arc::new(make())),
             make: Box::new(make),
@@ -93,16 +93,6 @@ impl<T: Local> PerThread<T> {
         living.push(Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)));
         living
     }
-}
-
-/// A number of this thread: threads are numbered in the order in which they ask first.
-pub(crate) fn thread_index() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    // During the destruction of a thread's locals any number serves.
-    INDEX.try_with(|index| *index).unwrap_or(0)
 }
 
 impl<T> fmt::Debug for PerThread<T> {
