@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args as Group, Parser, Subcommand};
+use uuid::Uuid;
 
 use crate::config::Keep;
 
@@ -14,6 +17,8 @@ Exit codes:
 Environment:
   OBS_STORE=postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH   the store
   OBS_STORE_FILE=PATH    a file with that address, instead of it
+  OBS_SPOOL_DIR=DIR      the folder of the spool, with the quarantine in it
+  OBS_SUBJECT_KEY=KEY or OBS_SUBJECT_KEY_FILE=PATH   the key of the hashes that stand for subjects
 Without either, ./obs.sqlite is the store if it exists. Nothing that this command prints has a password.";
 
 /// What an operator of obs needs: schema, retention, and whatever is on disk.
@@ -47,6 +52,85 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DAYS")]
         error: Option<Keep>,
     },
+    /// Forget a subject: its rows, payloads and the records of it that were set aside.
+    ///
+    /// A tombstone keeps copies out that arrive later, whichever queue or spool still holds them. Can
+    /// be called again at any time. What was exported before (to a Collector, a log, a backup) is not in
+    /// reach.
+    Erase(Forget),
+    /// Records that the store does not take: see them, try them again, or drop them.
+    #[command(subcommand)]
+    Quarantine(Judgement),
+}
+
+/// Whom to forget.
+#[derive(Debug, Group)]
+pub(crate) struct Forget {
+    /// The subject, as the application names it. Its hashes with OBS_SUBJECT_KEY are looked for, too.
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) subject: String,
+    /// Who asked for it, for the record that is left; nothing that names the subject.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
+    /// A file with a key that was used formerly; may be given several times.
+    #[arg(long = "key-file", value_name = "FILE")]
+    pub(crate) key_files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) store: Store,
+    #[command(flatten)]
+    pub(crate) folder: Folder,
+}
+
+/// What is done with records that were set aside.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Judgement {
+    /// All of them, the oldest run first.
+    List {
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// One of them, with its whole record.
+    Show {
+        run_id: Uuid,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Write them to the store after all; those that it refuses again stay, with exit code 1.
+    Retry {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        folder: Folder,
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Delete them.
+    Drop {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// Which records.
+#[derive(Debug, Group)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// The runs whose records they are.
+    #[arg(value_name = "RUN_ID")]
+    pub(crate) run_ids: Vec<Uuid>,
+    /// All that are there now.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Which folder.
+#[derive(Debug, Group)]
+pub(crate) struct Folder {
+    /// The folder of the spool, or its `quarantine` itself [default: OBS_SPOOL_DIR].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Which store.

@@ -1,11 +1,13 @@
 //! The commands, each in a file of its own.
 
+mod erase;
 mod migrate;
+mod quarantine;
 mod retention;
 
 use std::{future::Future, time::Duration};
 
-use obs_persist::{Store, StoreError, StoreUrl};
+use obs_persist::{Migrations, Store, StoreError, StoreUrl};
 use tokio::{runtime, time};
 
 use crate::{
@@ -26,6 +28,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
             let retention = variables.retention(*ok, *error)?;
             retention::run(&variables.store(store.store.as_deref())?, retention, output)
         }
+        Command::Erase(forget) => erase::run(forget, &variables, output),
+        Command::Quarantine(judgement) => quarantine::run(judgement, &variables, output),
     }
 }
 
@@ -37,8 +41,8 @@ struct Ready {
 }
 
 impl Ready {
-    /// Connects, and migrates if need be.
-    fn new(url: &StoreUrl) -> Result<Self, Failure> {
+    /// Connects. Only `obs migrate` changes the schema.
+    fn new(url: &StoreUrl, migrations: Migrations) -> Result<Self, Failure> {
         // Migrations and SQLite need the flavour with threads.
         let runtime =
             runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(
@@ -49,8 +53,8 @@ impl Ready {
                     )
                 },
             )?;
-        let mut ready = Self { name: url.to_string(), store: url.store(), runtime };
-        ready.step("connecting and migrating", |store| store.prepare())?;
+        let mut ready = Self { name: url.to_string(), store: url.store_with(migrations), runtime };
+        ready.step("connecting", |store| store.prepare())?;
         Ok(ready)
     }
 

@@ -4,17 +4,18 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
+use obs_core::SubjectKey;
 use obs_persist::{PersistConfig, RETENTION_LEAST, RETENTION_MOST, Retention, StoreUrl};
 
 use crate::error::Failure;
 
-/// The most bytes that a file with an address may have.
-const ADDRESS_BYTES_MAX: u64 = 16 << 10;
+/// The most bytes of a file with an address or a key that are read.
+const LINE_BYTES_MAX: u64 = 16 << 10;
 
 /// Where the rows of a program without settings are.
 const STORE_DEFAULT: &str = "./obs.sqlite";
@@ -81,7 +82,9 @@ impl Variables {
                 "is set, and so is OBS_STORE: unset one of them",
             )),
             (Some(url), None) => parse("OBS_STORE", &url),
-            (None, Some(path)) => parse("OBS_STORE_FILE", &first_line(Path::new(&path))?),
+            (None, Some(path)) => {
+                parse("OBS_STORE_FILE", &first_line("OBS_STORE_FILE", Path::new(&path))?)
+            }
             (None, None) if Path::new(STORE_DEFAULT).is_file() => {
                 parse("the default", &format!("sqlite:{STORE_DEFAULT}"))
             }
@@ -90,6 +93,72 @@ impl Variables {
                 "is not set, and there is no ./obs.sqlite here: set it to postgres://USER@HOST/DATABASE or sqlite:PATH",
             )),
         }
+    }
+
+    /// The folder of the spool: from the command line or a variable.
+    pub(crate) fn spool(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
+        if let Some(given) = given {
+            return Ok(given.to_owned());
+        }
+        match self.get("OBS_SPOOL_DIR")? {
+            Some(dir) => Ok(dir.into()),
+            None => Err(Failure::setting(
+                "OBS_SPOOL_DIR",
+                "is not set: set it to the folder of the spool, or name the folder in the call",
+            )),
+        }
+    }
+
+    /// The quarantine in the folder of a spool, or the folder itself.
+    pub(crate) fn quarantine(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
+        let dir = self.spool(given)?;
+        let inside = dir.join("quarantine");
+        let folder = if inside.is_dir() || given.is_none() { inside } else { dir };
+        // A folder that is misspelt must not look like one in which there is nothing.
+        if given.is_some() && !folder.is_dir() {
+            return Err(Failure::setting(
+                "--dir",
+                format!("is `{}`, which is no folder: name that of a spool", folder.display()),
+            ));
+        }
+        Ok(folder)
+    }
+
+    /// The same where there may be none; then nothing was named.
+    pub(crate) fn quarantine_if_any(
+        &self,
+        given: Option<&Path>,
+    ) -> Result<Option<PathBuf>, Failure> {
+        if given.is_none() && self.get("OBS_SPOOL_DIR")?.is_none() {
+            return Ok(None);
+        }
+        self.quarantine(given).map(Some)
+    }
+
+    /// The key that hashes subjects now, and those that did before.
+    pub(crate) fn subject_keys(&self, former: &[PathBuf]) -> Result<Vec<SubjectKey>, Failure> {
+        const NAME: &str = "OBS_SUBJECT_KEY";
+        const FILE: &str = "OBS_SUBJECT_KEY_FILE";
+        let now = match (self.get(NAME)?, self.get(FILE)?) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::setting(
+                    FILE,
+                    "is set, and so is OBS_SUBJECT_KEY: unset one of them",
+                ));
+            }
+            (Some(key), None) => Some((NAME, key)),
+            (None, Some(path)) => Some((FILE, first_line(FILE, Path::new(&path))?)),
+            (None, None) => None,
+        };
+        let mut keys = Vec::from_iter(now);
+        for path in former {
+            keys.push(("--key-file", first_line("--key-file", path)?));
+        }
+        let key = |(name, secret): (&'static str, String)| {
+            SubjectKey::new(secret.as_bytes())
+                .map_err(|error| Failure::setting(name, format!("cannot be used: {error}")))
+        };
+        keys.into_iter().map(key).collect()
     }
 
     /// How long rows are kept: from the command line, the variables of a program, or as usual.
@@ -124,22 +193,20 @@ fn parse(name: &'static str, url: &str) -> Result<StoreUrl, Failure> {
     StoreUrl::parse(url).map_err(|error| Failure::setting(name, format!("cannot be used: {error}")))
 }
 
-fn first_line(path: &Path) -> Result<String, Failure> {
+fn first_line(name: &'static str, path: &Path) -> Result<String, Failure> {
     let unreadable = |error: io::Error| {
+        let path = path.display();
         Failure::setting(
-            "OBS_STORE_FILE",
-            format!(
-                "names `{}`, which cannot be read ({error}): put the address there",
-                path.display()
-            ),
+            name,
+            format!("names `{path}`, which cannot be read ({error}): write it there"),
         )
     };
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(ADDRESS_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    file.take(LINE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     match text.lines().next().map(str::trim) {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        _ => Err(unreadable(io::Error::other("it is empty"))),
+        _ => Err(unreadable(io::Error::other("its first line is empty"))),
     }
 }
 

@@ -11,6 +11,12 @@ pub(crate) enum Failure {
     Setting { name: &'static str, problem: Cow<'static, str> },
     #[error("{store}: {}", .source.chain())]
     Store { store: String, source: Box<StoreError> },
+    /// What was asked for is not there, or is damaged.
+    #[error("{0}")]
+    Bad(String),
+    /// A folder cannot be used.
+    #[error("{0}")]
+    Folder(String),
     #[error("{what}")]
     Machine { what: Cow<'static, str>, source: io::Error },
 }
@@ -27,8 +33,9 @@ impl Failure {
     /// See `obs --help`.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
+            Self::Bad(_) => 1,
             Self::Setting { .. } => 2,
-            Self::Store { .. } | Self::Machine { .. } => 3,
+            Self::Store { .. } | Self::Folder(_) | Self::Machine { .. } => 3,
         }
     }
 

@@ -63,7 +63,7 @@ pub struct PersistConfig {
     /// Deadline for connecting, migrating and making partitions (60 s; the connection alone
     /// has 5 s of its own).
     pub prepare_timeout: Duration,
-    /// Deadline for writing one batch; past it the connection is thrown away (15 s).
+    /// Deadline for writing one batch; past it the connection is thrown away (12 s).
     pub write_timeout: Duration,
     /// How long ok rows are kept at least; `None` is for ever (30 days). Whole UTC days are
     /// dropped, when their last moment is older than this. SQLite keeps its rows for ever.
@@ -92,7 +92,7 @@ impl Default for PersistConfig {
             batch_bytes: 1 << 20,
             linger: Duration::from_millis(100),
             prepare_timeout: Duration::from_secs(60),
-            write_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(12),
             retention_ok: Some(DAY.saturating_mul(30)),
             retention_error: Some(DAY.saturating_mul(180)),
             quarantine_dir: None,
@@ -262,7 +262,7 @@ mod tests {
             ),
             (
                 |c| c.write_timeout = Duration::ZERO,
-                "write_timeout is 0ns, but must be between 1ms and 3600s: the default is 15s",
+                "write_timeout is 0ns, but must be between 1ms and 3600s: the default is 12s",
             ),
             (
                 |c| c.retention_ok = Some(DAY / 2),

@@ -1,12 +1,13 @@
 //! A fork, as servers do that prepare themselves before they multiply.
 
-use std::{
-    error::Error,
-    io::{self, Write},
-    process::exit,
-};
+use std::{error::Error, io, process::exit, thread, time::Duration};
 
-use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
+use fork::{
+    Fork, ProcessId, Signal, WEXITSTATUS, WIFEXITED, fork, signal_process, waitpid, waitpid_nohang,
+};
+use obs::Clock;
+
+const POLL: Duration = Duration::from_millis(10);
 
 /// The child, seen from its parent.
 pub(crate) struct Child(i32);
@@ -21,16 +22,30 @@ impl Child {
                     eprintln!("child: error: {error}");
                     1
                 });
-                let _ = io::stdout().flush();
                 end(code)
             }
         }
     }
 
-    /// The exit status; that of a child that was killed is -1.
-    pub(crate) fn wait(self) -> io::Result<i32> {
-        let status = waitpid(self.0)?;
-        Ok(if WIFEXITED(status) { WEXITSTATUS(status) } else { -1 })
+    /// The exit status; -1 for a child that was killed, by whomever: one that has not ended after so
+    /// long never will, and is killed here.
+    pub(crate) fn wait(self, longest: Duration) -> io::Result<i32> {
+        let clock = Clock::default();
+        let start = clock.now();
+        loop {
+            if let Some(status) = waitpid_nohang(self.0)? {
+                return Ok(if WIFEXITED(status) { WEXITSTATUS(status) } else { -1 });
+            }
+            if clock.now().since(start) > longest {
+                signal_process(
+                    ProcessId::try_from(self.0).map_err(io::Error::other)?,
+                    Signal::KILL,
+                )?;
+                waitpid(self.0)?;
+                return Ok(-1);
+            }
+            thread::park_timeout(POLL);
+        }
     }
 }
 

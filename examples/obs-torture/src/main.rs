@@ -2,11 +2,7 @@
 //!
 //! It uses nothing but the public surface of `obs`, so whatever it proves holds for any program.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for people and tests: it prints what became of its runs"
-)]
+#![expect(clippy::print_stderr, reason = "a program for people and tests: it says what went wrong")]
 
 mod acks;
 mod args;
@@ -15,10 +11,11 @@ mod ledger_file;
 mod pace;
 mod payload;
 mod runs;
+mod say;
 mod setup;
 mod signals;
 
-use std::{error::Error, process::ExitCode, sync::Arc};
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use obs::{Report, Telemetry};
@@ -36,6 +33,9 @@ use crate::{
 
 /// The exit code for records that were not settled by the deadline.
 const LATE: u8 = 3;
+
+/// How long a forked child may take beyond its shutdown, before it is taken for stuck.
+const CHILD_PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -89,8 +89,8 @@ fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
         ledger_file.finish()?;
     }
     if let Some(child) = child {
-        let status = child.wait()?;
-        println!("child: exit status {status}");
+        let status = child.wait(args.shutdown() + CHILD_PATIENCE)?;
+        say::line(format_args!("child: exit status {status}"));
         if status != 0 && status != i32::from(LATE) {
             code = 1;
         }
@@ -110,7 +110,7 @@ fn after_the_fork(args: &Args, work: &Work, telemetry: &Telemetry) -> Result<u8,
 
 /// Says how it ended, as text and as exit code.
 fn ended(who: &str, report: &Report) -> u8 {
-    println!("{who}report: {report}\n{who}ledger: {}", report.ledger);
+    say::line(format_args!("{who}report: {report}\n{who}ledger: {}", report.ledger));
     if report.is_complete() { 0 } else { LATE }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     args::{Durability, Runtime},
     pace::Pace,
     payload::{Payload, Pool},
+    say,
     signals::Stop,
 };
 
@@ -140,7 +141,7 @@ impl Work {
     pub(crate) fn open(&self, first: u64, count: u32) -> Vec<InputRun<Payload>> {
         let open = |seq| {
             let mut run = self.start(seq);
-            println!("open {}", run.id());
+            say::line(format_args!("open {}", run.id()));
             run
         };
         (first..first + u64::from(count)).map(open).collect()

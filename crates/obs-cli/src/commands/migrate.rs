@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use obs_persist::StoreUrl;
+use obs_persist::{Migrations, StoreUrl};
 use serde::Serialize;
 
 use crate::{commands::Ready, error::Failure, output::Output};
 
 pub(crate) fn run(url: &StoreUrl, output: &mut Output) -> Result<(), Failure> {
-    let ready = Ready::new(url)?;
+    let ready = Ready::new(url, Migrations::AtStart)?;
     let done = Migrated { store: ready.name.clone(), migrated: true };
     ready.close()?;
     output.say(&done)

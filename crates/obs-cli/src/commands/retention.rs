@@ -3,7 +3,7 @@
 use std::{fmt, thread, time::Duration};
 
 use obs_core::{Class, Clock};
-use obs_persist::{Retention, StoreError, StoreUrl};
+use obs_persist::{Migrations, Retention, StoreError, StoreUrl};
 use serde::Serialize;
 
 use crate::{commands::Ready, error::Failure, output::Output};
@@ -26,7 +26,7 @@ pub(crate) fn run(
         ));
     }
     let clock = Clock::default();
-    let mut ready = Ready::new(url)?;
+    let mut ready = Ready::new(url, Migrations::External)?;
     let mut done = Done::new(&ready.name, retention);
     for round in 0.. {
         let now = clock.wall();

@@ -14,7 +14,7 @@ pub(crate) use loom::{
 macro_rules! per_thread_slots {
     ($name:ident, $value:ty) => {
         loom::thread_local! {
-            static $name: $crate::per_thread::Slots<$value> = std::cell::RefCell::new(Vec::new());
+            static $name: $crate::per_thread::Slots<$value> = $crate::per_thread::Slots::new();
         }
     };
 }

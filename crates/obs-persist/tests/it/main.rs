@@ -4,11 +4,13 @@
 
 mod callers;
 mod erasure;
+mod faults;
 mod flush;
 mod lanes;
 mod outage;
 mod poison;
 mod postgres;
+mod proxy;
 mod races;
 mod retention;
 mod roles;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use obs_core::{DropReason, StoreState};
 use obs_persist::testing::MemoryStore;
 
-use crate::support::{LONG, Rig, SOON, until};
+use crate::support::{LONG, Rig, SOON, timed, until};
 
 #[test]
 fn a_store_that_is_down_at_the_start_gets_every_row_when_it_comes_up() {
@@ -112,4 +112,20 @@ fn while_the_store_is_down_ok_records_fill_their_lane_and_the_rest_is_counted() 
     rig.store.set_down(false);
     assert!(rig.persister.flush_blocking(LONG).complete);
     assert_eq!(rig.store.rows().len(), 356);
+}
+
+#[test]
+fn callers_that_flush_again_and_again_do_not_storm_a_store_that_is_down() {
+    let rig = Rig::new();
+    until("it is connected", || rig.store.prepares() == 1);
+    rig.store.set_down(true);
+    rig.submit_ok(1);
+    let ((), took) = timed(|| {
+        for _ in 0..200 {
+            assert!(!rig.persister.flush_blocking(Duration::from_millis(5)).complete);
+        }
+    });
+    // One every 100 ms, and the first ones.
+    let allowed = took.as_millis() / 100 + 3;
+    assert!(u128::from(rig.store.prepares()) <= allowed, "{} in {took:?}", rig.store.prepares());
 }

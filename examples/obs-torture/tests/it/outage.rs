@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     postgres::Postgres,
-    support::{Rack, term, until},
+    support::{Rack, assert_same, term, until},
 };
 
 #[test]
@@ -25,7 +25,7 @@ fn a_store_that_refuses_connections_costs_no_error_in_silence() {
     account.assert_balanced();
     let promised = account.ids("error", &["memory"]);
     assert!(promised.len() >= 1_256, "what has room is kept: {}", promised.len());
-    assert_eq!(postgres.ids("error"), promised, "nothing that was promised is lost");
+    assert_same(&postgres.ids("error"), &promised, "nothing that was promised is lost");
     let refused = account.ids("error", &["refused"]).len() as u64;
     assert_eq!(account.dropped("error"), BTreeMap::from([("queue_full".to_owned(), refused)]));
 }
@@ -67,7 +67,7 @@ fn a_burst_of_errors_that_never_yields_on_a_runtime_with_one_thread_is_accounted
     account.assert_balanced();
     assert_eq!(account.acks.len(), 5_000, "{ended:?}");
     let promised = account.ids("error", &["memory"]);
-    assert_eq!(postgres.ids("error"), promised, "what was not refused is stored");
+    assert_same(&postgres.ids("error"), &promised, "what was not refused is stored");
     let refused = account.ids("error", &["refused"]).len() as u64;
     let expected = BTreeMap::from([("queue_full".to_owned(), refused)]);
     assert_eq!(account.dropped("error"), if refused > 0 { expected } else { BTreeMap::new() });

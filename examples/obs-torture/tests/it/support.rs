@@ -64,11 +64,11 @@ impl Rack {
 
     /// Starts a process; `name` is for its log and its ledger.
     pub(crate) fn start(&self, name: &str, flags: &str) -> Victim {
-        self.start_under(&[], name, flags)
+        self.start_in(&[], name, flags)
     }
 
-    /// The same behind another program, e.g. one that traces it.
-    pub(crate) fn start_under(&self, wrapper: &[&str], name: &str, flags: &str) -> Victim {
+    /// The same with variables set.
+    pub(crate) fn start_in(&self, environment: &[(&str, &str)], name: &str, flags: &str) -> Victim {
         let (acks, ledger) =
             (self.path(&format!("{name}.acks")), self.path(&format!("{name}.json")));
         File::create(&acks).unwrap();
@@ -77,13 +77,13 @@ impl Rack {
         command
             .args(["-c", "exec 3>>\"$1\"; shift; exec \"$@\"", "sh"])
             .arg(&acks)
-            .args(wrapper)
             .arg(env!("CARGO_BIN_EXE_obs-torture"))
             .args(flags.split_whitespace())
             .args(["--ack-fd", "3", "--metrics-file"])
             .arg(&ledger)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .envs(environment.iter().copied())
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -236,4 +236,26 @@ pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
         assert!(clock.now().since(start) < LONG, "never: {what}");
         thread::park_timeout(PAUSE);
     }
+}
+
+/// What is stored is what was promised: nothing is missing, and nothing more is there.
+#[track_caller]
+pub(crate) fn assert_same(stored: &BTreeSet<String>, promised: &BTreeSet<String>, what: &str) {
+    let missing: Vec<_> = promised.difference(stored).take(3).collect();
+    let surplus: Vec<_> = stored.difference(promised).take(3).collect();
+    assert!(
+        missing.is_empty() && surplus.is_empty(),
+        "{what}: {} promised, {} stored; missing {missing:?}…, surplus {surplus:?}…",
+        promised.len(),
+        stored.len()
+    );
+}
+
+/// Says that a case could not run. CI, where everything can be installed, fails then.
+#[expect(clippy::print_stdout, reason = "whoever runs the tests has to see it")]
+pub(crate) fn skip(reason: &str) {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(!in_ci, "SKIP in CI: {reason}");
+    println!("SKIP: {reason}");
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{postgres::Postgres, support::Rack};
+use crate::{
+    postgres::Postgres,
+    support::{Rack, assert_same},
+};
 
 /// The deadline of the shutdown, which is 5 s, and half a second.
 const MOST: Duration = Duration::from_millis(5_500);
@@ -20,7 +23,7 @@ fn under_load_everything_is_stored_before_the_deadline() {
     let account = victim.account();
     account.assert_balanced();
     for class in ["ok", "error"] {
-        assert_eq!(postgres.ids(class), account.ids(class, &["memory"]), "{class}");
+        assert_same(&postgres.ids(class), &account.ids(class, &["memory"]), class);
         assert!(account.dropped(class).is_empty(), "{ended:?}");
     }
 }
