@@ -17,6 +17,9 @@ pub(crate) trait Local: Sized + Send + Sync + 'static {
     fn own() -> &'static LocalKey<Slots<Self>>;
 }
 
+/// A value of a thread, as the thread and the list of all of them hold it.
+pub(crate) type Own<T> = Arc<T>;
+
 /// A thread's values of one type, by the position of their owner. Each chunk is as long as all before
 /// it together and made at its first use, so that looking a value up neither moves nor borrows anything.
 pub(crate) struct Slots<T> {
