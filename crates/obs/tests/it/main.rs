@@ -7,6 +7,7 @@ mod deadlines;
 mod environment;
 mod exports;
 mod grpc;
+mod http;
 mod logs;
 mod secrets;
 mod seeds;
