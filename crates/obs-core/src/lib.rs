@@ -35,6 +35,7 @@
 
 mod adopter;
 mod assemble;
+mod capture;
 mod clock;
 mod correlation;
 mod encode;
@@ -76,6 +77,7 @@ mod text_hash;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
+pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use correlation::CorrelationId;
 pub use error::BuildError;

@@ -58,6 +58,8 @@ impl Retention {
 pub struct Maintained {
     /// Days of a class that were dropped, rows and payloads together.
     pub dropped: usize,
+    /// Rows that were deleted one by one, in a store that has no days to drop.
+    pub rows: u64,
     /// There is more to drop than one call does: call again soon.
     pub more: bool,
     /// Why something could not be done, and the way out; the connection is fine.

@@ -93,6 +93,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "percent-encoding",
             "rustls",
             "rustls-native-certs",
+            "secrecy",
             "serde",
             "thiserror",
             "tokio",

@@ -19,6 +19,7 @@ mod seeds;
 mod shutdown;
 mod sick;
 mod sqlite;
+mod sqlite_long;
 mod statistics;
 mod stores;
 mod support;
