@@ -34,7 +34,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let readers = readers(exports.as_ref(), snapshots.as_ref());
     let provider = provider::provider(resource::resource(&config, epoch), readers);
     let metrics = metrics(&config, &provider, exports.as_ref())?;
-    let rows = rows(&config, &metrics)?;
+    let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider }))
 }
@@ -96,10 +96,13 @@ fn metrics(
     Ok(Metrics::new(&meter, options)?)
 }
 
-fn rows(config: &Checked, metrics: &Metrics) -> Result<Option<RowStore>, InitError> {
-    let Rows::On { store, migrations, required, limits } = &config.rows else { return Ok(None) };
-    let persister =
-        start_worker(store.store_with(*migrations), (**limits).clone(), metrics.store())?;
+fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowStore>, InitError> {
+    let Rows::On { store, migrations, required, limits, .. } = &config.rows else {
+        return Ok(None);
+    };
+    let mut limits = (**limits).clone();
+    limits.epoch = Some(epoch);
+    let persister = start_worker(store.store_with(*migrations), limits, metrics.store())?;
     let rows = RowStore { persister, url: store.to_string() };
     if *required {
         wait_for_store(&rows)?;
@@ -134,6 +137,21 @@ fn wait_for_store(rows: &RowStore) -> Result<(), InitError> {
     }
 }
 
+/// Lets the ledger and the runs in flight live where the next process finds them, if there is a spool.
+fn on_pages(
+    config: &Checked,
+    mut builder: obs_core::Builder,
+    persister: &Persister,
+) -> obs_core::Builder {
+    if let Some(page) = persister.ledger_page() {
+        builder = builder.ledger_page(page);
+    }
+    match (&config.rows, persister.runs_page()) {
+        (Rows::On { lost_runs: true, .. }, Some(page)) => builder.in_flight_page(page),
+        _ => builder,
+    }
+}
+
 fn obs(
     config: &Checked,
     metrics: Metrics,
@@ -148,7 +166,7 @@ fn obs(
         builder = builder.subject_key(key);
     }
     builder = match rows {
-        Some(rows) => builder.sink(rows.persister.sink()),
+        Some(rows) => on_pages(config, builder, &rows.persister).sink(rows.persister.sink()),
         None => builder.recording(Recording::MetricsOnly),
     };
     if let Some(seed) = seed {
