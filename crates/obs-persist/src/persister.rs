@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Clock, Sink, StoreMetrics, StoreState};
+use obs_core::{Clock, Page, Sink, StoreMetrics, StoreState};
 use tokio::{runtime, sync::Mutex};
+use uuid::Uuid;
 
 use crate::{
     config::{ConfigError, PersistConfig},
     report::{FlushReport, ShutdownReport},
     shared::{Room, Shared},
-    store::Store,
+    spool::Spool,
+    store::{Store, StoreError},
     waiters::Answer,
     worker::{self, Duties, SharedStore, Timeouts},
 };
@@ -45,6 +47,7 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
 #[must_use = "dropping a persister shuts it down"]
 pub struct Persister {
     shared: Arc<Shared>,
+    ledger_page: Option<Arc<dyn Page>>,
 }
 
 /// Why a persister did not start. A store that cannot be reached is no reason: the worker waits
@@ -119,7 +122,9 @@ impl Persister {
         calendar: Clock,
     ) -> Result<Self, StartError> {
         config.check()?;
-        let shared = Arc::new(Shared::new(&config, metrics));
+        let spool = open_spool(&config);
+        let ledger_page = spool.as_ref().and_then(Spool::ledger_page);
+        let shared = Arc::new(Shared::new(&config, metrics, spool));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
         let (retention, quarantine) = (config.retention(), config.quarantine().map(Arc::new));
@@ -131,7 +136,7 @@ impl Persister {
             .spawn(move || clerk.run(&started))
             .map_err(StartError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Self { shared }),
+            Ok(Ok(())) => Ok(Self { shared, ledger_page }),
             Ok(Err(error)) => Err(StartError::Runtime(error)),
             Err(_) => Err(StartError::Runtime(io::Error::other("its thread ended early"))),
         }
@@ -148,6 +153,20 @@ impl Persister {
     #[must_use]
     pub fn sink(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.shared) as Arc<dyn Sink>
+    }
+
+    /// Memory for the ledger that outlives the process, for `Obs::builder().ledger_page(…)`: the next
+    /// process then counts what died in the memory of this one. `None` without a spool.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(persister.ledger_page().is_none());
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn ledger_page(&self) -> Option<Arc<dyn Page>> {
+        self.ledger_page.clone()
     }
 
     /// Waits until every record that was submitted before this call is settled, at most for
@@ -266,8 +285,38 @@ impl Persister {
     }
 }
 
+/// The spool, unless there is to be none, or there can be none: that is said, and never stops
+/// anybody.
+fn open_spool(config: &PersistConfig) -> Option<Spool> {
+    let spool = config.spool()?;
+    let epoch = config.epoch.unwrap_or_else(random_epoch);
+    match Spool::open(&spool, epoch) {
+        Ok(spool) => Some(spool),
+        Err(error) => {
+            let error = StoreError::permanent_because("there is no spool", error).chain();
+            tracing::warn!(
+                directory = %spool.root.display(),
+                %error,
+                "error records are kept in memory only, and lost with this process"
+            );
+            None
+        }
+    }
+}
+
+fn random_epoch() -> Uuid {
+    let mut bytes = [0; 16];
+    // Without entropy all epochs are one: the second of two processes has no spool then.
+    let _ = getrandom::fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
 impl Drop for Persister {
     fn drop(&mut self) {
+        if self.shared.is_forked() {
+            // Its threads are not here.
+            return;
+        }
         self.shutdown_blocking(DROP_DEADLINE);
     }
 }
