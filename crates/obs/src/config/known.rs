@@ -3,13 +3,14 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "OBS_ENABLED",
     "OBS_QUEUE_RECORDS",
     "OBS_RETENTION_ERROR",
     "OBS_RETENTION_OK",
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
+    "OBS_SPOOL_DIR",
     "OBS_STORE",
     "OBS_STORE_MIGRATE",
     "OBS_STORE_REQUIRED",

@@ -5,6 +5,7 @@
 
 mod clock;
 mod contract;
+mod killed;
 mod outage;
 mod postgres;
 mod support;

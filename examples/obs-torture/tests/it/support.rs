@@ -4,8 +4,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -249,6 +250,45 @@ pub(crate) fn assert_same(stored: &BTreeSet<String>, promised: &BTreeSet<String>
         promised.len(),
         stored.len()
     );
+}
+
+/// The runs whose records are in a spool, as `obs spool dump` lists them.
+pub(crate) fn dump(spool: &Path) -> Vec<String> {
+    let output = Command::new(obs()).args(["spool", "dump", "--json"]).arg(spool).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let run_id = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["run_id"].as_str().unwrap().to_owned()
+    };
+    lines.lines().map(run_id).collect()
+}
+
+/// The command `obs`, which cargo puts beside this program; built if only this package was.
+fn obs() -> &'static Path {
+    static OBS: OnceLock<PathBuf> = OnceLock::new();
+    OBS.get_or_init(|| {
+        let ours = Path::new(env!("CARGO_BIN_EXE_obs-torture"));
+        let obs = ours.with_file_name("obs");
+        if !obs.is_file() {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo
+                .args(["build", "--package", "obs-cli", "--target-dir"])
+                .arg(ours.ancestors().nth(2).unwrap());
+            if ours.parent().is_some_and(|folder| folder.ends_with("release")) {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().unwrap().success());
+        }
+        obs
+    })
+}
+
+/// A count that a soak sets.
+pub(crate) fn count(name: &str, usual: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let set = std::env::var(name).ok();
+    set.map_or(usual, |set| set.parse().unwrap_or_else(|_| panic!("{name}={set} is no count")))
 }
 
 /// Says that a case could not run. CI, where everything can be installed, fails then.
