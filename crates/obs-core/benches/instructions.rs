@@ -19,7 +19,7 @@ use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use serde::Serialize;
 
-/// Runs that are counted. A multiple of what the sampler draws from one block of its generator (32),
+/// Runs that are counted. A multiple of what the sampler draws from one block of its generator (64),
 /// so that a block more or less makes no difference.
 const RUNS: u32 = 3_200;
 /// Runs before, in which buffers grow and each thread makes its cells. Of the same multiple.
@@ -41,13 +41,19 @@ struct Case {
     counted: fn(&Ledger) -> u64,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case { name: "not-kept", ok_rate: NONE, run: observed, counted: not_kept },
     Case { name: "not-kept-by-hand", ok_rate: NONE, run: by_hand, counted: not_kept },
     Case { name: "not-kept-lookup", ok_rate: NONE, run: looked_up, counted: not_kept },
     Case { name: "not-kept-20-nodes", ok_rate: NONE, run: traced, counted: not_kept },
     Case { name: "kept-input-20-nodes", ok_rate: ALL, run: traced, counted: |it| it.ok.persisted },
     Case { name: "failed", ok_rate: NONE, run: failed, counted: |it| it.error.persisted },
+    Case {
+        name: "failed-in-a-storm",
+        ok_rate: NONE,
+        run: failed_in_a_storm,
+        counted: |it| it.error.persisted,
+    },
 ];
 
 fn main() {
@@ -108,7 +114,6 @@ impl Setting {
             .policy(policy)
             .sink(Arc::new(Persisted))
             .clock(Clock::from(&clock))
-            .seed(7)
             .build()
             .unwrap();
         let kind = obs.kind("dsl").realm("acme").type_("chain");
@@ -174,7 +179,14 @@ fn traced(setting: &Setting) {
     black_box(result).unwrap();
 }
 
+/// Few enough a minute that each is stored in full.
 fn failed(setting: &Setting) {
+    setting.clock.advance(Duration::from_secs(1));
+    failed_in_a_storm(setting);
+}
+
+/// More than a hundred a minute: the rows are slim.
+fn failed_in_a_storm(setting: &Setting) {
     let error: Result<(), &str> = Err("division by zero");
     let result = setting.strategy.observe(&setting.input, |run| setting.body(run, error));
     black_box(result).unwrap_err();

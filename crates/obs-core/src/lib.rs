@@ -35,11 +35,13 @@
 
 mod adopter;
 mod assemble;
+mod capture;
 mod clock;
 mod correlation;
 mod encode;
 mod error;
 mod finished;
+mod frame;
 mod ids;
 pub mod in_flight;
 mod input_run;
@@ -74,6 +76,7 @@ pub mod testing;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
+pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use correlation::CorrelationId;
 pub use error::BuildError;
@@ -96,6 +99,6 @@ pub use run_error::{ErrorStatus, RunError, RunFailure};
 pub use scratch::{AttributeValue, Node};
 pub use sink::{Ack, Durable, Kept, Sink};
 pub use status::{Class, DropReason, Status};
-pub use store_metrics::{StoreMetrics, StoreState};
+pub use store_metrics::{SpoolUse, StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
 pub use subject::{SubjectKey, SubjectKeyError, stored_subject};

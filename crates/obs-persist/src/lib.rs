@@ -28,6 +28,7 @@ mod sqlite;
 mod store;
 mod url;
 mod waiters;
+mod watch;
 mod worker;
 
 /// What is in the folder of a spool, for an operator: read, never changed, and trusted in nothing.
@@ -50,3 +51,4 @@ pub use shared::Room;
 pub use spool::Fsync;
 pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 pub use url::{StoreUrl, StoreUrlError};
+pub use watch::StoreWatch;

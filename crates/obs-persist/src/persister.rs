@@ -5,26 +5,29 @@ use std::{
     pin::Pin,
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread::{self, JoinHandle, Thread},
     time::Duration,
 };
 
 use obs_core::{Clock, Page, Sink, StoreMetrics, StoreState};
 use tokio::{runtime, sync::Mutex};
-use uuid::Uuid;
 
 use crate::{
     config::{ConfigError, PersistConfig},
     report::{FlushReport, ShutdownReport},
     shared::{Room, Shared},
-    spool::Spool,
+    spool::{self, Spool},
     store::{Store, StoreError},
     waiters::Answer,
+    watch::StoreWatch,
     worker::{self, Duties, SharedStore, Timeouts},
 };
 
 /// How long dropping a [`Persister`] waits for its worker to write what is queued.
 pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long dropping a [`Persister`] then waits for its threads to be gone.
+const CLERK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A store with its worker, on threads of their own.
 ///
@@ -48,6 +51,8 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
 pub struct Persister {
     shared: Arc<Shared>,
     ledger_page: Option<Arc<dyn Page>>,
+    /// Holds the spool for as long as it runs.
+    clerk: JoinHandle<()>,
 }
 
 /// Why a persister did not start. A store that cannot be reached is no reason: the worker waits
@@ -123,6 +128,9 @@ impl Persister {
     ) -> Result<Self, StartError> {
         config.check()?;
         let spool = open_spool(&config);
+        if let Some(spool) = &spool {
+            metrics.watch_spool(spool.gauge());
+        }
         let ledger_page = spool.as_ref().and_then(Spool::ledger_page);
         let shared = Arc::new(Shared::new(&config, metrics, spool));
         let (started, start) = mpsc::sync_channel(1);
@@ -131,12 +139,12 @@ impl Persister {
         let duties = Duties { timeouts, retention, quarantine, calendar };
         let clerk =
             Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), duties };
-        thread::Builder::new()
+        let clerk = thread::Builder::new()
             .name("obs-persist".to_owned())
             .spawn(move || clerk.run(&started))
             .map_err(StartError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Self { shared, ledger_page }),
+            Ok(Ok(())) => Ok(Self { shared, ledger_page, clerk }),
             Ok(Err(error)) => Err(StartError::Runtime(error)),
             Err(_) => Err(StartError::Runtime(io::Error::other("its thread ended early"))),
         }
@@ -280,6 +288,21 @@ impl Persister {
         self.shared.last_error()
     }
 
+    /// How the store is doing, to keep beside the persister.
+    ///
+    /// ```
+    /// # use obs_core::StoreMetrics;
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let store = Box::new(MemoryStore::new());
+    /// let persister = Persister::start(PersistConfig::default(), store, StoreMetrics::default())?;
+    /// assert_eq!(persister.watch().last_error(), None);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> StoreWatch {
+        StoreWatch::new(Arc::clone(&self.shared))
+    }
+
     fn waiting(&self, id: u64) -> Waiting {
         Waiting { shared: Arc::clone(&self.shared), id }
     }
@@ -288,27 +311,20 @@ impl Persister {
 /// The spool, unless there is to be none, or there can be none: that is said, and never stops
 /// anybody.
 fn open_spool(config: &PersistConfig) -> Option<Spool> {
-    let spool = config.spool()?;
-    let epoch = config.epoch.unwrap_or_else(random_epoch);
-    match Spool::open(&spool, epoch) {
+    let place = config.spool()?;
+    let epoch = config.epoch.unwrap_or_else(spool::random_epoch);
+    match Spool::open(&place, epoch) {
         Ok(spool) => Some(spool),
         Err(error) => {
             let error = StoreError::permanent_because("there is no spool", error).chain();
             tracing::warn!(
-                directory = %spool.root.display(),
+                directory = %place.root.display(),
                 %error,
                 "error records are kept in memory only, and lost with this process"
             );
             None
         }
     }
-}
-
-fn random_epoch() -> Uuid {
-    let mut bytes = [0; 16];
-    // Without entropy all epochs are one: the second of two processes has no spool then.
-    let _ = getrandom::fill(&mut bytes);
-    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
 impl Drop for Persister {
@@ -318,6 +334,14 @@ impl Drop for Persister {
             return;
         }
         self.shutdown_blocking(DROP_DEADLINE);
+        // Whoever starts next, maybe in this process, takes over what is left. The thread does nothing
+        // any more but end.
+        let clock = Clock::default();
+        let start = clock.now();
+        while !self.clerk.is_finished() && clock.now().since(start) < CLERK_PATIENCE {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        self.shared.leave_spool();
     }
 }
 

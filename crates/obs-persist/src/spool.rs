@@ -36,13 +36,13 @@ use std::{
     io,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     task::{Context, Poll},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use obs_core::{Ack, Clock, Durable, Page, RunRecord, Timestamp, ledger};
+use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, ledger};
 use uuid::Uuid;
 
 use self::{
@@ -50,7 +50,7 @@ use self::{
     codec::DecodeError,
     disk::RealDisk,
     keeper::Round,
-    log::{Log, LogLimits},
+    log::{Log, LogLimits, LogStats},
 };
 use crate::platform::{Origin, Words};
 
@@ -87,9 +87,13 @@ pub(crate) struct Spool {
     root: PathBuf,
     epoch: Uuid,
     ledger_page: Option<Arc<MappedPage>>,
-    // `None` once it is left.
-    home: Mutex<Option<Home>>,
+    // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
+    // somebody else may already have taken over.
+    home: RwLock<Option<Home>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Where errors go that come after that.
+    successor: OnceLock<Option<Box<Self>>>,
+    config: SpoolConfig,
 }
 
 /// Words in a file of the spool.
@@ -100,14 +104,6 @@ impl Page for MappedPage {
     fn words(&self) -> &[std::sync::atomic::AtomicU64] {
         self.0.words()
     }
-}
-
-/// What a spool holds, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpoolStats {
-    pub(crate) bytes: u64,
-    pub(crate) limit: u64,
-    pub(crate) oldest: Option<Timestamp>,
 }
 
 /// Why there is no spool.
@@ -159,8 +155,10 @@ impl Spool {
             root: home.root.clone(),
             epoch,
             ledger_page,
-            home: Mutex::new(Some(home)),
+            home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
+            successor: OnceLock::new(),
+            config: config.clone(),
         })
     }
 
@@ -184,6 +182,11 @@ impl Spool {
     }
 
     fn write_through(&self, record: &RunRecord, buffer: &mut Vec<u8>) -> Result<Slot, Refusal> {
+        let home = self.home.read().unwrap_or_else(PoisonError::into_inner);
+        if home.is_none() {
+            drop(home);
+            return self.write_late(record, buffer);
+        }
         frame::begin(buffer, frame::FLAG_ERROR, record.run_id);
         let encoded = codec::encode(record, buffer).is_ok();
         let fits = frame::finish(buffer);
@@ -192,11 +195,25 @@ impl Spool {
             (true, false) => Err(Refusal::TooLarge),
             (true, true) => self.log.append(buffer),
         };
+        drop(home);
         if buffer.capacity() > BUFFER_KEPT {
             buffer.clear();
             buffer.shrink_to(BUFFER_KEPT);
         }
         written
+    }
+
+    /// After the end of everything: into a spool of its own, which the next process finds. The place there
+    /// means nothing here, and nobody asks for it.
+    fn write_late(&self, record: &RunRecord, buffer: &mut Vec<u8>) -> Result<Slot, Refusal> {
+        let successor = self.successor.get_or_init(|| {
+            let spool = Self::open(&self.config, random_epoch());
+            spool.map(Box::new).ok()
+        });
+        match successor {
+            Some(spool) => spool.write_through(record, buffer),
+            None => Err(Refusal::Io),
+        }
     }
 
     /// What is promised of a record that was just written, by the policy: it may wait for a sync.
@@ -227,9 +244,13 @@ impl Spool {
         Orphans::find(&self.root, self.epoch, Arc::clone(&self.log))
     }
 
-    pub(crate) fn stats(&self) -> SpoolStats {
-        let log::LogStats { bytes, limit, oldest, .. } = self.log.stats();
-        SpoolStats { bytes, limit, oldest }
+    /// Reads what it holds, for metrics.
+    pub(crate) fn gauge(&self) -> impl Fn() -> SpoolUse + Send + Sync + 'static {
+        let log = Arc::clone(&self.log);
+        move || {
+            let LogStats { bytes, limit, oldest, .. } = log.stats();
+            SpoolUse { bytes, limit, oldest }
+        }
     }
 
     /// Syncs and frees what it can. Records can still be written, and are safe against the end of the
@@ -247,14 +268,30 @@ impl Spool {
     }
 }
 
-impl Drop for Spool {
-    fn drop(&mut self) {
+impl Spool {
+    /// Gives the directory up: removed if nothing is left in it, and free for others to take over.
+    pub(crate) fn leave(&self) {
         self.close();
-        self.log.empty();
-        if let Some(home) = self.home.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        let home = self.home.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(home) = home {
+            self.log.empty();
             home.leave();
         }
     }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The id of a process lifetime.
+pub(crate) fn random_epoch() -> Uuid {
+    let mut bytes = [0; 16];
+    // Without entropy all epochs are one: the second of two processes has no spool then.
+    let _ = getrandom::fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
 /// Somebody's wait for a sync.

@@ -88,14 +88,18 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    Ack, Adopter, AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped,
-    Durable, ErrorStatus, FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy,
-    KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node,
-    Obs, Rate, RateError, RecordLabels, Recording, Run, RunError, RunFailure, RunLedger, RunRecord,
-    SLO_DEFAULT, Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket,
-    Timestamp,
+    Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
+    DropReason, Dropped, Durable, ErrorStatus, Field, FinishedNode, FinishedRun, InputRun,
+    Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits,
+    ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels, Recording,
+    Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
+    StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket,
+    Timestamp, Verdict,
 };
-pub use obs_persist::{Drops, Migrations, Room};
+/// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
+#[cfg(feature = "http")]
+pub use obs_http as http;
+pub use obs_persist::{Drops, Migrations, Room, StoreWatch};
 
 pub use builder::{Builder, builder, init};
 pub use config::{ConfigError, Environment, Exporter, Protocol};

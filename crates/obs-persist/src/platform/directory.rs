@@ -114,7 +114,8 @@ fn check_above(_path: &Path) -> Result<(), DirError> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 

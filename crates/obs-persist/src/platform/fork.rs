@@ -266,7 +266,9 @@ mod system {
             unsafe {
                 libc::close(pipe[1]);
                 libc::waitpid(pid, &raw mut status, 0);
-                [pipe[0], born[0], born[1]].map(|end| libc::close(end));
+                for end in [pipe[0], born[0], born[1]] {
+                    libc::close(end);
+                }
             }
             assert_eq!(status, 0);
         }

@@ -70,7 +70,7 @@ impl Shared {
             let mut state = self.lock();
             // The record takes up no more than itself and what its frame holds.
             let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
-            let fits = state.spilled.front().map(|spilled| room(spilled));
+            let fits = state.spilled.front().map(room);
             if !fits.is_some_and(|bytes| state.lanes.has_room_for_error(bytes)) {
                 return;
             }
@@ -132,6 +132,13 @@ impl Shared {
         }
         if orphans.is_empty() {
             *adoption = Adoption::Done;
+        }
+    }
+
+    /// Nobody will settle anything any more: the next process may have what is left.
+    pub(crate) fn leave_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.leave();
         }
     }
 

@@ -18,6 +18,7 @@ mod schema;
 mod seeds;
 mod shutdown;
 mod sick;
+mod spool;
 mod sqlite;
 mod statistics;
 mod stores;
