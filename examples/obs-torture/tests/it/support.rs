@@ -65,11 +65,26 @@ impl Rack {
 
     /// Starts a process; `name` is for its log and its ledger.
     pub(crate) fn start(&self, name: &str, flags: &str) -> Victim {
-        self.start_in(&[], name, flags)
+        self.launch(&[], &[], name, flags)
+    }
+
+    /// The same behind another program, e.g. one that traces it.
+    pub(crate) fn start_under(&self, wrapper: &[&str], name: &str, flags: &str) -> Victim {
+        self.launch(wrapper, &[], name, flags)
     }
 
     /// The same with variables set.
     pub(crate) fn start_in(&self, environment: &[(&str, &str)], name: &str, flags: &str) -> Victim {
+        self.launch(&[], environment, name, flags)
+    }
+
+    fn launch(
+        &self,
+        wrapper: &[&str],
+        environment: &[(&str, &str)],
+        name: &str,
+        flags: &str,
+    ) -> Victim {
         let (acks, ledger) =
             (self.path(&format!("{name}.acks")), self.path(&format!("{name}.json")));
         File::create(&acks).unwrap();
@@ -78,6 +93,7 @@ impl Rack {
         command
             .args(["-c", "exec 3>>\"$1\"; shift; exec \"$@\"", "sh"])
             .arg(&acks)
+            .args(wrapper)
             .arg(env!("CARGO_BIN_EXE_obs-torture"))
             .args(flags.split_whitespace())
             .args(["--ack-fd", "3", "--metrics-file"])
@@ -254,14 +270,20 @@ pub(crate) fn assert_same(stored: &BTreeSet<String>, promised: &BTreeSet<String>
 
 /// The runs whose records are in a spool, as `obs spool dump` lists them.
 pub(crate) fn dump(spool: &Path) -> Vec<String> {
-    let output = Command::new(obs()).args(["spool", "dump", "--json"]).arg(spool).output().unwrap();
+    let lines = told_by_obs(&["spool", "dump"], spool);
+    lines.iter().map(|line| line["run_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What `obs ledger` says about each process.
+pub(crate) fn ledgers(spool: &Path) -> Vec<Value> {
+    told_by_obs(&["ledger"], spool)
+}
+
+fn told_by_obs(command: &[&str], spool: &Path) -> Vec<Value> {
+    let output = Command::new(obs()).args(command).arg("--json").arg(spool).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    let run_id = |line: &str| {
-        let line: Value = serde_json::from_str(line).unwrap();
-        line["run_id"].as_str().unwrap().to_owned()
-    };
-    lines.lines().map(run_id).collect()
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The command `obs`, which cargo puts beside this program; built if only this package was.
