@@ -30,12 +30,14 @@ fn every_run_of_a_forked_child_is_stored_or_counted_and_the_parent_does_not_noti
     assert_eq!(child.acks.len() as u64, RUNS / 2);
     assert_eq!(child.ledger["imbalance"], 0, "{}", child.ledger);
 
+    assert!(parent.dropped("error").is_empty(), "{}", parent.ledger);
     for class in ["ok", "error"] {
         let promise = ["memory", "os", "disk"];
         let promised: std::collections::BTreeSet<_> =
             parent.ids(class, &promise).union(&child.ids(class, &promise)).cloned().collect();
         assert_same(&postgres.ids(class), &promised, class);
-        assert!(parent.dropped(class).is_empty(), "{}", parent.ledger);
+        let dropped: u64 = parent.dropped(class).values().sum();
+        assert_eq!(dropped, parent.ids(class, &["refused"]).len() as u64, "{}", parent.ledger);
         let refused = child.ids(class, &["refused"]).len() as u64;
         assert!(child.term(&[class, "dropped", "forked"]) >= refused, "{}", child.ledger);
     }
