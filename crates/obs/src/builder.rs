@@ -187,9 +187,9 @@ impl Builder {
         self
     }
 
-    /// How long ok rows are kept in Postgres, 1 to 36,500 days; `None` is for ever. Whole UTC days
-    /// are dropped once all of them is older. Variable `OBS_RETENTION_OK` (days, or `off`), default
-    /// 30 days. SQLite keeps its rows for ever.
+    /// How long ok rows are kept, 1 to 36,500 days; `None` is for ever. Postgres drops whole UTC
+    /// days once all of them is older, SQLite deletes rows. Variable `OBS_RETENTION_OK` (days, or
+    /// `off`), default 30 days.
     ///
     /// ```
     /// let week = std::time::Duration::from_secs(7 * 86_400);

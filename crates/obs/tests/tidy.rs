@@ -46,6 +46,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "rustls-native-certs",
             "serde",
             "serde_json",
+            "sha2",
             "thiserror",
             "tokio",
             "tokio-postgres",

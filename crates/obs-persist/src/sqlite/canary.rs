@@ -8,7 +8,7 @@ use diesel::{QueryResult, connection::SimpleConnection, result::Error, sqlite::S
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use obs_core::RunRecord;
 
-use super::insert;
+use super::{in_transaction, insert};
 use crate::store::StoreError;
 
 pub(super) async fn try_out(
@@ -26,7 +26,7 @@ pub(super) async fn try_out(
 
 fn write_and_take_back(connection: &mut SqliteConnection, row: &RunRecord) -> QueryResult<()> {
     connection.batch_execute("PRAGMA cache_size = 1")?;
-    let written = connection.immediate_transaction(|connection| {
+    let written = in_transaction(connection, |connection| {
         insert::run(connection, row)?;
         insert::payload(connection, row)?;
         Err::<(), _>(Error::RollbackTransaction)
