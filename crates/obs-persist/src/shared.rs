@@ -207,34 +207,6 @@ impl Shared {
         }
     }
 
-    /// Puts a record into the lanes; one that is in the spool always finds a place.
-    fn enqueue(
-        &self,
-        queued: Queued,
-        class: Class,
-        bytes: usize,
-    ) -> Result<(), (Ticket, DropReason)> {
-        let mut state = self.lock();
-        let before = state.waiting();
-        // What came before is only in the spool: so is this, or it would overtake.
-        let refused = if queued.slot.is_some() && !state.spilled.is_empty() {
-            Some((queued, DropReason::QueueFull))
-        } else {
-            let refused = state.lanes.offer(queued, class, bytes).err();
-            refused.map(|refused| (refused.value, refused.reason))
-        };
-        let lost = refused.and_then(|(queued, reason)| state.spill(queued, reason));
-        let after = state.waiting();
-        if state.waiting_since.is_none() && after.records > 0 {
-            state.waiting_since = Some(self.clock.now());
-        }
-        drop(state);
-        if batch::wakes(&self.batch, pair(before), pair(after)) {
-            self.work.notify_one();
-        }
-        lost.map_or(Ok(()), Err)
-    }
-
     /// Waits until half of the ok lane is free, the store is down, all is over, or `deadline` has
     /// passed.
     pub(crate) fn wait_for_room(&self, deadline: Duration) -> Room {

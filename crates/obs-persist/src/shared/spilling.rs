@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use obs_core::{Adopter, DropReason, RunRecord, Ticket};
+use obs_core::{Adopter, Class, DropReason, RunRecord, Ticket};
 
 use super::{Queued, Shared, State, Taken};
 use crate::{
@@ -61,6 +61,34 @@ impl State {
 }
 
 impl Shared {
+    /// Puts a record into the lanes; one that is in the spool always finds a place.
+    pub(super) fn enqueue(
+        &self,
+        queued: Queued,
+        class: Class,
+        bytes: usize,
+    ) -> Result<(), (Ticket, DropReason)> {
+        let mut state = self.lock();
+        let before = state.waiting();
+        // What came before is only in the spool: so is this, or it would overtake.
+        let refused = if queued.slot.is_some() && !state.spilled.is_empty() {
+            Some((queued, DropReason::QueueFull))
+        } else {
+            let refused = state.lanes.offer(queued, class, bytes).err();
+            refused.map(|refused| (refused.value, refused.reason))
+        };
+        let lost = refused.and_then(|(queued, reason)| state.spill(queued, reason));
+        let after = state.waiting();
+        if state.waiting_since.is_none() && after.records > 0 {
+            state.waiting_since = Some(self.clock.now());
+        }
+        drop(state);
+        if crate::batch::wakes(&self.batch, super::pair(before), super::pair(after)) {
+            self.work.notify_one();
+        }
+        lost.map_or(Ok(()), Err)
+    }
+
     /// Reads spilled errors back for as long as the lanes have room, one batch at most. Only the
     /// worker does this, so they keep their order.
     pub(super) fn bring_back(&self) {

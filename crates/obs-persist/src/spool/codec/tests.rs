@@ -162,12 +162,13 @@ fn a_record_written_before_can_still_be_read() {
     record.run_id = Uuid::from_u128(1);
     record.epoch = Uuid::from_u128(2);
     record.input = Some(Json::parse("[1]").unwrap());
-    record.parent_run_id = None;
+    record.started_at = Timestamp::from_micros(1_767_225_600_000_000);
+    record.finished_at = Timestamp::from_micros(1_767_225_600_000_001);
     let hex: String = bytes_of(&record).iter().map(|byte| format!("{byte:02x}")).collect();
     let written = concat!(
-        "01100000000000000000000000000000000110000000000000000000000000000000020474657374010461636d65",
-        "05626f6e757301310105636861696e00000000000000000000c0eaf0f29bb2b006b099f1f29bb2b006c08db70100",
-        "00059a9999999999a93f9a9999999999a93f00000001035b315d00000000000000",
+        "01100000000000000000000000000000000110000000000000000000000000000000020474657374010461636d",
+        "6505626f6e757301310105636861696e00000000000000000000808082e288d2a306828082e288d2a306c08db7",
+        "010000059a9999999999a93f9a9999999999a93f00000001035b315d00000000000000",
     );
     assert_eq!(hex, written);
 }
