@@ -73,6 +73,9 @@ fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start()
 fn unsettled(rack: &Rack, postgres: &Postgres) -> u64 {
     const BATCH: u64 = 256;
     let [dead] = &ledgers(&rack.path("spool"))[..] else { panic!("one process died") };
+    if postgres.ids_if_any("ok").is_empty() {
+        return 0;
+    }
     let epoch = dead["epoch"].as_str().unwrap();
     let stored =
         postgres.query(&format!("SELECT count(*) FROM obs.run_ok WHERE epoch = '{epoch}'"));
