@@ -9,6 +9,7 @@ mod flush;
 mod lanes;
 mod outage;
 mod poison;
+mod poolers;
 mod postgres;
 mod proxy;
 mod races;
