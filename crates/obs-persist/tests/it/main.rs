@@ -25,4 +25,5 @@ mod statistics;
 mod stores;
 mod support;
 mod tls;
+mod tls_session;
 mod worker;
