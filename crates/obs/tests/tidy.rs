@@ -41,6 +41,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "rustls-native-certs",
             "serde",
             "serde_json",
+            "sha2",
             "thiserror",
             "tokio",
             "tokio-postgres",
