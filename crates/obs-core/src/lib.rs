@@ -40,6 +40,7 @@ mod clock;
 mod correlation;
 mod encode;
 mod error;
+mod escape;
 mod finished;
 mod frame;
 mod ids;
@@ -73,6 +74,7 @@ mod subject;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod text_hash;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
@@ -80,6 +82,7 @@ pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use correlation::CorrelationId;
 pub use error::BuildError;
+pub use escape::Escaped;
 pub use finished::{FinishedNode, FinishedRun};
 pub use ids::after_fork;
 pub use input_run::InputRun;

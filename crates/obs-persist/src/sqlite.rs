@@ -167,7 +167,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn name(&self) -> String {
-        format!("sqlite:{}", self.path)
+        format!("sqlite:{}", obs_core::Escaped(&self.path))
     }
 
     fn prepare(&mut self) -> StoreFuture<'_> {

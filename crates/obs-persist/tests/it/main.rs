@@ -6,6 +6,7 @@ mod callers;
 mod erasure;
 mod faults;
 mod flush;
+mod injection;
 mod lanes;
 mod outage;
 mod poison;
