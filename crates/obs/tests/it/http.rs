@@ -8,7 +8,7 @@ use std::{
 
 use axum::{Router, routing::get};
 use diesel::{Connection, RunQueryDsl, dsl::sql, sql_types::Text, sqlite::SqliteConnection};
-use obs::{Environment, KeepPolicy, Rate, Value, otel::meter_provider};
+use obs::{Environment, KeepPolicy, Rate, Telemetry, Value, otel::meter_provider};
 use obs_http::{
     Access, Endpoints, HttpLayer, RequestRecords, Runtime, for_axum,
     otel::{HttpMetrics, watch_runtime},
@@ -18,6 +18,36 @@ use opentelemetry::metrics::MeterProvider as _;
 use crate::support::{PATIENCE, total, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// What a service adds to its routes.
+fn service(telemetry: &Arc<Telemetry>, runtime: &Runtime) -> Router {
+    let meter = meter_provider(telemetry).meter("shop");
+    watch_runtime(&meter, runtime);
+    let all = KeepPolicy { ok_rate: Rate::new(1.0).unwrap(), ..KeepPolicy::default() };
+    let layer = HttpLayer::builder()
+        .metrics(HttpMetrics::new(&meter))
+        .records(RequestRecords::new(telemetry.obs(), all).unwrap())
+        .runtime(runtime)
+        .build();
+    let endpoints = Endpoints::builder(Access::Open)
+        .obs(telemetry.obs())
+        .store(telemetry.store_watch().unwrap())
+        .runtime(runtime)
+        .metrics_text({
+            let telemetry = Arc::clone(telemetry);
+            move || match telemetry.snapshot() {
+                Ok(snapshot) => Ok(snapshot.to_prometheus()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .build();
+    let bonus = telemetry.kind("dsl").lookup("bonus", "3");
+    let handler = async move || bonus.observe(&(), |_run| Ok::<_, String>("12.5"));
+    Router::new()
+        .route("/bonus/{user}", get(handler))
+        .merge(for_axum::router(&endpoints))
+        .layer(layer)
+}
 
 #[test]
 fn one_request_is_in_rows_metrics_and_endpoints_under_its_ids() {
@@ -32,34 +62,8 @@ fn one_request_is_in_rows_metrics_and_endpoints_under_its_ids() {
         .unwrap();
     let telemetry = Arc::new(telemetry);
 
-    // What a service adds.
-    let meter = meter_provider(&telemetry).meter("shop");
     let runtime = Runtime::of(telemetry.obs());
-    watch_runtime(&meter, &runtime);
-    let all = KeepPolicy { ok_rate: Rate::new(1.0).unwrap(), ..KeepPolicy::default() };
-    let layer = HttpLayer::builder()
-        .metrics(HttpMetrics::new(&meter))
-        .records(RequestRecords::new(telemetry.obs(), all).unwrap())
-        .runtime(&runtime)
-        .build();
-    let endpoints = Endpoints::builder(Access::Open)
-        .obs(telemetry.obs())
-        .store(telemetry.store_watch().unwrap())
-        .runtime(&runtime)
-        .metrics_text({
-            let telemetry = Arc::clone(&telemetry);
-            move || match telemetry.snapshot() {
-                Ok(snapshot) => Ok(snapshot.to_prometheus()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .build();
-    let bonus = telemetry.kind("dsl").lookup("bonus", "3");
-    let handler = async move || bonus.observe(&(), |_run| Ok::<_, String>("12.5"));
-    let app = Router::new()
-        .route("/bonus/{user}", get(handler))
-        .merge(for_axum::router(&endpoints))
-        .layer(layer);
+    let app = service(&telemetry, &runtime);
 
     let server = tokio::runtime::Runtime::new().unwrap();
     let listener = server.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
