@@ -6,7 +6,7 @@ use obs_core::{Capture, KeepPolicy, Redaction, SubjectKey};
 use obs_persist::Migrations;
 
 use crate::{
-    config::{Environment, Exporter, Given, Protocol, Retain},
+    config::{self, ConfigError, Environment, Exporter, Given, Protocol, Retain},
     error::InitError,
     init::set_up,
     telemetry::Telemetry,
@@ -357,6 +357,29 @@ impl Builder {
     pub const fn snapshots(mut self, snapshots: bool) -> Self {
         self.snapshots = snapshots;
         self
+    }
+
+    /// Checks the settings, and starts nothing: for a test of a deployment's variables.
+    ///
+    /// # Errors
+    /// When a setting has a value that cannot be used.
+    ///
+    /// ```
+    /// use obs::Environment;
+    /// let environment = Environment::from_iter([("OBS_SLO", "fast")]);
+    /// let error = obs::builder().environment(environment).check().unwrap_err();
+    /// assert!(error.to_string().starts_with("OBS_SLO=\"fast\": "), "{error}");
+    /// ```
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let process;
+        let environment = match &self.environment {
+            Some(environment) => environment,
+            None => {
+                process = Environment::process();
+                &process
+            }
+        };
+        config::check(&self.given, environment).map(drop)
     }
 
     /// Sets telemetry up. Returns at once, without waiting for store or Collector; with
