@@ -171,6 +171,7 @@ pub(crate) struct Given {
     pub(crate) policy: Option<KeepPolicy>,
     pub(crate) sample_rate: Option<f64>,
     pub(crate) slo: Option<Duration>,
+    pub(crate) spool_dir: Option<std::path::PathBuf>,
     pub(crate) queue_records: Option<usize>,
     pub(crate) retention_ok: Option<Retain>,
     pub(crate) retention_error: Option<Retain>,
@@ -333,7 +334,7 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     limits.retention_ok = retention(environment, "OBS_RETENTION_OK", ok)?;
     let error = ("Builder::retention_error", given.retention_error, limits.retention_error);
     limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
-    let lost_runs = spool::check(environment, &store, &mut limits)?;
+    let lost_runs = spool::check(given, environment, &store, &mut limits)?;
     let limits = Box::new(limits);
     let rows = Rows::On { store, migrations, required, limits, lost_runs };
     Ok(if on { rows } else { Rows::Off })

@@ -3,7 +3,7 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-const OURS: [&str; 23] = [
+pub(super) const OURS: [&str; 23] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",

@@ -1,16 +1,17 @@
 //! The settings of the spool: whether, where, how large, how safe.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use obs_persist::{Fsync, PersistConfig, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SpoolDir, StoreUrl};
 
-use super::{Environment, error::ConfigError, parse};
+use super::{Environment, Given, error::ConfigError, parse};
 
-/// Where a spool is when nobody says so, and there is no file to put it beside.
+/// Where spools are when nobody says so and there is no file to put one beside, if it is there.
 const SYSTEM_DEFAULT: &str = "/var/lib/obs";
 
 /// Sets what concerns the spool in `limits`, and says whether runs in flight are kept with it.
 pub(super) fn check(
+    given: &Given,
     environment: &Environment,
     store: &StoreUrl,
     limits: &mut PersistConfig,
@@ -39,7 +40,7 @@ pub(super) fn check(
     }
     limits.spool_dir = match environment.get("OBS_SPOOL")? {
         Some("off") => None,
-        None | Some("errors") => Some(directory(environment, store)?),
+        None | Some("errors") => directory(given, environment, store)?,
         Some(other) => {
             let rule = "not what a spool can hold: use errors, or off";
             return Err(ConfigError::new("OBS_SPOOL", other, rule));
@@ -60,16 +61,34 @@ fn fsync(environment: &Environment) -> Result<Fsync, ConfigError> {
     }
 }
 
-/// Beside the file of the store, or where a service keeps its state.
-fn directory(environment: &Environment, store: &StoreUrl) -> Result<SpoolDir, ConfigError> {
-    if let Some(given) = environment.get("OBS_SPOOL_DIR")? {
-        return Ok(SpoolDir::Given(PathBuf::from(given)));
+/// Beside the file of the store, or where services keep their state, if there is such a place. There,
+/// each store has a folder of its own: the next process must not write what belongs into another one.
+fn directory(
+    given: &Given,
+    environment: &Environment,
+    store: &StoreUrl,
+) -> Result<Option<SpoolDir>, ConfigError> {
+    if let Some(given) = &given.spool_dir {
+        return Ok(Some(SpoolDir::Given(given.clone())));
     }
-    let beside = store.file().map(|file| {
+    if let Some(given) = environment.get("OBS_SPOOL_DIR")? {
+        return Ok(Some(SpoolDir::Given(PathBuf::from(given))));
+    }
+    if let Some(file) = store.file() {
         let mut name = file.as_os_str().to_owned();
         name.push(".spool");
-        PathBuf::from(name)
-    });
+        return Ok(Some(SpoolDir::Default(PathBuf::from(name))));
+    }
     let state = environment.get("XDG_STATE_HOME")?.map(|home| PathBuf::from(home).join("obs"));
-    Ok(SpoolDir::Default(beside.or(state).unwrap_or_else(|| SYSTEM_DEFAULT.into())))
+    // Whoever wants one there has made it.
+    let system = Path::new(SYSTEM_DEFAULT);
+    let state = state.or_else(|| system.is_dir().then(|| system.to_owned()));
+    Ok(state.map(|state| SpoolDir::Default(state.join(folder_of(store)))))
+}
+
+/// The address of a store, which shows no password, as a name of a folder.
+fn folder_of(store: &StoreUrl) -> String {
+    const CHARS_MAX: usize = 120;
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    store.to_string().chars().take(CHARS_MAX).map(plain).collect()
 }

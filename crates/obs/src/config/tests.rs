@@ -461,8 +461,14 @@ fn the_spool_is_beside_the_file_of_the_store_or_where_services_keep_their_state(
     let default = |path: &str| Some(SpoolDir::Default(path.into()));
     let postgres = ("OBS_STORE", "postgres://localhost/obs");
     assert_eq!(spool_of(&[("OBS_STORE", "sqlite:data/obs.db")]), default("data/obs.db.spool"));
-    assert_eq!(spool_of(&[postgres]), default("/var/lib/obs"));
-    assert_eq!(spool_of(&[postgres, ("XDG_STATE_HOME", "/state")]), default("/state/obs"));
+    let state = ("XDG_STATE_HOME", "/state");
+    let Some(SpoolDir::Default(one)) = spool_of(&[postgres, state]) else { panic!("no default") };
+    assert!(
+        one.starts_with("/state/obs") && one.ends_with("postgres---localhost-5432-obs"),
+        "{one:?}"
+    );
+    let other = spool_of(&[("OBS_STORE", "postgres://localhost/other"), state]);
+    assert_ne!(other, Some(SpoolDir::Default(one)), "each store has its own");
     let given = [postgres, ("OBS_SPOOL_DIR", "/spool")];
     assert_eq!(spool_of(&given), Some(SpoolDir::Given("/spool".into())));
     assert_eq!(spool_of(&[postgres, ("OBS_SPOOL", "off")]), None);
