@@ -18,6 +18,7 @@ Environment:
   OBS_STORE=postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH   the store
   OBS_STORE_FILE=PATH    a file with that address, instead of it
   OBS_SPOOL_DIR=DIR      the folder of the spool, with the quarantine in it
+  OBS_SUBJECT_KEY=KEY or OBS_SUBJECT_KEY_FILE=PATH   the key of the hashes that stand for subjects
 Without either, ./obs.sqlite is the store if it exists. Nothing that this command prints has a password.";
 
 /// What an operator of obs needs: schema, retention, and whatever is on disk.
@@ -51,9 +52,33 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DAYS")]
         error: Option<Keep>,
     },
+    /// Forget a subject: its rows, payloads and the records of it that were set aside.
+    ///
+    /// A tombstone keeps copies out that arrive later, whichever queue or spool still holds them. Can
+    /// be called again at any time. What was exported before (to a Collector, a log, a backup) is not in
+    /// reach.
+    Erase(Forget),
     /// Records that the store does not take: see them, try them again, or drop them.
     #[command(subcommand)]
     Quarantine(Judgement),
+}
+
+/// Whom to forget.
+#[derive(Debug, Group)]
+pub(crate) struct Forget {
+    /// The subject, as the application names it. Its hashes with OBS_SUBJECT_KEY are looked for, too.
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) subject: String,
+    /// Who asked for it, for the record that is left; nothing that names the subject.
+    #[arg(long, value_name = "WHO")]
+    pub(crate) by: Option<String>,
+    /// A file with a key that was used formerly; may be given several times.
+    #[arg(long = "key-file", value_name = "FILE")]
+    pub(crate) key_files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) store: Store,
+    #[command(flatten)]
+    pub(crate) folder: Folder,
 }
 
 /// What is done with records that were set aside.

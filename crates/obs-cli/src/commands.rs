@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own.
 
+mod erase;
 mod migrate;
 mod quarantine;
 mod retention;
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
             let retention = variables.retention(*ok, *error)?;
             retention::run(&variables.store(store.store.as_deref())?, retention, output)
         }
+        Command::Erase(forget) => erase::run(forget, &variables, output),
         Command::Quarantine(judgement) => quarantine::run(judgement, &variables, output),
     }
 }

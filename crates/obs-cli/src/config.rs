@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use obs_core::SubjectKey;
 use obs_persist::{PersistConfig, RETENTION_LEAST, RETENTION_MOST, Retention, StoreUrl};
 
 use crate::error::Failure;
 
-/// The most bytes that a file with an address may have.
-const ADDRESS_BYTES_MAX: u64 = 16 << 10;
+/// The most bytes of a file with an address or a key that are read.
+const LINE_BYTES_MAX: u64 = 16 << 10;
 
 /// Where the rows of a program without settings are.
 const STORE_DEFAULT: &str = "./obs.sqlite";
@@ -81,7 +82,9 @@ impl Variables {
                 "is set, and so is OBS_STORE: unset one of them",
             )),
             (Some(url), None) => parse("OBS_STORE", &url),
-            (None, Some(path)) => parse("OBS_STORE_FILE", &first_line(Path::new(&path))?),
+            (None, Some(path)) => {
+                parse("OBS_STORE_FILE", &first_line("OBS_STORE_FILE", Path::new(&path))?)
+            }
             (None, None) if Path::new(STORE_DEFAULT).is_file() => {
                 parse("the default", &format!("sqlite:{STORE_DEFAULT}"))
             }
@@ -121,6 +124,43 @@ impl Variables {
         Ok(folder)
     }
 
+    /// The same where there may be none; then nothing was named.
+    pub(crate) fn quarantine_if_any(
+        &self,
+        given: Option<&Path>,
+    ) -> Result<Option<PathBuf>, Failure> {
+        if given.is_none() && self.get("OBS_SPOOL_DIR")?.is_none() {
+            return Ok(None);
+        }
+        self.quarantine(given).map(Some)
+    }
+
+    /// The key that hashes subjects now, and those that did before.
+    pub(crate) fn subject_keys(&self, former: &[PathBuf]) -> Result<Vec<SubjectKey>, Failure> {
+        const NAME: &str = "OBS_SUBJECT_KEY";
+        const FILE: &str = "OBS_SUBJECT_KEY_FILE";
+        let now = match (self.get(NAME)?, self.get(FILE)?) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::setting(
+                    FILE,
+                    "is set, and so is OBS_SUBJECT_KEY: unset one of them",
+                ));
+            }
+            (Some(key), None) => Some((NAME, key)),
+            (None, Some(path)) => Some((FILE, first_line(FILE, Path::new(&path))?)),
+            (None, None) => None,
+        };
+        let mut keys = Vec::from_iter(now);
+        for path in former {
+            keys.push(("--key-file", first_line("--key-file", path)?));
+        }
+        let key = |(name, secret): (&'static str, String)| {
+            SubjectKey::new(secret.as_bytes())
+                .map_err(|error| Failure::setting(name, format!("cannot be used: {error}")))
+        };
+        keys.into_iter().map(key).collect()
+    }
+
     /// How long rows are kept: from the command line, the variables of a program, or as usual.
     pub(crate) fn retention(
         &self,
@@ -153,22 +193,20 @@ fn parse(name: &'static str, url: &str) -> Result<StoreUrl, Failure> {
     StoreUrl::parse(url).map_err(|error| Failure::setting(name, format!("cannot be used: {error}")))
 }
 
-fn first_line(path: &Path) -> Result<String, Failure> {
+fn first_line(name: &'static str, path: &Path) -> Result<String, Failure> {
     let unreadable = |error: io::Error| {
+        let path = path.display();
         Failure::setting(
-            "OBS_STORE_FILE",
-            format!(
-                "names `{}`, which cannot be read ({error}): put the address there",
-                path.display()
-            ),
+            name,
+            format!("names `{path}`, which cannot be read ({error}): write it there"),
         )
     };
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;
-    file.take(ADDRESS_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    file.take(LINE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     match text.lines().next().map(str::trim) {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        _ => Err(unreadable(io::Error::other("it is empty"))),
+        _ => Err(unreadable(io::Error::other("its first line is empty"))),
     }
 }
 

@@ -1,39 +1,29 @@
 //! Puts the record of a kept run together; every value becomes valid here.
 
-use std::time::Duration;
-
 use opentelemetry::trace::{SpanId, TraceId};
 
 use crate::{
     encode::{Sanitized, clean_text},
-    keep::Keep,
     label::clean,
     limits::SUBJECT_BYTES_MAX,
-    outcome::{EncodeInput, Outcome},
+    outcome::Outcome,
     payload::{Payload, Sources},
     record::RunRecord,
-    run::Run,
+    run::{Run, end::Ended},
     strategy::StrategyShared,
     subject::SubjectKey,
 };
 
 impl Run {
-    pub(crate) fn assemble(
-        &mut self,
-        outcome: &Outcome<'_>,
-        duration: Duration,
-        keep: &Keep,
-        input: Option<&dyn EncodeInput>,
-    ) -> RunRecord {
-        let (run_id, started_at) = self.identity(outcome, duration);
-        let (trace_id, span_id) = self.span;
-        let value = self.value;
-        let (parent_run_id, nodes) = (self.parent, self.nodes);
-        let shared = std::sync::Arc::clone(&self.strategy);
-        let core = &shared.core;
+    pub(crate) fn assemble(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> RunRecord {
+        let &Ended { outcome, duration, keep, input } = ended;
+        let (run_id, started_at) = self.identity(outcome.started_at, duration);
+        let (trace_id, span_id) = self.started_in();
+        let (value, nodes) = (self.value, self.nodes);
+        let core = &strategy.core;
         let scratch = self.scratch();
         let mut changed = Sanitized::default();
-        let slim = is_slim(&shared, outcome);
+        let slim = is_slim(strategy, outcome);
         changed.slim += u64::from(slim);
         let sources = Sources {
             outcome,
@@ -47,16 +37,16 @@ impl Run {
         let record = RunRecord {
             run_id,
             epoch: core.epoch,
-            kind: shared.kind.clone(),
-            realm: shared.realm.clone(),
-            strategy_id: shared.id.clone(),
-            strategy_version: shared.version.clone(),
-            strategy_type: shared.strategy_type.clone(),
-            strategy_hash: shared.hash.clone(),
+            kind: strategy.kind.clone(),
+            realm: strategy.realm.clone(),
+            strategy_id: strategy.id.clone(),
+            strategy_version: strategy.version.clone(),
+            strategy_type: strategy.strategy_type.clone(),
+            strategy_hash: strategy.hash.clone(),
             subject: text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed)
                 .map(|subject| stored_subject(subject, core.subject_key.as_ref())),
             correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
-            parent_run_id,
+            parent_run_id: scratch.parent,
             status: outcome.status,
             // Word for word what the metric says, so that one leads to the other.
             error_type: outcome.error_type.as_deref().map(|it| clean(it).into()),

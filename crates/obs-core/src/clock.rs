@@ -10,7 +10,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -30,21 +30,26 @@ use crate::record::Timestamp;
 /// manual.advance(Duration::from_millis(5));
 /// assert_eq!(clock.now().since(before), Duration::from_millis(5));
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct Clock(Source);
-
 #[derive(Clone, Debug)]
-enum Source {
-    System(quanta::Clock),
-    Manual(ManualClock),
-}
+pub struct Clock(
+    // `None` is the system's.
+    Option<ManualClock>,
+);
 
-/// The first one in a process takes a few milliseconds, in which the counter is measured.
-impl Default for Source {
+/// The system's clock, one for the process: a run reads it without knowing whose run it is. The first
+/// use takes a few milliseconds, in which the counter is measured.
+static SYSTEM: LazyLock<quanta::Clock> = LazyLock::new(quanta::Clock::new);
+
+impl Default for Clock {
     fn default() -> Self {
-        Self::System(quanta::Clock::new())
+        LazyLock::force(&SYSTEM);
+        Self(None)
     }
 }
+
+/// A reading in the clock's own unit, which is cheaper than a [`Tick`]; only for differences.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading(u64);
 
 /// A reading of a monotonic clock; only differences mean anything.
 ///
@@ -69,8 +74,44 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Tick {
         match &self.0 {
-            Source::System(system) => Tick(system.delta_as_nanos(0, system.raw())),
-            Source::Manual(manual) => Tick(manual.0.monotonic.load(Ordering::Acquire)),
+            None => Tick(SYSTEM.delta_as_nanos(0, SYSTEM.raw())),
+            Some(manual) => Tick(manual.monotonic()),
+        }
+    }
+
+    /// Makes it the system's clock, if it is not already: that one holds nothing.
+    #[inline]
+    pub(crate) fn let_go(&mut self) {
+        if self.0.is_some() {
+            self.0 = None;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&self) -> Reading {
+        match &self.0 {
+            None => Reading(SYSTEM.raw()),
+            Some(manual) => Reading(manual.monotonic()),
+        }
+    }
+
+    /// A reading as a tick.
+    pub(crate) fn tick(&self, Reading(reading): Reading) -> Tick {
+        match &self.0 {
+            None => Tick(SYSTEM.delta_as_nanos(0, reading)),
+            Some(_) => Tick(reading),
+        }
+    }
+
+    /// The nanoseconds since an earlier reading of this clock; 0 if it was later.
+    #[inline]
+    pub(crate) fn nanos_since(&self, earlier: Reading) -> u64 {
+        match &self.0 {
+            None => {
+                let system = &*SYSTEM;
+                system.delta_as_nanos(earlier.0, system.raw())
+            }
+            Some(manual) => manual.monotonic().saturating_sub(earlier.0),
         }
     }
 
@@ -82,12 +123,12 @@ impl Clock {
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         let micros = match &self.0 {
-            Source::System(_) => match SystemTime::now().duration_since(UNIX_EPOCH) {
+            None => match SystemTime::now().duration_since(UNIX_EPOCH) {
                 Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
                 // A clock before 1970 is wrong; a row needs some time all the same.
                 Err(_) => 0,
             },
-            Source::Manual(manual) => manual.0.wall.load(Ordering::Acquire),
+            Some(manual) => manual.0.wall.load(Ordering::Acquire),
         };
         Timestamp::from_micros(micros)
     }
@@ -186,6 +227,10 @@ impl ManualClock {
     pub fn jump_wall(&self, micros: i64) {
         self.0.wall.fetch_add(micros, Ordering::AcqRel);
     }
+
+    fn monotonic(&self) -> u64 {
+        self.0.monotonic.load(Ordering::Acquire)
+    }
 }
 
 impl fmt::Debug for ManualClock {
@@ -199,6 +244,6 @@ impl fmt::Debug for ManualClock {
 
 impl From<&ManualClock> for Clock {
     fn from(manual: &ManualClock) -> Self {
-        Self(Source::Manual(manual.clone()))
+        Self(Some(manual.clone()))
     }
 }

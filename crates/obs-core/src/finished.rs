@@ -124,12 +124,12 @@ impl FinishedRun {
         }
         run.nodes = run.nodes.max(self.nodes);
         run.value = self.value;
-        run.parent = self.parent;
+        run.scratch().parent = self.parent;
         // Not those of the span that replays it.
-        run.span = (
+        run.span = Some((
             TraceId::from_bytes(self.trace_id.unwrap_or_default().to_be_bytes()),
             SpanId::from_bytes(self.span_id.unwrap_or_default().to_be_bytes()),
-        );
+        ));
         run.force(self.keep);
         run.case(self.case.as_deref().unwrap_or_default());
         run.subject(self.subject.as_deref().unwrap_or_default());
@@ -155,8 +155,8 @@ impl FinishedRun {
             started_at,
         };
         match &self.input {
-            Some(input) => run.end(&outcome, Some(&Owned(input))),
-            None => run.end(&outcome, None),
+            Some(input) => run.end_held(&outcome, Some(&Owned(input))),
+            None => run.end_held(&outcome, None),
         };
     }
 }
@@ -188,7 +188,7 @@ impl crate::run::Run {
 
     /// A start that a store has a place for, or `None`, which is counted.
     fn plausible(&mut self, at: Timestamp) -> Option<Timestamp> {
-        let now = self.strategy.core.clock.wall();
+        let now = self.clock().wall();
         let plausible =
             (now.before(FINISHED_AGE_MAX)..=now.after(FINISHED_AHEAD_MAX)).contains(&at);
         if !plausible {

@@ -81,7 +81,7 @@ struct Pool {
 #[derive(Default)]
 struct Known {
     texts: Texts,
-    series: Vec<Arc<dyn Series>>,
+    series: Vec<Arc<Series>>,
 }
 
 /// What a strategy's runs write into their slots.
@@ -137,7 +137,7 @@ impl InFlight {
         Ok(Self {
             page,
             clock: clock.clone(),
-            lanes: PerThread::new(Lane::default),
+            lanes: PerThread::new(|_| Lane::default()),
             pool: Mutex::default(),
             exhausted: AtomicBool::new(false),
             used: AtomicUsize::new(0),
@@ -146,7 +146,7 @@ impl InFlight {
     }
 
     /// What the runs of a strategy write: where its texts are, and its series.
-    pub(crate) fn mark(&self, kind: &str, key: &StrategyKey<'_>, series: &Arc<dyn Series>) -> Mark {
+    pub(crate) fn mark(&self, kind: &str, key: &StrategyKey<'_>, series: &Arc<Series>) -> Mark {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let text = known.texts.intern(slots::texts(self.page.words()), kind, key);
         let place = match known.series.iter().position(|it| Arc::ptr_eq(it, series)) {

@@ -1,7 +1,6 @@
 //! A run in flight that has its input with it.
 
 use std::{
-    any::Any,
     fmt,
     ops::{Deref, DerefMut},
 };
@@ -9,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    outcome::{Outcome, Owned},
+    outcome::Owned,
     run::Run,
     run_error::{RunError, RunFailure},
     sink::Ack,
@@ -128,11 +127,6 @@ impl<I: Serialize> InputRun<I> {
     ) -> Result<T, E> {
         self.run.end_described(&result, describe, Some(&Owned(&self.input)));
         result
-    }
-
-    /// Ends the run with the panic that left it.
-    pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send)) {
-        self.run.end(&Outcome::panicked(payload), Some(&Owned(&self.input)));
     }
 }
 

@@ -180,35 +180,57 @@ pub(crate) struct Keep {
     pub(crate) slow: bool,
 }
 
-/// The decision. No clock, no I/O, no randomness of its own.
-///
-/// A run that is kept for certain has probability 1, even when a draw would have chosen it too:
-/// the probability belongs to the run's facts, not to the lucky draw.
-pub(crate) fn decide(policy: &KeepPolicy, facts: &Facts) -> Option<Keep> {
-    let slow = policy.slow.is_some_and(|slo| u128::from(facts.nanos) > slo.as_nanos());
-    let rate = match facts.status {
-        Status::Ok => policy.ok_rate,
-        Status::Cancelled => policy.cancelled_rate,
-        _ => Rate(1.0),
-    };
-    let certain = if facts.status.is_failure() {
-        Some(KeepReason::Failure)
-    } else if facts.forced {
-        Some(KeepReason::Forced)
-    } else if slow {
-        Some(KeepReason::Slow)
-    } else if facts.first {
-        Some(KeepReason::First)
-    } else {
-        None
-    };
-    let keep = |reason, probability| Keep { reason, probability, rate: rate.get(), slow };
-    match certain {
-        Some(reason) => Some(keep(reason, 1.0)),
-        None if !rate.takes(facts.draw) => None,
-        None if facts.status == Status::Cancelled => Some(keep(KeepReason::Cancelled, rate.get())),
-        None => Some(keep(KeepReason::Sampled, rate.get())),
+/// The policy as it is asked at the end of each run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeepRules {
+    policy: KeepPolicy,
+    /// Longer runs than this are slow, in nanoseconds.
+    slow_above: u64,
+}
+
+impl KeepRules {
+    pub(crate) fn new(policy: KeepPolicy) -> Self {
+        let slow_above = policy.slow.and_then(|slo| u64::try_from(slo.as_nanos()).ok());
+        Self { policy, slow_above: slow_above.unwrap_or(u64::MAX) }
     }
+
+    #[inline]
+    fn rate(&self, status: Status) -> Rate {
+        match status {
+            Status::Ok => self.policy.ok_rate,
+            Status::Cancelled => self.policy.cancelled_rate,
+            _ => Rate(1.0),
+        }
+    }
+}
+
+/// The decision. No clock, no I/O, no randomness of its own.
+#[inline]
+pub(crate) fn decide(rules: &KeepRules, facts: &Facts) -> Option<Keep> {
+    let slow = facts.nanos > rules.slow_above;
+    let certain = facts.status.is_failure() || facts.forced || slow || facts.first;
+    (certain || rules.rate(facts.status).takes(facts.draw)).then(|| why(rules, facts, slow))
+}
+
+/// A run that is kept for certain has probability 1, even when a draw would have chosen it too: the
+/// probability belongs to the run's facts, not to the lucky draw.
+#[cold]
+fn why(rules: &KeepRules, facts: &Facts, slow: bool) -> Keep {
+    let rate = rules.rate(facts.status).get();
+    let (reason, probability) = if facts.status.is_failure() {
+        (KeepReason::Failure, 1.0)
+    } else if facts.forced {
+        (KeepReason::Forced, 1.0)
+    } else if slow {
+        (KeepReason::Slow, 1.0)
+    } else if facts.first {
+        (KeepReason::First, 1.0)
+    } else if facts.status == Status::Cancelled {
+        (KeepReason::Cancelled, rate)
+    } else {
+        (KeepReason::Sampled, rate)
+    };
+    Keep { reason, probability, rate, slow }
 }
 
 #[cfg(test)]
@@ -223,7 +245,7 @@ mod tests {
     }
 
     fn reason(policy: &KeepPolicy, facts: Facts) -> Option<(KeepReason, f64)> {
-        decide(policy, &facts).map(|keep| (keep.reason, keep.probability))
+        decide(&KeepRules::new(*policy), &facts).map(|keep| (keep.reason, keep.probability))
     }
 
     #[test]
@@ -288,7 +310,7 @@ mod tests {
     #[test]
     fn a_failure_that_is_slow_says_both() {
         let facts = Facts { status: Status::Timeout, nanos: 1_000_000_000, ..QUIET };
-        let keep = decide(&policy(0.05), &facts).unwrap();
+        let keep = decide(&KeepRules::new(policy(0.05)), &facts).unwrap();
         assert_eq!((keep.reason, keep.slow), (KeepReason::Failure, true));
     }
 }

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::status::{Class, DropReason, Status};
 
-pub(crate) use book::Book;
+pub(crate) use book::{Book, Runs};
 pub use page::{PAGE_WORDS, PageLedger, read_page};
 pub(crate) use ticket::SeriesDrops;
 pub use ticket::Ticket;

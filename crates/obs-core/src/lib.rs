@@ -40,6 +40,7 @@ mod correlation;
 mod encode;
 mod error;
 mod finished;
+mod frame;
 mod ids;
 pub mod in_flight;
 mod input_run;

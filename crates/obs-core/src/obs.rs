@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) policy: KeepPolicy,
     pub(crate) limits: Limits,
+    /// How many entries a trace may have, as a run carries it.
+    pub(crate) entries_max: u32,
     pub(crate) recording: Recording,
     pub(crate) clock: Clock,
     pub(crate) in_flight: Option<Arc<InFlight>>,
@@ -469,6 +471,7 @@ impl Builder {
             recorder,
             policy: self.policy,
             limits: self.limits,
+            entries_max: u32::try_from(entries).unwrap_or(u32::MAX),
             recording: self.recording,
             clock: self.clock,
             in_flight,

@@ -6,7 +6,7 @@
 //! P4 Whoever reads two things, of which the first implies the second, lists the values anew for the
 //!    second: between the two a thread may have come that is in neither list otherwise.
 
-use std::{cell::RefCell, fmt, sync::PoisonError};
+use std::{cell::OnceCell, fmt, sync::PoisonError};
 
 use crate::sync::{Arc, AtomicUsize, LocalKey, Mutex, Ordering, fence};
 
@@ -16,59 +16,110 @@ pub(crate) trait Local: Sized + Send + Sync + 'static {
     fn own() -> &'static LocalKey<Slots<Self>>;
 }
 
-/// A thread's values of one type, by the position of their owner.
-pub(crate) type Slots<T> = RefCell<Vec<Option<Arc<T>>>>;
+/// A thread's values of one type, by the position of their owner. Each chunk is as long as all before
+/// it together and made at its first use, so that looking a value up neither moves nor borrows anything.
+pub(crate) struct Slots<T> {
+    chunks: [OnceCell<Chunk<T>>; CHUNKS],
+}
+
+type Chunk<T> = Box<[OnceCell<Arc<T>>]>;
+
+/// Room for 4 billion owners.
+const CHUNKS: usize = 32;
+
+/// The place of an owner's value in each thread's slots.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    chunk: usize,
+    at: usize,
+}
+
+impl Position {
+    fn new(number: usize) -> Self {
+        let number = number + 1;
+        let chunk = number.ilog2() as usize;
+        Self { chunk: chunk.min(CHUNKS - 1), at: number - (1 << chunk) }
+    }
+}
+
+impl<T> Slots<T> {
+    pub(crate) const fn new() -> Self {
+        Self { chunks: [const { OnceCell::new() }; CHUNKS] }
+    }
+
+    #[inline]
+    fn get(&self, position: Position) -> Option<&Arc<T>> {
+        self.chunks[position.chunk].get()?.get(position.at)?.get()
+    }
+
+    /// The value at a position, made at the first call.
+    fn get_or_make(&self, position: Position, make: impl FnOnce() -> Arc<T>) -> &Arc<T> {
+        let chunk = self.chunks[position.chunk]
+            .get_or_init(|| (0..1 << position.chunk).map(|_| OnceCell::new()).collect());
+        chunk[position.at].get_or_init(make)
+    }
+}
 
 /// One value per thread.
 pub(crate) struct PerThread<T> {
     /// The position in every thread's list; no two owners in a process share one.
-    position: usize,
+    position: Position,
     all: Mutex<Vec<Arc<T>>>,
     /// For threads that are ending and have lost their lists; used under its lock.
     shared: Mutex<Arc<T>>,
-    make: Box<dyn Fn() -> T + Send + Sync>,
+    make: Box<dyn Fn(Whose) -> T + Send + Sync>,
+}
+
+/// Whom a value is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The thread that makes it.
+    ThisThread,
+    /// Threads that are ending, one after another.
+    EndingThreads,
 }
 
 impl<T: Local> PerThread<T> {
-    pub(crate) fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(make: impl Fn(Whose) -> T + Send + Sync + 'static) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self {
-            position: NEXT.fetch_add(1, Ordering::Relaxed),
+            position: Position::new(NEXT.fetch_add(1, Ordering::Relaxed)),
             all: Mutex::default(),
-            shared: Mutex::new(Arc::new(make())),
+            shared: Mutex::new(Arc::new(make(Whose::EndingThreads))),
             make: Box::new(make),
         }
     }
 
     /// Shows `write` the value of this thread, which nobody else writes to meanwhile.
-    #[inline]
     pub(crate) fn with<R>(&self, write: impl Fn(&T) -> R) -> R {
-        let written = T::own().try_with(|slots| {
-            let known = slots.borrow();
-            match known.get(self.position) {
-                Some(Some(own)) => write(own),
-                _ => {
-                    drop(known);
-                    write(&self.first(slots))
-                }
-            }
-        });
-        written.unwrap_or_else(|_| {
-            let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            write(&shared)
-        })
+        self.with_known(&write).unwrap_or_else(|| self.with_new_or_shared(&write))
     }
 
-    /// Makes this thread's value.
+    /// The same where this thread has its value already; `None` where not, and nothing was written.
+    #[inline]
+    pub(crate) fn with_known<R>(&self, write: impl FnOnce(&T) -> R) -> Option<R> {
+        T::own().try_with(|slots| slots.get(self.position).map(|own| write(own))).ok().flatten()
+    }
+
     #[cold]
-    fn first(&self, slots: &Slots<T>) -> Arc<T> {
-        let own = Arc::new((self.make)());
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&own));
-        let mut slots = slots.borrow_mut();
-        if slots.len() <= self.position {
-            slots.resize_with(self.position + 1, || None);
+    #[inline(never)]
+    pub(crate) fn with_new_or_shared<R>(&self, write: &dyn Fn(&T) -> R) -> R {
+        match self.own() {
+            Some(own) => write(&own),
+            None => write(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)),
         }
-        slots[self.position] = Some(Arc::clone(&own));
+    }
+
+    /// This thread's value, made if need be; `None` where the thread is ending.
+    pub(crate) fn own(&self) -> Option<Arc<T>> {
+        T::own()
+            .try_with(|slots| Arc::clone(slots.get_or_make(self.position, || self.make_own())))
+            .ok()
+    }
+
+    fn make_own(&self) -> Arc<T> {
+        let own = Arc::new((self.make)(Whose::ThisThread));
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&own));
         own
     }
 
@@ -123,7 +174,7 @@ mod tests {
     impl Local for Counter {
         fn own() -> &'static LocalKey<Slots<Self>> {
             thread_local! {
-                static OWN: Slots<Counter> = const { RefCell::new(Vec::new()) };
+                static OWN: Slots<Counter> = const { Slots::new() };
             }
             &OWN
         }
@@ -139,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_thread_writes_to_a_value_of_its_own_and_the_reader_sees_all() {
-        let counters = Arc::new(PerThread::new(Counter::default));
+        let counters = Arc::new(PerThread::new(|_| Counter::default()));
         add(&counters);
         let other = Arc::clone(&counters);
         thread::spawn(move || (0..5).for_each(|_| add(&other))).join().unwrap();
@@ -152,7 +203,8 @@ mod tests {
 
     #[test]
     fn two_owners_on_one_thread_have_two_values() {
-        let (one, two) = (PerThread::new(Counter::default), PerThread::new(Counter::default));
+        let (one, two) =
+            (PerThread::new(|_| Counter::default()), PerThread::new(|_| Counter::default()));
         add(&one);
         add(&one);
         add(&two);

@@ -13,6 +13,9 @@ mod sharded;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use direct::DirectSeries;
+use sharded::ShardedSeries;
+
 use crate::{
     adopter::RecordLabels,
     encode::Sanitized,
@@ -26,7 +29,7 @@ use crate::{
 /// Makes the series of strategies.
 pub(crate) trait Recorder: fmt::Debug + Send + Sync {
     /// The series of a strategy; strategies with the same labels share one.
-    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<dyn Series>;
+    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<Series>;
 
     /// Where lost records of dead processes are counted that have these labels.
     fn drops(&self, labels: &RecordLabels<'_>) -> Arc<SeriesDrops>;
@@ -57,22 +60,71 @@ pub(crate) struct SeriesLabels<'a> {
 }
 
 /// Where one strategy's runs are measured.
-pub(crate) trait Series: fmt::Debug + Send + Sync {
-    /// A run started: one more in flight.
-    fn started(&self);
+#[derive(Debug)]
+pub(crate) struct Series(Way);
 
-    /// A run ended: one fewer in flight, with the attributes of its increment.
-    fn ended(&self, end: &RunEnd<'_>);
+/// The ways to measure. Not a trait object, because each run passes here twice: the compiler can put
+/// what a way does into the run's end.
+#[derive(Debug)]
+enum Way {
+    Silent(Arc<SeriesDrops>),
+    EachRun(Box<DirectSeries>),
+    InCells(Box<ShardedSeries>),
+}
+
+impl Series {
+    /// A run started: one more in flight, here and in the ledger.
+    #[inline]
+    pub(crate) fn started(&self, book: &Book) {
+        match &self.0 {
+            Way::InCells(series) => series.started(book),
+            Way::EachRun(series) => {
+                book.started();
+                series.started();
+            }
+            Way::Silent(_) => book.started(),
+        }
+    }
+
+    /// A run ended: one fewer in flight, with the attributes of its increment. The ledger's word for one
+    /// that is not kept is counted here too, because whoever has found this thread's cells has found it.
+    #[inline]
+    pub(crate) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
+        match &self.0 {
+            Way::InCells(series) => return series.ended(book, end),
+            Way::EachRun(series) => series.ended(end),
+            Way::Silent(_) => {}
+        }
+        if !end.kept {
+            book.not_kept(end.status);
+        }
+    }
 
     /// Where lost records of this series are counted.
-    fn drops(&self) -> &Arc<SeriesDrops>;
+    pub(crate) fn drops(&self) -> &Arc<SeriesDrops> {
+        match &self.0 {
+            Way::InCells(series) => series.drops(),
+            Way::EachRun(series) => series.drops(),
+            Way::Silent(drops) => drops,
+        }
+    }
 
     /// How old the oldest run in flight is; zero if there is none. Said before a collection, and only
     /// where runs in flight have slots.
-    fn oldest(&self, _age: Duration) {}
+    pub(crate) fn oldest(&self, age: Duration) {
+        match &self.0 {
+            Way::InCells(series) => series.oldest(age),
+            Way::EachRun(series) => series.oldest(age),
+            Way::Silent(_) => {}
+        }
+    }
 
     /// Brings the instruments up to date with what was measured.
-    fn drain(&self) {}
+    fn drain(&self) {
+        if let Way::InCells(series) = &self.0 {
+            series.drain();
+        }
+    }
 }
 
 /// What is measured when a run ends.
@@ -85,39 +137,32 @@ pub(crate) struct RunEnd<'a> {
     pub(crate) queued_nanos: Option<u64>,
     /// Only for failures.
     pub(crate) error_type: Option<&'a str>,
+    /// A kept run has been counted by its ticket, or will be.
+    pub(crate) kept: bool,
 }
 
 /// No metrics: only the losses are counted, for the ledger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Silent {
-    series: Arc<SilentSeries>,
+    series: Arc<Series>,
 }
 
-#[derive(Debug, Default)]
-struct SilentSeries {
-    drops: Arc<SeriesDrops>,
+impl Default for Silent {
+    fn default() -> Self {
+        Self { series: Arc::new(Series(Way::Silent(Arc::default()))) }
+    }
 }
 
 impl Recorder for Silent {
-    fn series(&self, _labels: &SeriesLabels<'_>) -> Arc<dyn Series> {
-        Arc::clone(&self.series) as Arc<dyn Series>
+    fn series(&self, _labels: &SeriesLabels<'_>) -> Arc<Series> {
+        Arc::clone(&self.series)
     }
 
     fn drops(&self, _labels: &RecordLabels<'_>) -> Arc<SeriesDrops> {
-        Arc::clone(&self.series.drops)
+        Arc::clone(self.series.drops())
     }
 
     fn watch(&self, _watched: &Watched<'_>) {}
 
     fn sanitized(&self, _changed: &Sanitized) {}
-}
-
-impl Series for SilentSeries {
-    fn started(&self) {}
-
-    fn ended(&self, _end: &RunEnd<'_>) {}
-
-    fn drops(&self) -> &Arc<SeriesDrops> {
-        &self.drops
-    }
 }

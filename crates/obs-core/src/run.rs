@@ -1,13 +1,8 @@
 //! One execution of a strategy, from its start to its end.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+pub(crate) mod end;
+
+use std::{borrow::Cow, fmt, sync::Arc, thread, time::Duration};
 
 use opentelemetry::{
     Context,
@@ -16,22 +11,15 @@ use opentelemetry::{
 use uuid::Uuid;
 
 use crate::{
-    clock::Tick,
+    clock::{Clock, Reading},
     correlation::CorrelationId,
-    encode::discard,
-    ids,
     in_flight::Slot,
-    keep::{Facts, Keep, decide},
-    limits::NODES_MAX,
     obs::Recording,
-    outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
-    recorder::RunEnd,
     run_error::{RunError, RunFailure},
     scratch::{AttributeValue, Node, Scratch},
-    sink::{Ack, Kept},
-    status::{DropReason, Status},
-    strategy::Handle,
+    sink::Ack,
+    strategy::{Handle, StrategyShared},
 };
 
 /// A run in flight. It ends exactly once: through `finish`, or when it is dropped. One that is leaked,
@@ -49,17 +37,22 @@ use crate::{
 /// ```
 #[must_use = "dropping a run without finishing it records it as `cancelled`"]
 pub struct Run {
-    pub(crate) strategy: Arc<Handle>,
-    recording: Recording,
-    started: Tick,
+    /// `None` where a frame borrows the strategy and ends the run; so starting it counts no reference.
+    handle: Option<Arc<Handle>>,
+    pub(crate) scratch: Option<Box<Scratch>>,
+    clock: Clock,
+    started: Reading,
     pub(crate) nodes: u64,
     pub(crate) value: Option<f64>,
-    pub(crate) parent: Option<Uuid>,
-    pub(crate) span: (TraceId, SpanId),
-    pub(crate) scratch: Option<Box<Scratch>>,
+    /// `None` until somebody needs it, where the run starts and ends in one span anyway.
+    pub(crate) span: Option<(TraceId, SpanId)>,
     id: Option<(Uuid, Timestamp)>,
+    /// Where the run holds its strategy; else its frame has it.
     slot: Slot,
     queued_nanos: Option<u64>,
+    /// How many entries its trace may have; 0 where none is wanted.
+    entries_max: u32,
+    recording: Recording,
     forced: bool,
     /// The thread was unwinding already when the run started: then a drop is no panic of the run.
     started_in_unwind: bool,
@@ -68,42 +61,111 @@ pub struct Run {
 }
 
 impl Run {
-    pub(crate) fn start(strategy: Arc<Handle>, recording: Recording) -> Self {
-        let mut run = Self::replay(strategy, recording);
-        if let Some(in_flight) = &run.strategy.core.in_flight
-            && run.open
-        {
-            let has_row = recording == Recording::All;
-            let (slot, id) = in_flight.enter(run.strategy.mark, has_row, run.started);
-            (run.slot, run.id) = (slot, Some(id));
+    /// Starts a run that holds its strategy.
+    pub(crate) fn start(handle: Arc<Handle>, recording: Recording) -> Self {
+        let mut run = Self::replay(handle, recording);
+        if let Some(handle) = run.handle.take() {
+            run.slot = run.take_slot(&handle);
+            run.handle = Some(handle);
         }
         run
     }
 
     /// Starts a run that is over already: it has no slot.
-    pub(crate) fn replay(strategy: Arc<Handle>, recording: Recording) -> Self {
-        let open = recording != Recording::Nothing;
-        if open {
-            strategy.core.book.started();
-            strategy.series.started();
+    pub(crate) fn replay(handle: Arc<Handle>, recording: Recording) -> Self {
+        let started = Self::count_start(&handle, recording);
+        let mut run = Self::begun(&handle, started, recording);
+        run.remember_thread();
+        run.handle = Some(handle);
+        run
+    }
+
+    /// A slot among the runs in flight, where those have slots; and the id that stands there.
+    #[inline]
+    pub(crate) fn take_slot(&mut self, strategy: &StrategyShared) -> Slot {
+        match &strategy.core.in_flight {
+            Some(in_flight) if self.open => {
+                let started = self.clock.tick(self.started);
+                let has_row = self.recording == Recording::All;
+                let (slot, id) = in_flight.enter(strategy.mark, has_row, started);
+                self.id = Some(id);
+                slot
+            }
+            _ => Slot::NONE,
         }
-        let started = strategy.core.clock.now();
-        let (span, scratch) = if open { surroundings(recording) } else { OUTSIDE };
+    }
+
+    /// One more in flight, from now on.
+    #[inline]
+    pub(crate) fn count_start(strategy: &StrategyShared, recording: Recording) -> Reading {
+        if recording != Recording::Nothing {
+            strategy.series.started(&strategy.core.book);
+        }
+        strategy.core.clock.read()
+    }
+
+    /// A run that started, of a strategy that somebody holds for it, who also ends it.
+    #[inline]
+    pub(crate) fn begun(strategy: &StrategyShared, started: Reading, recording: Recording) -> Self {
+        let core = &*strategy.core;
         Self {
-            span,
-            strategy,
-            recording,
+            handle: None,
+            scratch: None,
+            clock: core.clock.clone(),
             started,
             nodes: 0,
             value: None,
-            parent: None,
-            scratch,
+            span: None,
             id: None,
             slot: Slot::NONE,
             queued_nanos: None,
+            entries_max: if recording == Recording::All { core.entries_max } else { 0 },
+            recording,
             forced: false,
-            started_in_unwind: thread::panicking(),
-            open,
+            started_in_unwind: false,
+            open: recording != Recording::Nothing,
+        }
+    }
+
+    /// Notes what belongs to the thread that starts the run, for one that another thread may end.
+    pub(crate) fn remember_thread(&mut self) {
+        if self.open {
+            self.look_around();
+        } else {
+            self.span = Some(NO_SPAN);
+        }
+        self.started_in_unwind = thread::panicking();
+    }
+
+    /// Notes the W3C ids of the span that the thread is in, and the correlation id, if there is one and
+    /// the run was told no other.
+    pub(crate) fn look_around(&mut self) {
+        Context::map_current(|context| {
+            let span = context.span();
+            let ids = span.span_context();
+            self.span = Some((ids.trace_id(), ids.span_id()));
+            if self.recording == Recording::All
+                && let Some(id) = context.get::<CorrelationId>()
+            {
+                self.correlate(id);
+            }
+        });
+    }
+
+    /// The span that the run started in. Where nobody noted it, the thread is in it still.
+    pub(crate) fn started_in(&mut self) -> (TraceId, SpanId) {
+        if self.span.is_none() {
+            self.look_around();
+        }
+        self.span.unwrap_or(NO_SPAN)
+    }
+
+    /// Out of the way of runs that have none.
+    #[cold]
+    fn correlate(&mut self, id: &CorrelationId) {
+        let known = &mut self.scratch().correlation_id;
+        if known.is_empty() {
+            known.push_str(crate::label::cut(id.as_str(), NOTE_BYTES_MAX));
         }
     }
 
@@ -116,8 +178,8 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn node(&mut self, id: &str) -> Node<'_> {
-        if self.is_traced() {
-            let offset = self.strategy.core.clock.now().since(self.started);
+        if self.entries_max > 0 {
+            let offset = Duration::from_nanos(self.clock.nanos_since(self.started));
             self.node_at(id, offset)
         } else {
             self.node_at(id, Duration::ZERO)
@@ -127,15 +189,11 @@ impl Run {
     /// Counts a node that began at `offset`.
     pub(crate) fn node_at(&mut self, id: &str, offset: Duration) -> Node<'_> {
         self.nodes = self.nodes.saturating_add(1);
-        if !self.is_traced() {
+        if self.entries_max == 0 {
             return Node::untraced();
         }
-        let entries_max = self.strategy.core.limits.trace_entries;
+        let entries_max = self.entries_max as usize;
         Node::traced(self.scratch(), id, offset, entries_max)
-    }
-
-    fn is_traced(&self) -> bool {
-        self.recording == Recording::All && self.strategy.core.limits.trace_entries > 0
     }
 
     /// Counts nodes that have no trace entry of their own. A run has at most 4,294,967,295 nodes in
@@ -215,7 +273,7 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn parent(&mut self, run_id: Uuid) -> &mut Self {
-        self.parent = Some(run_id);
+        self.scratch().parent = Some(run_id);
         self
     }
 
@@ -278,11 +336,8 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn id(&mut self) -> Uuid {
-        let clock = &self.strategy.core.clock;
-        let (id, _) = *self.id.get_or_insert_with(|| {
-            let started_at = clock.wall().before(clock.now().since(self.started));
-            (ids::run_id(started_at), started_at)
-        });
+        let age = Duration::from_nanos(self.clock.nanos_since(self.started));
+        let (id, _) = self.identity(None, age);
         id
     }
 
@@ -372,151 +427,6 @@ impl Run {
         result
     }
 
-    pub(crate) fn end_as<T, E: RunError>(
-        &mut self,
-        result: &Result<T, E>,
-        input: Option<&dyn EncodeInput>,
-    ) -> Option<Ack> {
-        match result {
-            Ok(_) => self.end(&OK, input),
-            Err(error) => self.end(&Outcome::of_error(error), input),
-        }
-    }
-
-    pub(crate) fn end_described<T, E>(
-        &mut self,
-        result: &Result<T, E>,
-        describe: impl FnOnce(&E) -> RunFailure,
-        input: Option<&dyn EncodeInput>,
-    ) {
-        let described = result.as_ref().map_err(|error| described(error, describe));
-        self.end_as(&described, input);
-    }
-
-    /// Waits for what its sink has promised of an ended run.
-    pub(crate) fn durable<T, E>(
-        &self,
-        result: Result<T, E>,
-        ack: Option<Ack>,
-    ) -> impl Future<Output = (Result<T, E>, Option<Ack>)> + use<T, E> {
-        let sink = &self.strategy.core.sink;
-        // A sink that panics promises nothing more.
-        let durable = ack.and_then(|ack| {
-            catch_unwind(AssertUnwindSafe(|| sink.durable(ack))).map_err(discard).ok()
-        });
-        async move {
-            match durable {
-                Some(durable) => (result, Some(durable.await)),
-                None => (result, ack),
-            }
-        }
-    }
-
-    /// What happens when a run ends, in order; the diagram of the whole system is this function.
-    pub(crate) fn end(
-        &mut self,
-        outcome: &Outcome<'_>,
-        input: Option<&dyn EncodeInput>,
-    ) -> Option<Ack> {
-        if !std::mem::take(&mut self.open) {
-            return None;
-        }
-        // 1 The time, before anything else costs some.
-        let nanos = match outcome.took_nanos {
-            Some(took) => took,
-            None => self.strategy.core.clock.now().nanos_since(self.started),
-        };
-        self.nodes = self.nodes.min(NODES_MAX);
-        //   What must not be a label is none; a run that is ok has no error type to look at.
-        let safe = self.strategy.core.rules.outcome(outcome);
-        let outcome = safe.as_ref().unwrap_or(outcome);
-        // 2 Every run is measured: one fewer in flight, duration, nodes, error.
-        self.measure(outcome, nanos);
-        // 3 The decision: pure, from the policy and the facts.
-        let keep = self.decide(outcome.status, nanos);
-        // 4 A run that is not kept is one word in the ledger; one that is kept becomes a record,
-        //   and the record goes to the sink.
-        let ack = match keep {
-            None => {
-                self.strategy.core.book.not_kept(outcome.status);
-                None
-            }
-            Some(keep) => Some(self.hand_off(outcome, Duration::from_nanos(nanos), &keep, input)),
-        };
-        // 5 The next run of this thread takes the buffer over.
-        if let Some(scratch) = self.scratch.take() {
-            scratch.give_back();
-        }
-        // 6 Last, so that a process that is killed before leaves a trace of the run: a lost row at
-        //   worst, which the run's own row wins over.
-        if let Some(in_flight) = &self.strategy.core.in_flight {
-            in_flight.leave(self.slot);
-        }
-        ack
-    }
-
-    fn measure(&self, outcome: &Outcome<'_>, nanos: u64) {
-        self.strategy.series.ended(&RunEnd {
-            status: outcome.status,
-            nanos,
-            nodes: self.nodes,
-            queued_nanos: self.queued_nanos,
-            error_type: outcome.error_type.as_deref(),
-        });
-    }
-
-    fn decide(&self, status: Status, nanos: u64) -> Option<Keep> {
-        let shared = &self.strategy;
-        let facts = Facts {
-            status,
-            nanos,
-            forced: self.forced,
-            first: shared.takes_first(),
-            // Always drawn, so that one slow run does not shift the choice of all later ones.
-            draw: shared.core.sampler.draw(),
-        };
-        decide(&shared.policy, &facts)
-    }
-
-    fn hand_off(
-        &mut self,
-        outcome: &Outcome<'_>,
-        duration: Duration,
-        keep: &Keep,
-        input: Option<&dyn EncodeInput>,
-    ) -> Ack {
-        let shared = Arc::clone(&self.strategy);
-        let core = &shared.core;
-        let ticket = core.book.kept(outcome.status, shared.series.drops());
-        if self.recording == Recording::MetricsOnly {
-            ticket.dropped(DropReason::Disabled);
-            return Ack::Refused(DropReason::Disabled);
-        }
-        // A run may end while its thread unwinds, where a second panic would end the process. If a
-        // sink panics, the ticket it held counts the record as abandoned.
-        let handed = catch_unwind(AssertUnwindSafe(|| {
-            let record = self.assemble(outcome, duration, keep, input);
-            core.sink.submit(Kept { record, ticket })
-        }));
-        handed.unwrap_or_else(|payload| {
-            discard(payload);
-            Ack::Refused(DropReason::Abandoned)
-        })
-    }
-
-    /// Id and start, from the id that was asked for, the time that was given, or the clock.
-    pub(crate) fn identity(
-        &mut self,
-        outcome: &Outcome<'_>,
-        duration: Duration,
-    ) -> (Uuid, Timestamp) {
-        let clock = &self.strategy.core.clock;
-        *self.id.get_or_insert_with(|| {
-            let started_at = outcome.started_at.unwrap_or_else(|| clock.wall().before(duration));
-            (ids::run_id(started_at), started_at)
-        })
-    }
-
     pub(crate) fn scratch(&mut self) -> &mut Scratch {
         self.scratch.get_or_insert_with(Scratch::take)
     }
@@ -533,61 +443,28 @@ impl Run {
         }
         self
     }
-
-    /// Ends a run that nobody finished.
-    pub(crate) fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
-        if !self.open {
-            return;
-        }
-        let panicked = thread::panicking() && !self.started_in_unwind;
-        self.end(
-            &Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled }),
-            input,
-        );
-    }
 }
 
 /// A little more than any of the noted texts may have, so that cutting one can still be counted.
 const NOTE_BYTES_MAX: usize = 2 * crate::limits::SUBJECT_BYTES_MAX;
 
 impl Drop for Run {
+    #[inline]
     fn drop(&mut self) {
-        self.let_go(None);
+        if self.open {
+            self.let_go(None);
+        }
     }
 }
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
-            .field("strategy", &self.strategy.id)
+            .field("strategy", &self.handle.as_ref().map(|handle| &handle.id))
             .field("nodes", &self.nodes)
             .field("open", &self.open)
             .finish_non_exhaustive()
     }
 }
 
-/// What is going on where a run starts: the W3C ids of the span, and a scratch with the correlation id
-/// if there is one.
-type Surroundings = ((TraceId, SpanId), Option<Box<Scratch>>);
-
-const OUTSIDE: Surroundings = ((TraceId::INVALID, SpanId::INVALID), None);
-
-fn surroundings(recording: Recording) -> Surroundings {
-    Context::map_current(|context| {
-        let span = context.span();
-        let ids = span.span_context();
-        let scratch = match context.get::<CorrelationId>() {
-            Some(id) if recording == Recording::All => Some(correlated(id)),
-            _ => None,
-        };
-        ((ids.trace_id(), ids.span_id()), scratch)
-    })
-}
-
-/// Out of the way of runs that have none.
-#[cold]
-fn correlated(id: &CorrelationId) -> Box<Scratch> {
-    let mut scratch = Scratch::take();
-    scratch.correlation_id.push_str(crate::label::cut(id.as_str(), NOTE_BYTES_MAX));
-    scratch
-}
+const NO_SPAN: (TraceId, SpanId) = (TraceId::INVALID, SpanId::INVALID);

@@ -1,7 +1,7 @@
 //! The draw: a uniform number in [0, 1) per run, from a generator that each thread owns.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     hash::{BuildHasher, RandomState},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -28,15 +28,26 @@ struct Seeded {
     next_stream: AtomicU64,
 }
 
-/// The generators of one thread.
-#[derive(Default)]
-struct Generators {
-    entropy: Option<ChaCha8Rng>,
-    seeded: Vec<(u64, ChaCha8Rng)>,
+/// Draws that are made at once: what the generator computes in one go.
+const BLOCK: usize = 64;
+
+/// The draws of one thread from the system's entropy. Without a destructor, so that a thread that is
+/// ending can draw, and so that finding it is one instruction.
+struct Entropy {
+    next: Cell<usize>,
+    block: [Cell<u32>; BLOCK],
 }
 
 thread_local! {
-    static GENERATORS: RefCell<Generators> = RefCell::default();
+    static ENTROPY: Entropy = const {
+        Entropy {
+            next: Cell::new(BLOCK),
+            block: [const { Cell::new(0) }; BLOCK],
+        }
+    };
+    static GENERATOR: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
+    /// The generators of seeded samplers, by their uid.
+    static SEEDED: RefCell<Vec<(u64, ChaCha8Rng)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Sampler {
@@ -50,42 +61,89 @@ impl Sampler {
         Self { seeded }
     }
 
-    /// Uniform in [0, 1), with 53 random bits.
+    /// Uniform in [0, 1).
+    #[inline]
     pub(crate) fn draw(&self) -> f64 {
-        GENERATORS
-            .try_with(|generators| {
-                let mut generators = generators.borrow_mut();
-                match &self.seeded {
-                    None => unit(generators.entropy.get_or_insert_with(from_entropy)),
-                    Some(seeded) => unit(generators.of(seeded)),
-                }
+        match &self.seeded {
+            None => ENTROPY.with(|entropy| unit(|| entropy.next())),
+            Some(seeded) => seeded.draw(),
+        }
+    }
+}
+
+impl Entropy {
+    #[inline]
+    fn next(&self) -> u32 {
+        let mut at = self.next.get();
+        if at >= BLOCK {
+            self.refill();
+            at = 0;
+        }
+        self.next.set(at + 1);
+        self.block[at].get()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill(&self) {
+        let fill = |generator: &mut ChaCha8Rng| {
+            self.block.iter().for_each(|bits| bits.set(generator.next_u32()));
+        };
+        let known = GENERATOR.try_with(|generator| {
+            fill(generator.borrow_mut().get_or_insert_with(from_entropy));
+        });
+        // The thread is ending and its generator is gone: a fresh one serves.
+        if known.is_err() {
+            fill(&mut from_entropy());
+        }
+    }
+}
+
+impl Seeded {
+    #[cold]
+    #[inline(never)]
+    fn draw(&self) -> f64 {
+        SEEDED
+            .try_with(|seeded| {
+                let mut seeded = seeded.borrow_mut();
+                let generator = self.generator_in(&mut seeded);
+                unit(|| generator.next_u32())
             })
             // The thread is ending and its generators are gone: a fresh one serves.
-            .unwrap_or_else(|_| unit(&mut from_entropy()))
+            .unwrap_or_else(|_| {
+                let mut fresh = from_entropy();
+                unit(|| fresh.next_u32())
+            })
+    }
+
+    fn generator_in<'g>(&self, known: &'g mut Vec<(u64, ChaCha8Rng)>) -> &'g mut ChaCha8Rng {
+        if let Some(at) = known.iter().position(|(uid, _)| *uid == self.uid) {
+            return &mut known[at].1;
+        }
+        if known.len() == SEEDED_MAX {
+            known.remove(0);
+        }
+        let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
+        generator.set_stream(self.next_stream.fetch_add(1, Ordering::Relaxed));
+        let at = known.len();
+        known.push((self.uid, generator));
+        &mut known[at].1
     }
 }
 
-impl Generators {
-    fn of(&mut self, seeded: &Seeded) -> &mut ChaCha8Rng {
-        if let Some(at) = self.seeded.iter().position(|(uid, _)| *uid == seeded.uid) {
-            return &mut self.seeded[at].1;
-        }
-        if self.seeded.len() == SEEDED_MAX {
-            self.seeded.remove(0);
-        }
-        let mut generator = ChaCha8Rng::seed_from_u64(seeded.seed);
-        generator.set_stream(seeded.next_stream.fetch_add(1, Ordering::Relaxed));
-        let at = self.seeded.len();
-        self.seeded.push((seeded.uid, generator));
-        &mut self.seeded[at].1
-    }
-}
+/// Draws below this many 2^-32 get 32 bits more: then a rate of one in a million is met as exactly as
+/// one of a half, to a millionth of itself.
+const SMALL: u32 = 1 << 20;
 
-fn unit(generator: &mut ChaCha8Rng) -> f64 {
-    const BITS: u32 = 53;
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact in an f64")]
-    let bits = (generator.next_u64() >> (u64::BITS - BITS)) as f64;
-    bits / (1_u64 << BITS) as f64
+/// A number in [0, 1), from 32 random bits, or from 64 where the first say that it is small.
+#[inline]
+fn unit(mut next: impl FnMut() -> u32) -> f64 {
+    const STEP: f64 = 1.0 / (1_u64 << u32::BITS) as f64;
+    let high = next();
+    if high >= SMALL {
+        return f64::from(high) * STEP;
+    }
+    (f64::from(high) + f64::from(next()) * STEP) * STEP
 }
 
 fn from_entropy() -> ChaCha8Rng {

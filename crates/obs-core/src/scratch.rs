@@ -3,6 +3,7 @@
 use std::{borrow::Cow, cell::RefCell, fmt, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use uuid::Uuid;
 
 use crate::{
     encode::{EncodeLimits, Redact, Sanitized, encode_into, encode_redacted, write_json_str},
@@ -96,6 +97,7 @@ pub(crate) struct Scratch {
     pub(crate) case: String,
     pub(crate) trace: Trace,
     pub(crate) changed: Sanitized,
+    pub(crate) parent: Option<Uuid>,
     /// Some value of the trace is an array or object.
     pub(crate) has_documents: bool,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
@@ -133,6 +135,7 @@ impl Scratch {
         self.case.clear();
         self.trace.clear();
         self.changed = Sanitized::default();
+        self.parent = None;
         self.has_documents = false;
         self.attributes.clear();
         self.entry.clear();

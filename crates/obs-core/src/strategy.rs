@@ -16,9 +16,10 @@ use serde::Serialize;
 use crate::{
     error::BuildError,
     finished::FinishedRun,
-    in_flight::Mark,
+    frame::Frame,
+    in_flight::{Mark, Slot},
     input_run::InputRun,
-    keep::KeepPolicy,
+    keep::KeepRules,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
@@ -199,24 +200,36 @@ pub(crate) struct StrategyShared {
     pub(crate) strategy_type: Option<Arc<str>>,
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
-    pub(crate) series: Arc<dyn Series>,
+    pub(crate) series: Arc<Series>,
     /// What its runs write into their slots.
     pub(crate) mark: Mark,
-    /// The kind's, or that of all.
-    pub(crate) policy: KeepPolicy,
+    /// Which runs are kept: the kind's policy, or that of all.
+    pub(crate) keep: KeepRules,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
 }
 
 impl StrategyShared {
+    /// The last step of a run's end, so that a process that is killed before leaves a trace of the run: a
+    /// lost row at worst, which the run's own row wins over.
+    #[inline]
+    pub(crate) fn leave(&self, slot: Slot) {
+        if let Some(in_flight) = &self.core.in_flight {
+            in_flight.leave(slot);
+        }
+    }
+
     /// Whether a run that ends now is one of the first. Once they are over, this is one read of a
     /// word that nobody writes any more.
+    #[inline]
     pub(crate) fn takes_first(&self) -> bool {
-        self.first_left.load(Ordering::Relaxed) > 0
-            && self
-                .first_left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-                .is_ok()
+        self.first_left.load(Ordering::Relaxed) > 0 && self.takes_one_of_the_first()
+    }
+
+    #[cold]
+    fn takes_one_of_the_first(&self) -> bool {
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.first_left.fetch_update(set, fetch, |left| left.checked_sub(1)).is_ok()
     }
 }
 
@@ -242,7 +255,7 @@ impl Strategy {
             realm: key.realm.map(Into::into),
             hash: key.hash.map(Into::into),
             series,
-            policy,
+            keep: KeepRules::new(policy),
             first_left: AtomicU32::new(policy.first),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
@@ -354,9 +367,12 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        let mut frame = InputRun::new(self.start(), input);
-        match catch_unwind(AssertUnwindSafe(|| body(&mut frame))) {
-            Ok(result) => frame.finish(result),
+        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        match catch_unwind(AssertUnwindSafe(|| body(&mut frame.run))) {
+            Ok(result) => {
+                frame.finish(&result);
+                result
+            }
             Err(payload) => {
                 frame.panicked(&*payload);
                 resume_unwind(payload)
@@ -391,9 +407,11 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        let mut frame = InputRun::new(self.start(), input);
+        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        // Its end may come on another thread, and in another span.
+        frame.run.remember_thread();
         let caught = {
-            let mut body = pin!(body(&mut frame));
+            let mut body = pin!(body(&mut frame.run));
             std::future::poll_fn(|context| {
                 match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(context))) {
                     Ok(poll) => poll.map(Ok),
@@ -403,7 +421,10 @@ impl Strategy {
             .await
         };
         match caught {
-            Ok(result) => frame.finish(result),
+            Ok(result) => {
+                frame.finish(&result);
+                result
+            }
             Err(payload) => {
                 frame.panicked(&*payload);
                 resume_unwind(payload)
@@ -469,6 +490,11 @@ impl Strategy {
         Arc::clone(
             handle.get_or_init(|| Arc::new(Handle { shared: Arc::clone(&self.outer.shared) })),
         )
+    }
+
+    #[cfg(test)]
+    pub(crate) fn series(&self) -> Arc<Series> {
+        Arc::clone(&self.outer.shared.series)
     }
 
     #[cfg(test)]

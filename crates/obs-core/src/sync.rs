@@ -14,7 +14,7 @@ macro_rules! per_thread_slots {
     ($name:ident, $value:ty) => {
         thread_local! {
             static $name: $crate::per_thread::Slots<$value> =
-                const { std::cell::RefCell::new(Vec::new()) };
+                const { $crate::per_thread::Slots::new() };
         }
     };
 }

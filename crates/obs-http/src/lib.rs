@@ -23,14 +23,33 @@
 //! # Ok::<(), obs_core::BuildError>(())
 //! ```
 //!
-//! Modules: [`otel`] names OpenTelemetry's types.
+//! What the process answers about itself, [`Endpoints`], is mounted into a router, or listens on its own:
+//!
+//! ```
+//! use axum::Router;
+//! use obs_http::{Access, Endpoints, for_axum};
+//! # fn main() -> Result<(), obs_http::TokenError> {
+//! let endpoints = Endpoints::builder(Access::token("0123456789abcdef0123")?).build();
+//! let app: Router = Router::new().merge(for_axum::router(&endpoints));
+//! # let _ = app;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`otel`] names OpenTelemetry's types, [`for_axum`] axum's; both are below 1.0, and nothing else names
+//! a type of theirs. [`HttpLayer`] is a layer of tower's.
 
 mod carry;
 mod correlation;
+mod endpoints;
+pub mod for_axum;
+mod health;
 mod layer;
+mod listener;
 pub mod otel;
 mod panic;
 mod records;
+mod redact;
 mod routes;
 mod runtime;
 #[cfg(any(test, feature = "testing"))]
@@ -39,11 +58,18 @@ mod traceparent;
 
 pub use carry::{InRequest, in_request};
 pub use correlation::{CORRELATION_ID_BYTES_MAX, Provenance, RequestIds};
+pub use endpoints::{
+    Access, BODY_BYTES_MAX, Endpoints, EndpointsBuilder, SecretToken, TOKEN_BYTES_MAX,
+    TOKEN_BYTES_MIN, TokenError,
+};
+pub use health::{Health, HealthStatus, QueueHealth, StoreHealth};
 pub use layer::{
     Answer, HttpLayer, HttpLayerBuilder, HttpService, RequestBody, ResponseBody, ResponseFuture,
 };
+pub use listener::{HEADER_BYTES_MAX, LISTEN_DEFAULT, ListenError, ListenerLimits, Listening};
 pub use panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
 pub use records::{REQUEST_KIND, RequestRecords};
+pub use redact::ERROR_BYTES_MAX;
 pub use routes::{ROUTE_BYTES_MAX, ROUTES_MAX};
 pub use runtime::{
     ClassCounts, DELIVERY_KINDS_MAX, Deliveries, DeliveriesError, Delivery, DeliverySnapshot,

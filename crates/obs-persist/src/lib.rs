@@ -26,6 +26,7 @@ mod sqlite;
 mod store;
 mod url;
 mod waiters;
+mod watch;
 mod worker;
 
 #[cfg(feature = "testing")]
@@ -44,3 +45,4 @@ pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;
 pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 pub use url::{StoreUrl, StoreUrlError};
+pub use watch::StoreWatch;

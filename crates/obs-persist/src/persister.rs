@@ -18,6 +18,7 @@ use crate::{
     shared::{Room, Shared},
     store::Store,
     waiters::Answer,
+    watch::StoreWatch,
     worker::{self, Duties, SharedStore, Timeouts},
 };
 
@@ -259,6 +260,21 @@ impl Persister {
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.shared.last_error()
+    }
+
+    /// How the store is doing, to keep beside the persister.
+    ///
+    /// ```
+    /// # use obs_core::StoreMetrics;
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let store = Box::new(MemoryStore::new());
+    /// let persister = Persister::start(PersistConfig::default(), store, StoreMetrics::default())?;
+    /// assert_eq!(persister.watch().last_error(), None);
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> StoreWatch {
+        StoreWatch::new(Arc::clone(&self.shared))
     }
 
     fn waiting(&self, id: u64) -> Waiting {

@@ -95,7 +95,10 @@ pub use obs_core::{
     SLO_DEFAULT, Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket,
     Timestamp,
 };
-pub use obs_persist::{Drops, Migrations, Room};
+/// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
+#[cfg(feature = "http")]
+pub use obs_http as http;
+pub use obs_persist::{Drops, Migrations, Room, StoreWatch};
 
 pub use builder::{Builder, builder, init};
 pub use config::{ConfigError, Environment, Exporter, Protocol};

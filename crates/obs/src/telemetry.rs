@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, Obs, StoreState};
-use obs_persist::{Persister, Room};
+use obs_persist::{Persister, Room, StoreWatch};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::sync::Mutex;
 
@@ -183,6 +183,19 @@ impl Telemetry {
     #[must_use]
     pub fn store_error(&self) -> Option<String> {
         self.parts.rows.as_ref().and_then(|rows| rows.persister.last_error())
+    }
+
+    /// How the store is doing, to keep beside this handle, e.g. for health endpoints.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert!(telemetry.store_watch().is_none());
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn store_watch(&self) -> Option<StoreWatch> {
+        self.parts.rows.as_ref().map(|rows| rows.persister.watch())
     }
 
     /// For batch programs, between two runs: waits until the queue of rows has room, so that the

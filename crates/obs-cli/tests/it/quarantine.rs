@@ -11,6 +11,11 @@ use crate::support::{Operator, database, postgres};
 fn set_aside(operator: &Operator, error: &str) -> RunRecord {
     let mut poison = record("poison", "1");
     poison.status = Status::Error;
+    file(operator, &poison, error);
+    poison
+}
+
+pub(crate) fn file(operator: &Operator, poison: &RunRecord, error: &str) {
     let folder = folder(operator);
     fs::create_dir_all(&folder).unwrap();
     for private in [folder.parent().unwrap(), &folder] {
@@ -26,7 +31,6 @@ fn set_aside(operator: &Operator, error: &str) -> RunRecord {
         "record": poison,
     });
     fs::write(folder.join(format!("{}.json", poison.run_id)), file.to_string()).unwrap();
-    poison
 }
 
 fn folder(operator: &Operator) -> PathBuf {

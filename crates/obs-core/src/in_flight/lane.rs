@@ -1,7 +1,6 @@
 //! What a thread has for itself: its blocks of slots, and what its runs' ids are made of.
 
 use std::{
-    cell::RefCell,
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     thread::LocalKey,
 };
@@ -59,7 +58,7 @@ impl Default for Lane {
 impl Local for Lane {
     fn own() -> &'static LocalKey<Slots<Self>> {
         thread_local! {
-            static OWN: Slots<Lane> = const { RefCell::new(Vec::new()) };
+            static OWN: Slots<Lane> = const { Slots::new() };
         }
         &OWN
     }

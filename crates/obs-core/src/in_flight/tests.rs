@@ -19,11 +19,8 @@ fn key<'a>(id: &'a str, version: &'a str) -> StrategyKey<'a> {
     }
 }
 
-fn series() -> Arc<dyn Series> {
-    let obs = crate::Obs::builder().build().unwrap();
-    let strategy = obs.kind("dsl").lookup("any", "1");
-    let run = strategy.start();
-    Arc::clone(&run.strategy.series)
+fn series() -> Arc<Series> {
+    crate::Obs::builder().build().unwrap().kind("dsl").lookup("any", "1").series()
 }
 
 impl Setting {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     page::{HeapPage, Page, PageError, PageOwner},
-    per_thread::{Local, PerThread, Slots, thread_index},
+    per_thread::{Local, PerThread, Slots, Whose, thread_index},
     status::{Class, DropReason, Status},
     sync::{AtomicU64, LocalKey, Mutex, MutexGuard, Ordering, per_thread_slots},
 };
@@ -47,10 +47,24 @@ impl Default for Book {
 /// What a thread counts of runs, alone.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Runs {
+pub(crate) struct Runs {
     started: AtomicU64,
     /// Runs that ended and were not kept, by status.
     unkept: [AtomicU64; Status::ALL.len()],
+}
+
+impl Runs {
+    /// Counts a run that started.
+    #[inline]
+    pub(crate) fn started(&self) {
+        count(&self.started);
+    }
+
+    /// Counts a run that ended and is not kept.
+    #[inline]
+    pub(crate) fn not_kept(&self, status: Status) {
+        count(&self.unkept[status.index()]);
+    }
 }
 
 impl Local for Runs {
@@ -116,19 +130,27 @@ impl Book {
         Self {
             shards: Default::default(),
             page,
-            runs: PerThread::new(Runs::default),
+            runs: PerThread::new(|_| Runs::default()),
             retired: Mutex::default(),
         }
     }
 
     /// Counts a run that started.
     pub(crate) fn started(&self) {
-        self.runs.with(|own| count(&own.started));
+        self.runs.with(Runs::started);
     }
 
     /// Counts a run that ended and is not kept: one word, no lock.
     pub(crate) fn not_kept(&self, status: Status) {
-        self.runs.with(|own| count(&own.unkept[status.index()]));
+        self.runs.with(|own| own.not_kept(status));
+    }
+
+    /// This thread's words, for a holder that only this thread counts through.
+    pub(crate) fn runs_of(&self, whose: Whose) -> Option<Arc<Runs>> {
+        match whose {
+            Whose::ThisThread => self.runs.own(),
+            Whose::EndingThreads => None,
+        }
     }
 
     /// Counts a run that ended and is kept, and hands out the ticket that its record carries.

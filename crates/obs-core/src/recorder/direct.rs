@@ -11,7 +11,7 @@ use std::{
 use opentelemetry::KeyValue;
 
 use super::{
-    RunEnd, Series,
+    RunEnd,
     instruments::{Calls, Count, Level, Spread},
     registry::{Family, LabelValues, SeriesKey},
 };
@@ -82,7 +82,15 @@ impl DirectSeries {
     }
 
     /// What few runs have is measured at once: a wait for the start, and failures by their code.
+    #[inline]
     pub(super) fn measure_rare(&self, end: &RunEnd<'_>) {
+        if end.queued_nanos.is_some() || end.status.is_failure() {
+            self.measure_what_is_rare(end);
+        }
+    }
+
+    #[cold]
+    fn measure_what_is_rare(&self, end: &RunEnd<'_>) {
         if let Some(queued) = end.queued_nanos {
             self.queue_duration.record(Duration::from_nanos(queued).as_secs_f64());
         }
@@ -119,13 +127,13 @@ impl DirectSeries {
     }
 }
 
-impl Series for DirectSeries {
-    fn started(&self) {
+impl DirectSeries {
+    pub(super) fn started(&self) {
         self.started.add(1);
         self.active.add(1);
     }
 
-    fn ended(&self, end: &RunEnd<'_>) {
+    pub(super) fn ended(&self, end: &RunEnd<'_>) {
         self.active.add(-1);
         self.durations[end.status.index()].record(Duration::from_nanos(end.nanos).as_secs_f64());
         self.nodes.record(end.nodes);
@@ -135,11 +143,11 @@ impl Series for DirectSeries {
         self.measure_rare(end);
     }
 
-    fn drops(&self) -> &Arc<SeriesDrops> {
+    pub(super) fn drops(&self) -> &Arc<SeriesDrops> {
         &self.drops
     }
 
-    fn oldest(&self, age: Duration) {
+    pub(super) fn oldest(&self, age: Duration) {
         if let Some(oldest) = &self.family.oldest {
             oldest.record(age.as_secs_f64(), &self.own);
         }

@@ -18,7 +18,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Recorder, Series, SeriesLabels, Watched,
+    Recorder, Series, SeriesLabels, Watched, Way,
     direct::DirectSeries,
     instruments::{Calls, Count},
     ledger_metrics::{self, Drops},
@@ -55,7 +55,7 @@ pub(super) struct Registry {
     durations: Arc<DurationTable>,
     values: Arc<LabelValues>,
     families: Mutex<HashMap<Names, Arc<Family>>>,
-    series: Mutex<HashMap<SeriesKey, Arc<dyn Series>>>,
+    series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
     sanitized: HashMap<&'static str, Count>,
     drops: Drops,
     /// Losses of records that were not made by this process, which measures nothing else of them.
@@ -69,10 +69,10 @@ pub(super) struct Registry {
 /// holds the registry's while it creates instruments, and a collection holds the instruments' while
 /// it drains.
 #[derive(Clone, Default)]
-pub(super) struct Drains(Arc<Mutex<Vec<Arc<dyn Series>>>>);
+pub(super) struct Drains(Arc<Mutex<Vec<Arc<Series>>>>);
 
 impl Drains {
-    fn add(&self, series: &Arc<dyn Series>) {
+    fn add(&self, series: &Arc<Series>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(series));
     }
 
@@ -236,7 +236,7 @@ impl Registry {
 }
 
 impl Recorder for Registry {
-    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<dyn Series> {
+    fn series(&self, labels: &SeriesLabels<'_>) -> Arc<Series> {
         let names = labels.kind.names.clone();
         let mut key = SeriesKey { values: self.admitted(labels), names };
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,10 +252,14 @@ impl Recorder for Registry {
         }
         let family = self.family(&key.names);
         let direct = DirectSeries::new(family, &key, labels.kind, &self.values, self.calls);
-        let made: Arc<dyn Series> = match self.measure {
-            Measure::EachRun => Arc::new(direct),
-            Measure::InCells => Arc::new(ShardedSeries::new(direct, Arc::clone(&self.durations))),
-        };
+        let made = Arc::new(Series(match self.measure {
+            Measure::EachRun => Way::EachRun(Box::new(direct)),
+            Measure::InCells => {
+                let durations = Arc::clone(&self.durations);
+                let book = &labels.kind.core.book;
+                Way::InCells(Box::new(ShardedSeries::new(direct, durations, book)))
+            }
+        }));
         self.drains.add(&made);
         self.drops.add(&key, made.drops());
         series.insert(key, Arc::clone(&made));

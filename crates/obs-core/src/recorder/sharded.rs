@@ -10,16 +10,15 @@ mod replay;
 mod table;
 
 use std::{
-    cell::RefCell,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     thread::LocalKey,
     time::Duration,
 };
 
-use super::{RunEnd, Series, direct::DirectSeries};
+use super::{RunEnd, direct::DirectSeries};
 use crate::{
-    ledger::SeriesDrops,
+    ledger::{Book, SeriesDrops},
     per_thread::{Local, PerThread, Slots},
 };
 use cells::Cells;
@@ -38,18 +37,23 @@ pub(super) struct ShardedSeries {
 impl Local for Cells {
     fn own() -> &'static LocalKey<Slots<Self>> {
         thread_local! {
-            static OWN: Slots<Cells> = const { RefCell::new(Vec::new()) };
+            static OWN: Slots<Cells> = const { Slots::new() };
         }
         &OWN
     }
 }
 
 impl ShardedSeries {
-    pub(super) fn new(instruments: DirectSeries, durations: Arc<DurationTable>) -> Self {
+    pub(super) fn new(
+        instruments: DirectSeries,
+        durations: Arc<DurationTable>,
+        book: &Arc<Book>,
+    ) -> Self {
         let nodes = NodeTable::new();
         let node_buckets = nodes.len();
+        let book = Arc::clone(book);
         Self {
-            cells: PerThread::new(move || Cells::new(node_buckets)),
+            cells: PerThread::new(move |whose| Cells::new(node_buckets, book.runs_of(whose))),
             replay: Mutex::new(Replay::new(&durations, &nodes)),
             durations,
             nodes,
@@ -58,30 +62,52 @@ impl ShardedSeries {
     }
 }
 
-impl Series for ShardedSeries {
-    fn started(&self) {
-        self.cells.with(Cells::start);
+impl ShardedSeries {
+    #[inline]
+    pub(super) fn started(&self, book: &Book) {
+        if self.cells.with_known(|own| Self::start_in(own, book)).is_none() {
+            self.cells.with_new_or_shared(&|own| Self::start_in(own, book));
+        }
     }
 
-    fn ended(&self, end: &RunEnd<'_>) {
-        let (bucket, node_bucket) =
-            (self.durations.bucket(end.nanos), self.nodes.bucket(end.nodes));
-        self.cells.with(|own| {
-            own.nodes(node_bucket).add(end.nodes);
-            own.durations(end.status.index(), &self.durations)[bucket].add(end.nanos);
-        });
+    #[inline]
+    pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
+        if self.cells.with_known(|own| self.end_in(own, book, end)).is_none() {
+            self.cells.with_new_or_shared(&|own| self.end_in(own, book, end));
+        }
         self.instruments.measure_rare(end);
     }
 
-    fn drops(&self) -> &Arc<SeriesDrops> {
+    #[inline(always)]
+    fn start_in(own: &Cells, book: &Book) {
+        own.start();
+        match own.runs() {
+            Some(runs) => runs.started(),
+            None => book.started(),
+        }
+    }
+
+    #[inline(always)]
+    fn end_in(&self, own: &Cells, book: &Book, end: &RunEnd<'_>) {
+        own.nodes(self.nodes.bucket(end.nodes)).add(end.nodes);
+        let durations = own.durations(end.status.index(), &self.durations);
+        durations[self.durations.bucket(end.nanos)].add(end.nanos);
+        match own.runs() {
+            _ if end.kept => {}
+            Some(runs) => runs.not_kept(end.status),
+            None => book.not_kept(end.status),
+        }
+    }
+
+    pub(super) fn drops(&self) -> &Arc<SeriesDrops> {
         self.instruments.drops()
     }
 
-    fn oldest(&self, age: Duration) {
+    pub(super) fn oldest(&self, age: Duration) {
         self.instruments.oldest(age);
     }
 
-    fn drain(&self) {
+    pub(super) fn drain(&self) {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody writes to the cells of ended threads any more: what is read now is all there is.
         let (ended, living) = self.cells.take_ended_and_see_living();

@@ -383,3 +383,72 @@ fn a_finished_run_with_an_impossible_start_is_taken_as_ending_now_and_counted() 
         assert_eq!(measured.export().at("obs.record.sanitized", &[("reason", "clock")]), Some(3.0));
     });
 }
+
+#[test]
+fn a_run_that_the_body_puts_in_the_place_of_its_own_ends_as_dropped_and_the_bodys_own_as_returned()
+{
+    let test = TestObs::new();
+    let (outer, other) = (strategy(&test), test.obs().kind("dsl").lookup("other", "1"));
+    let mut moved_out = None;
+    let result: Result<u32, Failed> = outer.observe(&"input", |run| {
+        test.clock().advance(Duration::from_millis(3));
+        moved_out = Some(std::mem::replace(run, other.start()));
+        Err(Failed(ErrorStatus::Timeout))
+    });
+    assert_eq!(result, Err(Failed(ErrorStatus::Timeout)));
+    let mut moved_out = moved_out.unwrap();
+    moved_out.node("n1").kind("compare");
+    assert_eq!(moved_out.finish(Ok::<_, Failed>(7)), Ok(7));
+    let records = test.records();
+    let seen: Vec<_> = records
+        .iter()
+        .map(|record| (&*record.strategy_id, record.status, record.duration))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("other", Status::Cancelled, Duration::ZERO),
+            ("bonus", Status::Timeout, Duration::from_millis(3)),
+        ]
+    );
+    let ledger = test.obs().ledger();
+    assert_eq!((ledger.runs.started, ledger.runs.active), (2, 0));
+    test.assert_balanced();
+}
+
+#[test]
+fn runs_of_a_dry_and_a_real_body_that_change_places_leave_one_start_and_one_end() {
+    let test = TestObs::new();
+    let (real, dry) = (strategy(&test), strategy(&test).with_recording(Recording::Nothing));
+    let result: Result<(), Failed> = real.observe(&(), |one| {
+        let _: Result<(), Failed> = dry.observe(&(), |two| {
+            std::mem::swap(one, two);
+            Ok(())
+        });
+        assert_eq!(test.obs().ledger().runs.active, 1, "the dry run has ended nothing");
+        Ok(())
+    });
+    assert_eq!(result, Ok(()));
+    let ledger = test.obs().ledger();
+    assert_eq!((ledger.runs.started, ledger.runs.finished, ledger.runs.active), (1, 1, 0));
+    test.assert_balanced();
+}
+
+#[test]
+fn a_future_that_is_dropped_with_another_run_in_its_place_ends_both() {
+    let test = TestObs::new();
+    let (outer, other) = (strategy(&test), test.obs().kind("dsl").lookup("other", "1"));
+    {
+        let mut future = pin!(outer.observe_async(&(), async |run| {
+            let _moved_out = std::mem::replace(run, other.start());
+            pending::<()>().await;
+            Ok::<_, Failed>(())
+        }));
+        assert!(poll_once(future.as_mut()).is_pending());
+        assert_eq!(test.obs().ledger().runs.active, 2);
+    }
+    let ledger = test.obs().ledger();
+    assert_eq!((ledger.runs.started, ledger.runs.active), (2, 0));
+    assert_eq!(ledger.ok.recorded, 2);
+    test.assert_balanced();
+}

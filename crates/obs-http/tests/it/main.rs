@@ -7,6 +7,8 @@ mod support;
 mod cancelled;
 mod conventions;
 mod correlation;
+mod endpoints;
+mod listener;
 mod panics;
 mod records;
 mod runtime;

@@ -7,27 +7,30 @@
 //!    never sees more ends than starts.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering, fence},
 };
 
 use super::table::DurationTable;
-use crate::status::Status;
+use crate::{ledger::Runs, status::Status};
 
 /// Aligned so that no two threads' cells share a pair of cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Cells {
     started: AtomicU64,
+    /// The thread's words in the ledger, found with its cells; `None` in the cells of ending threads.
+    runs: Option<Arc<Runs>>,
     nodes: Box<[Bucket]>,
     /// By status; made at the first run that ends so.
     durations: [OnceLock<Box<[Bucket]>>; Status::ALL.len()],
 }
 
 impl Cells {
-    pub(super) fn new(node_buckets: usize) -> Self {
+    pub(super) fn new(node_buckets: usize, runs: Option<Arc<Runs>>) -> Self {
         Self {
             started: AtomicU64::new(0),
+            runs,
             nodes: buckets(node_buckets),
             durations: Default::default(),
         }
@@ -37,11 +40,24 @@ impl Cells {
         self.started.store(self.started.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
+    pub(super) fn runs(&self) -> Option<&Runs> {
+        self.runs.as_deref()
+    }
+
     pub(super) fn nodes(&self, bucket: usize) -> &Bucket {
         &self.nodes[bucket]
     }
 
     pub(super) fn durations(&self, status: usize, table: &DurationTable) -> &[Bucket] {
+        match self.durations[status].get() {
+            Some(known) => known,
+            None => self.first_durations(status, table),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_durations(&self, status: usize, table: &DurationTable) -> &[Bucket] {
         self.durations[status].get_or_init(|| buckets(table.len()))
     }
 
@@ -128,6 +144,7 @@ const TRIES: u32 = 10_000;
 const TRIES_IN_A_ROW: u32 = 100;
 
 impl Bucket {
+    #[inline]
     pub(super) fn add(&self, value: u64) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::recorder::registry::NODE_BOUNDS;
 
 /// Bits below the highest one that the table distinguishes.
 const DETAIL_BITS: u32 = 3;
-const SLOTS: usize = (u64::BITS as usize + 1) << DETAIL_BITS;
+const SLOTS: usize = ((u64::BITS - DETAIL_BITS) as usize) << DETAIL_BITS;
 
 /// Buckets over whole numbers.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ impl Table {
         Self { limits, first }
     }
 
+    #[inline]
     fn bucket(&self, value: u64) -> usize {
         let mut bucket = usize::from(self.first[slot_of(value)]);
         while self.limits.get(bucket).is_some_and(|limit| value > *limit) {
@@ -43,28 +44,19 @@ impl Table {
     }
 }
 
-/// The slot of a value: grows with it.
+/// The slot of a value. Values below 8 share theirs with the 8 values above.
+#[inline]
 fn slot_of(value: u64) -> usize {
-    let bits = u64::BITS - value.leading_zeros();
-    if bits <= DETAIL_BITS {
-        // Small values have a slot each.
-        return usize::try_from(value).unwrap_or(0);
-    }
-    let detail = (value >> (bits - 1 - DETAIL_BITS)) & ((1 << DETAIL_BITS) - 1);
-    (bits as usize) << DETAIL_BITS | usize::try_from(detail).unwrap_or(0)
+    const SHARED: u64 = 1 << DETAIL_BITS;
+    let highest = (value | SHARED).ilog2();
+    let detail = (value >> (highest - DETAIL_BITS)) & (SHARED - 1);
+    ((highest - DETAIL_BITS) as usize) << DETAIL_BITS | usize::try_from(detail).unwrap_or(0)
 }
 
 /// The smallest value of a slot.
 fn lowest_of(slot: usize) -> u64 {
-    let (bits, detail) = (slot >> DETAIL_BITS, (slot & ((1 << DETAIL_BITS) - 1)) as u64);
-    match u32::try_from(bits) {
-        Ok(bits) if bits > DETAIL_BITS => {
-            let below = bits - 1 - DETAIL_BITS;
-            (((1 << DETAIL_BITS) | detail) << below.min(u64::BITS - 1 - DETAIL_BITS)).max(1)
-        }
-        // Slots below hold small values, or none.
-        _ => slot as u64,
-    }
+    let (above, detail) = (slot >> DETAIL_BITS, (slot & ((1 << DETAIL_BITS) - 1)) as u64);
+    if above == 0 { detail } else { ((1 << DETAIL_BITS) | detail) << above }
 }
 
 /// The buckets of durations, in nanoseconds here and in seconds outside.
@@ -153,13 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_ordered_and_begin_with_their_lowest_value() {
+    fn slots_begin_with_their_lowest_value() {
         for value in (0..4096).chain([u64::MAX, u64::MAX / 2, 1 << 40, (1 << 40) - 1]) {
             assert!(lowest_of(slot_of(value)) <= value, "{value}");
         }
-        for bits in 4..=64_u32 {
-            let lowest = 1_u64 << (bits - 1);
+        for bit in 4..64 {
+            let lowest = 1_u64 << bit;
             assert_eq!(lowest_of(slot_of(lowest)), lowest);
+            assert!(slot_of(lowest - 1) < slot_of(lowest));
         }
     }
 

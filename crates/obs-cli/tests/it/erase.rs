@@ -1,0 +1,95 @@
+//! `obs erase`, in real stores and in the quarantine.
+
+use obs_core::{
+    RunRecord, Status, StoreMetrics, SubjectKey,
+    testing::{TestObs, record},
+};
+use obs_persist::{PersistConfig, Persister, StoreUrl};
+
+use crate::{
+    quarantine::file,
+    support::{Operator, database, postgres},
+};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn about(subject: &str, status: Status) -> RunRecord {
+    let mut run = record("bonus", "1");
+    run.subject = Some(subject.into());
+    run.status = status;
+    run
+}
+
+/// Writes records as a program does.
+fn write(url: &str, records: &[RunRecord]) {
+    let store = StoreUrl::parse(url).unwrap().store();
+    let persister =
+        Persister::start(PersistConfig::default(), store, StoreMetrics::default()).unwrap();
+    let test = TestObs::new();
+    for record in records {
+        let _ = persister.sink().submit(test.kept_record(record.clone()));
+    }
+    let report = persister.shutdown_blocking(std::time::Duration::from_secs(30));
+    assert!(report.complete, "{report}");
+}
+
+#[test]
+fn a_subject_is_forgotten_in_every_form_and_its_late_copies_stay_out() {
+    let url = database();
+    let operator = Operator::new()
+        .with("OBS_STORE", &url)
+        .with("OBS_SPOOL_DIR", "./spool")
+        .with("OBS_SUBJECT_KEY", KEY);
+    let hash = SubjectKey::new(KEY.as_bytes()).unwrap().hash("user-7");
+    let records =
+        [about("user-7", Status::Ok), about(&hash, Status::Error), about("user-8", Status::Ok)];
+    write(&url, &records);
+    file(&operator, &about("user-7", Status::Error), "no");
+    file(&operator, &about("user-8", Status::Error), "no");
+
+    let done = &operator.json(&["erase", "--subject", "user-7", "--by", "ticket 4711"])[0];
+    assert_eq!(
+        (&done["rows_ok"], &done["rows_error"], &done["files"]),
+        (&1.into(), &1.into(), &1.into()),
+        "{done}"
+    );
+    assert_eq!(postgres(&url, "SELECT subject FROM obs.run"), ["user-8"]);
+    assert_eq!(operator.json(&["quarantine", "list"]).len(), 1);
+
+    write(&url, &[about("user-7", Status::Ok), records[1].clone()]);
+    assert_eq!(postgres(&url, "SELECT subject FROM obs.run"), ["user-8"], "late copies stay out");
+
+    let said = operator.call(&["erase", "--subject", "user-7"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "it can be called again");
+    assert!(said.out.contains("erased 0 ok rows, 0 error rows"), "{}", said.out);
+    assert!(!said.out.contains("user-7"), "whom it was about is not said: {}", said.out);
+}
+
+#[test]
+fn a_former_key_finds_what_it_hashed() {
+    let operator = Operator::new().with("OBS_STORE", "sqlite:./rows.sqlite");
+    operator.json(&["migrate"]);
+    let url = format!("sqlite:{}", operator.path("rows.sqlite"));
+    let hash = SubjectKey::new(KEY.as_bytes()).unwrap().hash("user-7");
+    write(&url, &[about(&hash, Status::Error), about("user-8", Status::Error)]);
+    std::fs::write(operator.path("former"), format!("{KEY}\n")).unwrap();
+
+    let none = &operator.json(&["erase", "--subject", "user-7"])[0];
+    assert_eq!((&none["rows_error"], &none["folder"]), (&0.into(), &serde_json::Value::Null));
+    let done = &operator.json(&["erase", "--subject", "user-7", "--key-file", "./former"])[0];
+    assert_eq!(done["rows_error"], 1, "{done}");
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_and_never_shown() {
+    let operator =
+        Operator::new().with("OBS_STORE", "sqlite:./x.sqlite").with("OBS_SUBJECT_KEY", "hunter2");
+    let said = operator.call(&["erase", "--subject", "user-7"]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("OBS_SUBJECT_KEY cannot be used") && !said.err.contains("hunter2"),
+        "{}",
+        said.err
+    );
+    assert!(!operator.dir.path().join("x.sqlite").exists());
+}

@@ -1,0 +1,91 @@
+//! A run whose strategy is borrowed: what `observe` keeps on the stack while the body runs.
+//!
+//! Holding the strategy takes a reference count at the start and one at the end, on a cache line that
+//! other threads may count on too. A frame ends before the borrow of its strategy does, so it needs none.
+
+use std::{
+    any::Any,
+    mem::{self, ManuallyDrop},
+};
+
+use serde::Serialize;
+
+use crate::{
+    clock::Reading,
+    in_flight::Slot,
+    obs::Recording,
+    outcome::{OK, Outcome, Owned},
+    run::Run,
+    run_error::RunError,
+    strategy::StrategyShared,
+};
+
+/// A run in flight and what it was started with. It ends exactly once: with a result, a panic, or when
+/// it is dropped.
+pub(crate) struct Frame<'a, I: Serialize + ?Sized> {
+    strategy: &'a StrategyShared,
+    input: &'a I,
+    started: Reading,
+    slot: Slot,
+    recording: Recording,
+    /// Its end leaves nothing behind that would have to be dropped.
+    pub(crate) run: ManuallyDrop<Run>,
+    ended: bool,
+}
+
+impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
+    #[inline(always)]
+    pub(crate) fn new(strategy: &'a StrategyShared, recording: Recording, input: &'a I) -> Self {
+        let started = Run::count_start(strategy, recording);
+        let mut run = ManuallyDrop::new(Run::begun(strategy, started, recording));
+        let slot = run.take_slot(strategy);
+        Self { strategy, input, started, slot, recording, run, ended: false }
+    }
+
+    #[inline(always)]
+    pub(crate) fn finish<T, E: RunError>(&mut self, result: &Result<T, E>) {
+        match result {
+            Ok(_) => self.end(&OK),
+            Err(error) => self.end(&Outcome::of_error(error)),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn panicked(&mut self, payload: &(dyn Any + Send)) {
+        self.end(&Outcome::panicked(payload));
+    }
+
+    #[inline(always)]
+    fn end(&mut self, outcome: &Outcome<'_>) {
+        self.ended = true;
+        if !self.run.may_end_in_frame(self.recording) {
+            self.expel();
+        }
+        self.run.end(self.strategy, outcome, Some(&Owned(&self.input)));
+        self.run.let_go_of_clock();
+        self.strategy.leave(self.slot);
+    }
+
+    #[cold]
+    fn let_go(&mut self) {
+        let outcome = self.run.bare_end();
+        self.end(&outcome);
+    }
+
+    /// The body put another run in the place of ours. That one ends as it would anywhere else; ours is
+    /// wherever the body moved it and cannot end there, so one like it ends here.
+    #[cold]
+    fn expel(&mut self) {
+        let ours = Run::begun(self.strategy, self.started, self.recording);
+        drop(mem::replace(&mut *self.run, ours));
+    }
+}
+
+impl<I: Serialize + ?Sized> Drop for Frame<'_, I> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.ended {
+            self.let_go();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! How a run ends, step by step.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use super::Run;
+use crate::{
+    clock::Clock,
+    encode::discard,
+    ids,
+    keep::{Facts, Keep, decide},
+    limits::NODES_MAX,
+    obs::Recording,
+    outcome::{EncodeInput, OK, Outcome, described},
+    record::Timestamp,
+    recorder::RunEnd,
+    run_error::{RunError, RunFailure},
+    sink::{Ack, Kept},
+    status::{DropReason, Status},
+    strategy::StrategyShared,
+};
+
+/// A run that ended and is kept.
+pub(crate) struct Ended<'a> {
+    pub(crate) outcome: &'a Outcome<'a>,
+    pub(crate) duration: Duration,
+    pub(crate) keep: &'a Keep,
+    pub(crate) input: Option<&'a dyn EncodeInput>,
+}
+
+impl Run {
+    pub(crate) fn end_as<T, E: RunError>(
+        &mut self,
+        result: &Result<T, E>,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        match result {
+            Ok(_) => self.end_held(&OK, input),
+            Err(error) => self.end_held(&Outcome::of_error(error), input),
+        }
+    }
+
+    pub(crate) fn end_described<T, E>(
+        &mut self,
+        result: &Result<T, E>,
+        describe: impl FnOnce(&E) -> RunFailure,
+        input: Option<&dyn EncodeInput>,
+    ) {
+        let described = result.as_ref().map_err(|error| described(error, describe));
+        self.end_as(&described, input);
+    }
+
+    /// Ends a run that holds its strategy. One that does not is ended by its frame.
+    pub(crate) fn end_held(
+        &mut self,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        let handle = self.handle.take()?;
+        let ack = self.end(&handle, outcome, input);
+        handle.leave(self.slot);
+        self.handle = Some(handle);
+        ack
+    }
+
+    /// Waits for what its sink has promised of an ended run.
+    pub(crate) fn durable<T, E>(
+        &self,
+        result: Result<T, E>,
+        ack: Option<Ack>,
+    ) -> impl Future<Output = (Result<T, E>, Option<Ack>)> + use<T, E> {
+        // A sink that panics promises nothing more.
+        let durable = ack.zip(self.handle.as_ref()).and_then(|(ack, handle)| {
+            let sink = &handle.core.sink;
+            catch_unwind(AssertUnwindSafe(|| sink.durable(ack))).map_err(discard).ok()
+        });
+        async move {
+            match durable {
+                Some(durable) => (result, Some(durable.await)),
+                None => (result, ack),
+            }
+        }
+    }
+
+    /// What happens when a run ends, in order; the diagram of the whole system is this function.
+    pub(crate) fn end(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        let mut ack = None;
+        if std::mem::take(&mut self.open) {
+            // 1 The time, before anything else costs some.
+            let nanos = match outcome.took_nanos {
+                Some(took) => took,
+                None => self.clock.nanos_since(self.started),
+            };
+            ack = match outcome.error_type {
+                None => self.end_open(strategy, outcome, nanos, input),
+                Some(_) => self.end_failed(strategy, outcome, nanos, input),
+            };
+        }
+        // 5 The next run of this thread takes the buffer over.
+        if let Some(scratch) = self.scratch.take() {
+            scratch.give_back();
+        }
+        ack
+    }
+
+    /// An error type that must not be a label is none.
+    #[cold]
+    #[inline(never)]
+    fn end_failed(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        nanos: u64,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        let safe = strategy.core.rules.outcome(outcome);
+        self.end_open(strategy, safe.as_ref().unwrap_or(outcome), nanos, input)
+    }
+
+    #[inline(always)]
+    fn end_open(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        nanos: u64,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        self.nodes = self.nodes.min(NODES_MAX);
+        // 2 The decision: pure, from the policy and the facts.
+        let keep = self.decide(strategy, outcome.status, nanos);
+        // 3 Every run is measured: one fewer in flight, duration, nodes, error. For one that is not kept
+        //   this counts its word in the ledger too.
+        let end = RunEnd {
+            status: outcome.status,
+            nanos,
+            nodes: self.nodes,
+            queued_nanos: self.queued_nanos,
+            error_type: outcome.error_type.as_deref(),
+            kept: keep.is_some(),
+        };
+        strategy.series.ended(&strategy.core.book, &end);
+        // 4 A run that is kept becomes a record, and the record goes to the sink.
+        let keep = keep?;
+        let duration = Duration::from_nanos(nanos);
+        Some(self.hand_off(strategy, &Ended { outcome, duration, keep: &keep, input }))
+    }
+
+    #[inline]
+    fn decide(&self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
+        let facts = Facts {
+            status,
+            nanos,
+            forced: self.forced,
+            first: strategy.takes_first(),
+            // Always drawn, so that one slow run does not shift the choice of all later ones.
+            draw: strategy.core.sampler.draw(),
+        };
+        decide(&strategy.keep, &facts)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hand_off(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> Ack {
+        let core = &strategy.core;
+        let ticket = core.book.kept(ended.outcome.status, strategy.series.drops());
+        if self.recording == Recording::MetricsOnly {
+            ticket.dropped(DropReason::Disabled);
+            return Ack::Refused(DropReason::Disabled);
+        }
+        // A run may end while its thread unwinds, where a second panic would end the process. If a
+        // sink panics, the ticket it held counts the record as abandoned.
+        let handed = catch_unwind(AssertUnwindSafe(|| {
+            let record = self.assemble(strategy, ended);
+            core.sink.submit(Kept { record, ticket })
+        }));
+        handed.unwrap_or_else(|payload| {
+            discard(payload);
+            Ack::Refused(DropReason::Abandoned)
+        })
+    }
+
+    /// Id and start, from the id that was asked for, the time that was given, or the clock.
+    pub(crate) fn identity(
+        &mut self,
+        started_at: Option<Timestamp>,
+        age: Duration,
+    ) -> (Uuid, Timestamp) {
+        let wall = &self.clock;
+        *self.id.get_or_insert_with(|| {
+            let started_at = started_at.unwrap_or_else(|| wall.wall().before(age));
+            (ids::run_id(started_at), started_at)
+        })
+    }
+
+    /// The system's clock needs no dropping; one for tests does.
+    #[inline]
+    pub(crate) fn let_go_of_clock(&mut self) {
+        self.clock.let_go();
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether a frame that records so may end this run: it was begun by one that does.
+    pub(crate) fn may_end_in_frame(&self, recording: Recording) -> bool {
+        self.handle.is_none() && self.recording == recording
+    }
+
+    /// How a run ends that nobody finished.
+    pub(crate) fn bare_end(&self) -> Outcome<'static> {
+        let panicked = thread::panicking() && !self.started_in_unwind;
+        Outcome::bare(if panicked { Status::Panicked } else { Status::Cancelled })
+    }
+
+    /// Ends a run that nobody finished.
+    #[cold]
+    pub(crate) fn let_go(&mut self, input: Option<&dyn EncodeInput>) {
+        if self.open {
+            self.end_held(&self.bare_end(), input);
+        }
+    }
+}
