@@ -46,6 +46,10 @@ quickstart *options:
 bench-hot-path:
     cargo bench -p obs-core --bench hot_path
 
+# Rows a second into Postgres and SQLite, against COPY, UNNEST and row by row by hand: `--full`, `--json`.
+bench-drain *options:
+    cargo bench -p obs-persist --bench drain -- {{ options }}
+
 # Instructions a run, against the bounds: `just instructions --accept not-kept` after a wanted change.
 instructions *options:
     scripts/instructions {{ options }}

@@ -3,6 +3,7 @@
 mod canary;
 mod erase;
 mod insert;
+mod transaction;
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -205,7 +206,7 @@ impl From<diesel::result::Error> for Migrating {
 }
 
 fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<()> {
-    connection.immediate_transaction(|connection| {
+    transaction::immediate(connection, |connection| {
         let erased = erase::among(connection, batch)?;
         for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
             insert::run(connection, record)?;

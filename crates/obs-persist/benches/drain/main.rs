@@ -168,8 +168,10 @@ fn drain(url: &str, connections: usize, rows: &[RunRecord]) -> Sample {
 
 fn report(rounds: &[Round], as_json: bool) {
     type Side = fn(&Round) -> &Sample;
-    let speed = |side: Side| summary(rounds.iter().map(|round| side(round).rows_per_second()).collect());
-    let cpu = |side: Side| summary(rounds.iter().map(|round| side(round).cpu_us_per_row()).collect());
+    let speed =
+        |side: Side| summary(rounds.iter().map(|round| side(round).rows_per_second()).collect());
+    let cpu =
+        |side: Side| summary(rounds.iter().map(|round| side(round).cpu_us_per_row()).collect());
     let ratio = |over: Side, under: Side| {
         let one = |round: &Round| over(round).rows_per_second() / under(round).rows_per_second();
         summary(rounds.iter().map(one).collect())
@@ -227,6 +229,9 @@ fn report(rounds: &[Round], as_json: bool) {
         let Summary { median, low, high } = ratio.value;
         let (sign, verdict) =
             (if ratio.at_most { "<=" } else { ">=" }, if ratio.met() { "met" } else { "MISSED" });
-        println!("{:<50} {median:>7.2} ({low:.2}-{high:.2}), aim {sign} {}: {verdict}", ratio.name, ratio.aim);
+        println!(
+            "{:<50} {median:>7.2} ({low:.2}-{high:.2}), aim {sign} {}: {verdict}",
+            ratio.name, ratio.aim
+        );
     }
 }

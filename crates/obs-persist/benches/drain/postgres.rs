@@ -15,9 +15,7 @@ use tokio_postgres::{Client, NoTls, types::ToSql};
 use crate::{
     BATCH,
     measure::{Sample, measure},
-    rows::{
-        Cell, PAYLOAD, PAYLOAD_TYPES, RUN, RUN_TYPES, payload_cells, run_cells, trace_bytes,
-    },
+    rows::{Cell, PAYLOAD, PAYLOAD_TYPES, RUN, RUN_TYPES, payload_cells, run_cells, trace_bytes},
 };
 
 /// A server of our own that keeps its promises, and a by-hand connection to it.
@@ -68,7 +66,8 @@ impl Postgres {
         self.execute("SELECT pg_reload_conf()");
         // Sessions take it up between two statements.
         let shown = || {
-            let row = self.runtime.block_on(self.client.query_one("SHOW commit_delay", &[])).unwrap();
+            let row =
+                self.runtime.block_on(self.client.query_one("SHOW commit_delay", &[])).unwrap();
             row.get::<_, String>(0)
         };
         while shown() != micros.to_string() {}
@@ -89,14 +88,22 @@ impl Postgres {
     pub(crate) fn copy(&self, rows: &[RunRecord]) -> Sample {
         self.by_hand(rows, |client, batch| {
             Box::pin(async move {
-                let run = encode(batch, |row, out| run_cells(row).iter().for_each(|cell| cell.put(out)), 28);
-                let payload =
-                    encode(batch, |row, out| payload_cells(row).iter().for_each(|cell| cell.put(out)), 9);
+                let run = encode(
+                    batch,
+                    |row, out| run_cells(row).iter().for_each(|cell| cell.put(out)),
+                    28,
+                );
+                let payload = encode(
+                    batch,
+                    |row, out| payload_cells(row).iter().for_each(|cell| cell.put(out)),
+                    9,
+                );
                 client.batch_execute("BEGIN").await.unwrap();
                 for (table, columns, bytes) in
                     [("run_ok", RUN, run), ("run_ok_payload", PAYLOAD, payload)]
                 {
-                    let statement = format!("COPY obs.{table} ({columns}) FROM STDIN (FORMAT binary)");
+                    let statement =
+                        format!("COPY obs.{table} ({columns}) FROM STDIN (FORMAT binary)");
                     let mut sink = pin!(client.copy_in::<_, Bytes>(&statement).await.unwrap());
                     sink.send(bytes).await.unwrap();
                     sink.finish().await.unwrap();
@@ -123,7 +130,8 @@ impl Postgres {
         self.by_hand(rows, |client, batch| {
             let statement = statement.clone();
             Box::pin(async move {
-                let mut columns: Vec<Vec<Cell<'_>>> = vec![Vec::with_capacity(batch.len()); 36];
+                let mut columns: Vec<Vec<Cell<'_>>> =
+                    (0..36).map(|_| Vec::with_capacity(batch.len())).collect();
                 for row in batch {
                     let payload = payload_cells(row);
                     let cells = run_cells(row).into_iter().chain(payload.into_iter().skip(1));
@@ -177,11 +185,7 @@ impl Postgres {
     }
 }
 
-fn encode(
-    batch: &[RunRecord],
-    put: impl Fn(&RunRecord, &mut BytesMut),
-    columns: i16,
-) -> Bytes {
+fn encode(batch: &[RunRecord], put: impl Fn(&RunRecord, &mut BytesMut), columns: i16) -> Bytes {
     let mut out = BytesMut::with_capacity(batch.len() * 3_000);
     out.put_slice(b"PGCOPY\n\xff\r\n\0");
     out.put_i32(0);

@@ -15,13 +15,37 @@ pub(crate) const RUN: &str = "run_id, epoch, kind, realm, strategy_id, strategy_
     inclusion_probability, sample_rate, trace_id, span_id, slim";
 
 pub(crate) const RUN_TYPES: [&str; 28] = [
-    "uuid", "uuid", "text", "text", "text", "text", "text", "text", "text", "text", "uuid", "text", "text",
-    "text", "text", "float8", "text", "timestamptz", "timestamptz", "bigint", "bigint", "bool", "text",
-    "float8", "float8", "text", "text", "bool",
+    "uuid",
+    "uuid",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "text",
+    "uuid",
+    "text",
+    "text",
+    "text",
+    "text",
+    "float8",
+    "text",
+    "timestamptz",
+    "timestamptz",
+    "bigint",
+    "bigint",
+    "bool",
+    "text",
+    "float8",
+    "float8",
+    "text",
+    "text",
+    "bool",
 ];
 
-pub(crate) const PAYLOAD: &str =
-    "run_id, input, input_bytes, input_truncated, attributes, trace, trace_total, trace_kept, trace_bytes";
+pub(crate) const PAYLOAD: &str = "run_id, input, input_bytes, input_truncated, attributes, trace, trace_total, trace_kept, trace_bytes";
 
 pub(crate) const PAYLOAD_TYPES: [&str; 9] =
     ["uuid", "json", "bigint", "bool", "json", "json", "bigint", "bigint", "bigint"];

@@ -61,9 +61,12 @@ pub(crate) fn by_hand(file: &Path, rows: &[RunRecord]) -> Sample {
 pub(crate) fn check(side: &str, file: &Path, rows: &[RunRecord]) {
     let connection = Connection::open(file).unwrap();
     let query = "SELECT (SELECT count(*) FROM run), count(*), coalesce(sum(octet_length(trace)), 0) FROM run_payload";
-    let found: [i64; 3] = connection
-        .query_row(query, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))
-        .unwrap();
+    let found: [i64; 3] =
+        connection.query_row(query, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).unwrap();
     let count = i64::try_from(rows.len()).unwrap();
-    assert_eq!(found, [count, count, trace_bytes(rows).cast_signed()], "{side} wrote something else");
+    assert_eq!(
+        found,
+        [count, count, trace_bytes(rows).cast_signed()],
+        "{side} wrote something else"
+    );
 }
