@@ -50,6 +50,10 @@ bench-hot-path:
 bench-drain *options:
     cargo bench -p obs-persist --bench drain -- {{ options }}
 
+# Every interleaving of the ledger, of the values that threads have for themselves, and of a slot: `just loom slot`.
+loom *models:
+    cargo run --release --locked --manifest-path crates/obs-core/loom/Cargo.toml --target-dir target/loom -- {{ models }}
+
 # Instructions a run, against the bounds: `just instructions --accept not-kept` after a wanted change.
 instructions *options:
     scripts/instructions {{ options }}

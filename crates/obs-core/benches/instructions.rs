@@ -41,13 +41,19 @@ struct Case {
     counted: fn(&Ledger) -> u64,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case { name: "not-kept", ok_rate: NONE, run: observed, counted: not_kept },
     Case { name: "not-kept-by-hand", ok_rate: NONE, run: by_hand, counted: not_kept },
     Case { name: "not-kept-lookup", ok_rate: NONE, run: looked_up, counted: not_kept },
     Case { name: "not-kept-20-nodes", ok_rate: NONE, run: traced, counted: not_kept },
     Case { name: "kept-input-20-nodes", ok_rate: ALL, run: traced, counted: |it| it.ok.persisted },
     Case { name: "failed", ok_rate: NONE, run: failed, counted: |it| it.error.persisted },
+    Case {
+        name: "failed-in-a-storm",
+        ok_rate: NONE,
+        run: failed_in_a_storm,
+        counted: |it| it.error.persisted,
+    },
 ];
 
 fn main() {
@@ -173,9 +179,14 @@ fn traced(setting: &Setting) {
     black_box(result).unwrap();
 }
 
+/// Few enough a minute that each is stored in full.
 fn failed(setting: &Setting) {
-    // No storm: of 100 errors a minute each is stored in full.
     setting.clock.advance(Duration::from_secs(1));
+    failed_in_a_storm(setting);
+}
+
+/// More than a hundred a minute: the rows are slim.
+fn failed_in_a_storm(setting: &Setting) {
     let error: Result<(), &str> = Err("division by zero");
     let result = setting.strategy.observe(&setting.input, |run| setting.body(run, error));
     black_box(result).unwrap_err();

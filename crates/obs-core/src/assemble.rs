@@ -30,6 +30,8 @@ impl Run {
             input,
             scratch,
             rules: &core.rules,
+            capture: strategy.capture,
+            shapes: &core.shapes,
             trace_entries: core.limits.trace_entries,
         };
         let payload = Payload::of(sources, slim, &mut changed);

@@ -39,7 +39,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::redact::{Place, Rules};
+use crate::{
+    capture::Shapes,
+    redact::{Place, Rules},
+};
 
 use encoder::Encoder;
 use limit::Bounded;
@@ -130,6 +133,8 @@ impl AddAssign for Sanitized {
 pub(crate) struct Redact<'r> {
     pub(crate) rules: &'r Rules,
     pub(crate) place: Place,
+    /// Types, lengths and hashes stand in the place of values.
+    pub(crate) shapes: Option<&'r Shapes>,
 }
 
 /// What became of a value.
@@ -191,7 +196,7 @@ pub(crate) fn redact_trace(json: &str, rules: &Rules, changed: &mut Sanitized) -
         walk_bytes_max: u64::MAX,
     };
     let mut out = Vec::with_capacity(json.len());
-    let redact = Redact { rules, place: Place::Trace };
+    let redact = Redact { rules, place: Place::Trace, shapes: None };
     let mut encoder = Encoder::guarded(&mut out, &limits, redact);
     // It has no limit that could stop it.
     let done = raw::rewrite(&mut encoder, json).is_ok();

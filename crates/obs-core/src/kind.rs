@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    capture::Capture,
     error::BuildError,
     keep::KeepPolicy,
     label::clean,
@@ -37,6 +38,7 @@ pub struct KindSpec {
     time_limit: Option<Duration>,
     error_types: Vec<String>,
     policy: Option<KeepPolicy>,
+    capture: Option<Capture>,
 }
 
 impl KindSpec {
@@ -54,6 +56,7 @@ impl KindSpec {
             time_limit: None,
             error_types: Vec::new(),
             policy: None,
+            capture: None,
         }
     }
 
@@ -116,6 +119,18 @@ impl KindSpec {
         self.policy = Some(policy);
         self
     }
+
+    /// How much of the inputs of this kind is stored, instead of what holds for all.
+    ///
+    /// ```
+    /// use obs_core::{Capture, KindSpec};
+    /// let _spec = KindSpec::new("kyc.check").capture_input(Capture::Off);
+    /// ```
+    #[must_use]
+    pub const fn capture_input(mut self, capture: Capture) -> Self {
+        self.capture = Some(capture);
+        self
+    }
 }
 
 /// A family of runs. Cheap to clone; made by [`Obs::kind`](crate::Obs::kind).
@@ -143,6 +158,7 @@ pub(crate) struct KindShared {
     pub(crate) time_limit: Option<Duration>,
     pub(crate) error_types: Vec<String>,
     pub(crate) policy: Option<KeepPolicy>,
+    pub(crate) capture: Option<Capture>,
     pub(crate) strategies: Strategies,
 }
 
@@ -173,6 +189,7 @@ impl Kind {
             time_limit: spec.time_limit,
             error_types: spec.error_types,
             policy: spec.policy,
+            capture: spec.capture,
             strategies: Strategies::default(),
         });
         Self { shared, realm: None, strategy_type: None }

@@ -35,10 +35,12 @@
 
 mod adopter;
 mod assemble;
+mod capture;
 mod clock;
 mod correlation;
 mod encode;
 mod error;
+mod escape;
 mod finished;
 mod frame;
 mod ids;
@@ -75,9 +77,11 @@ pub mod testing;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
+pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use correlation::CorrelationId;
 pub use error::BuildError;
+pub use escape::Escaped;
 pub use finished::{FinishedNode, FinishedRun};
 pub use ids::after_fork;
 pub use input_run::InputRun;

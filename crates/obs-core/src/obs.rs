@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     adopter::Adopter,
+    capture::{Capture, Shapes},
     clock::Clock,
     error::BuildError,
     ids,
@@ -93,6 +94,8 @@ pub(crate) struct Core {
     pub(crate) storms: Storms,
     pub(crate) subject_key: Option<SubjectKey>,
     pub(crate) rules: Rules,
+    pub(crate) capture: Capture,
+    pub(crate) shapes: Shapes,
 }
 
 impl Obs {
@@ -246,6 +249,7 @@ pub struct Builder {
     in_flight_page: Option<Arc<dyn Page>>,
     subject_key: Option<SubjectKey>,
     redaction: Redaction,
+    capture: Capture,
 }
 
 impl Builder {
@@ -434,6 +438,17 @@ impl Builder {
         self
     }
 
+    /// How much of inputs is stored, where a kind says nothing else.
+    ///
+    /// ```
+    /// # use obs_core::{Capture, Obs};
+    /// let _builder = Obs::builder().capture_input(Capture::Shape);
+    /// ```
+    pub const fn capture_input(mut self, capture: Capture) -> Self {
+        self.capture = capture;
+        self
+    }
+
     /// Makes the `Obs`.
     ///
     /// # Errors
@@ -478,8 +493,10 @@ impl Builder {
             sampler: Sampler::new(self.seed),
             epoch,
             storms: Storms::default(),
+            shapes: Shapes::new(self.subject_key.as_ref()),
             subject_key: self.subject_key,
             rules,
+            capture: self.capture,
         };
         Ok(Obs(Arc::new(Shared { core: Arc::new(core), kinds: Mutex::default() })))
     }

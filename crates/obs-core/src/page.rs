@@ -1,13 +1,13 @@
 //! Memory that may outlive the process: counts and slots live in its words.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use uuid::Uuid;
 
-use crate::{
-    record::Timestamp,
-    sync::{AtomicU64, Ordering},
-};
+use crate::record::Timestamp;
 
 /// Memory of a fixed size that may outlive the process, e.g. a file that is mapped and shared: the
 /// next process then reads in it what this one was doing when it died.

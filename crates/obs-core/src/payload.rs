@@ -1,6 +1,7 @@
 //! What a row holds of somebody else's data: input, attributes, trace and texts, as they may be stored.
 
 use crate::{
+    capture::{Capture, Shapes},
     encode::{Redact, Sanitized, clean_text, redact_trace},
     label::cut,
     limits::{MESSAGE_BYTES_MAX, TRACE_BYTES_MAX, WORD_BYTES_MAX},
@@ -35,13 +36,15 @@ pub(crate) struct Sources<'a> {
     pub(crate) input: Option<&'a dyn EncodeInput>,
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) rules: &'a Rules,
+    pub(crate) capture: Capture,
+    pub(crate) shapes: &'a Shapes,
     pub(crate) trace_entries: usize,
 }
 
 impl Payload {
     /// `slim` leaves input and trace out.
     pub(crate) fn of(sources: Sources<'_>, slim: bool, changed: &mut Sanitized) -> Self {
-        let Sources { outcome, input, scratch, rules, trace_entries } = sources;
+        let Sources { outcome, input, scratch, rules, capture, shapes, trace_entries } = sources;
         *changed += std::mem::take(&mut scratch.changed);
         let mut payload = Self {
             attributes: scratch.attributes_json(rules),
@@ -51,8 +54,9 @@ impl Payload {
             ..Self::default()
         };
         *changed += std::mem::take(&mut scratch.changed);
-        if let Some(input) = input.filter(|_| !slim) {
-            payload.take_input(input, rules, changed);
+        if let Some(input) = input.filter(|_| !slim && capture != Capture::Off) {
+            let shapes = (capture == Capture::Shape).then_some(shapes);
+            payload.take_input(input, Redact { rules, place: Place::Input, shapes }, changed);
         }
         let failed = outcome.status.is_failure();
         if let Some(trace) = scratch.trace.keep(failed, trace_entries) {
@@ -70,9 +74,9 @@ impl Payload {
         payload
     }
 
-    fn take_input(&mut self, input: &dyn EncodeInput, rules: &Rules, changed: &mut Sanitized) {
+    fn take_input(&mut self, input: &dyn EncodeInput, redact: Redact<'_>, changed: &mut Sanitized) {
         let mut out = Vec::new();
-        let encoded = input.encode(Redact { rules, place: Place::Input }, &mut out, changed);
+        let encoded = input.encode(redact, &mut out, changed);
         if out != NO_INPUT {
             self.input = String::from_utf8(out).ok().map(|text| Json::trusted(text.into()));
             self.input_bytes = encoded.bytes_total;

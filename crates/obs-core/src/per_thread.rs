@@ -8,13 +8,17 @@
 
 use std::{cell::OnceCell, fmt, sync::PoisonError};
 
-use crate::sync::{Arc, AtomicUsize, LocalKey, Mutex, Ordering, fence};
+pub(crate) use crate::sync::thread_index;
+use crate::sync::{Arc, LocalKey, Mutex, Ordering, fence, next_position};
 
 /// A type of value that threads have for themselves.
 pub(crate) trait Local: Sized + Send + Sync + 'static {
     /// Where this type's values of a thread are; a `thread_local!` of the implementer.
     fn own() -> &'static LocalKey<Slots<Self>>;
 }
+
+/// A value of a thread, as the thread and the list of all of them hold it.
+pub(crate) type Own<T> = Arc<T>;
 
 /// A thread's values of one type, by the position of their owner. Each chunk is as long as all before
 /// it together and made at its first use, so that looking a value up neither moves nor borrows anything.
@@ -81,9 +85,8 @@ pub(crate) enum Whose {
 
 impl<T: Local> PerThread<T> {
     pub(crate) fn new(make: impl Fn(Whose) -> T + Send + Sync + 'static) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         Self {
-            position: Position::new(NEXT.fetch_add(1, Ordering::Relaxed)),
+            position: Position::new(next_position()),
             all: Mutex::default(),
             shared: Mutex::new(Arc::new(make(Whose::EndingThreads))),
             make: Box::new(make),
@@ -144,16 +147,6 @@ impl<T: Local> PerThread<T> {
         living.push(Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)));
         living
     }
-}
-
-/// A number of this thread: threads are numbered in the order in which they ask first.
-pub(crate) fn thread_index() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    // During the destruction of a thread's locals any number serves.
-    INDEX.try_with(|index| *index).unwrap_or(0)
 }
 
 impl<T> fmt::Debug for PerThread<T> {

@@ -187,6 +187,18 @@ impl Redaction {
         self
     }
 
+    /// The same if it can be used; [`Builder::build`](crate::Builder::build) checks it, too.
+    ///
+    /// # Errors
+    /// When a name has no letter or digit or is too long, or there are too many.
+    ///
+    /// ```
+    /// assert!(obs_core::Redaction::default().also(["--"]).checked().is_err());
+    /// ```
+    pub fn checked(self) -> Result<Self, BuildError> {
+        self.check().map(|_| self)
+    }
+
     pub(crate) fn check(&self) -> Result<Rules, BuildError> {
         let allowed = self.allowed.as_deref();
         let count = self.keys.len() + allowed.map_or(0, <[String]>::len);
@@ -317,13 +329,12 @@ impl Rules {
     }
 
     /// The outcome with another error type, where its own must not be a label.
-    #[inline]
     pub(crate) fn outcome<'o>(&self, outcome: &Outcome<'o>) -> Option<Outcome<'o>> {
-        // Nothing to look at in nearly every run.
         self.error_type(outcome.error_type.as_deref()?)
-            .map(|clean| Outcome { error_type: Some(Cow::Owned(clean)), ..outcome.clone() })
+            .map(|safe| Outcome { error_type: Some(Cow::Owned(safe)), ..outcome.clone() })
     }
 
+    /// An error type that may be a label, where its own must not.
     fn error_type(&self, error_type: &str) -> Option<String> {
         // As it would stand on the metric.
         let label = label::clean(error_type);

@@ -163,7 +163,7 @@ impl Scratch {
             walk_bytes_max: WALK_BYTES_MAX,
         };
         let mut out = Vec::new();
-        let redact = Redact { rules, place: Place::Attributes };
+        let redact = Redact { rules, place: Place::Attributes, shapes: None };
         let attributes = Attributes(&self.attributes);
         encode_redacted(&attributes, (&limits, redact), &mut out, &mut self.changed);
         String::from_utf8(out).ok().map(|text| Json::trusted(text.into()))

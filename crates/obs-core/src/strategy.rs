@@ -14,6 +14,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    capture::Capture,
     error::BuildError,
     finished::FinishedRun,
     frame::Frame,
@@ -203,6 +204,7 @@ pub(crate) struct StrategyShared {
     pub(crate) series: Arc<Series>,
     /// What its runs write into their slots.
     pub(crate) mark: Mark,
+    pub(crate) capture: Capture,
     /// Which runs are kept: the kind's policy, or that of all.
     pub(crate) keep: KeepRules,
     /// How many of its first runs are still to be kept.
@@ -255,6 +257,7 @@ impl Strategy {
             realm: key.realm.map(Into::into),
             hash: key.hash.map(Into::into),
             series,
+            capture: kind.capture.unwrap_or(core.capture),
             keep: KeepRules::new(policy),
             first_left: AtomicU32::new(policy.first),
         };

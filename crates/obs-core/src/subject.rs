@@ -66,6 +66,13 @@ impl SubjectKey {
         Ok(Self(Arc::new(SecretBox::new(block))))
     }
 
+    /// A key that was derived from another one, or is random.
+    pub(crate) fn of_block(start: &[u8; 32]) -> Self {
+        let mut block = Box::new([0; BLOCK_BYTES]);
+        block[..32].copy_from_slice(start);
+        Self(Arc::new(SecretBox::new(block)))
+    }
+
     /// What is stored for a subject: `hmac-sha256:` and 64 hexadecimal digits, the HMAC of the subject
     /// as it would be stored without a key (at most 256 bytes, no NUL).
     ///

@@ -158,7 +158,12 @@ impl Entries {
         let length: usize = self.lengths.iter().skip(from).take(count).sum();
         let at = self.start + skipped;
         // The entries were written by this crate's encoder, so this never replaces anything.
-        json.push_str(&String::from_utf8_lossy(&self.text[at..at + length]));
+        let entries = &self.text[at..at + length];
+        // Whole entries are always text; checking that is faster than repairing what is not.
+        match str::from_utf8(entries) {
+            Ok(text) => json.push_str(text),
+            Err(_) => json.push_str(&String::from_utf8_lossy(entries)),
+        }
     }
 
     fn clear(&mut self) {

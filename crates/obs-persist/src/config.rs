@@ -65,8 +65,8 @@ pub struct PersistConfig {
     pub prepare_timeout: Duration,
     /// Deadline for writing one batch; past it the connection is thrown away (12 s).
     pub write_timeout: Duration,
-    /// How long ok rows are kept at least; `None` is for ever (30 days). Whole UTC days are
-    /// dropped, when their last moment is older than this. SQLite keeps its rows for ever.
+    /// How long ok rows are kept at least; `None` is for ever (30 days). Postgres drops whole UTC
+    /// days, when their last moment is older than this; SQLite deletes rows.
     pub retention_ok: Option<Duration>,
     /// The same for errors (180 days).
     pub retention_error: Option<Duration>,

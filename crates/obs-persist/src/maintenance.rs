@@ -78,6 +78,9 @@ impl Said {
         if done.dropped > 0 {
             tracing::info!(store, days = done.dropped, "days past their retention are gone");
         }
+        if done.rows > 0 {
+            tracing::info!(store, rows = done.rows, "rows past their retention are gone");
+        }
         self.problem(store, done.problem.as_deref());
         if let Some(days) = done.days_ahead {
             self.days(store, days);

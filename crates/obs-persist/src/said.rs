@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::Path, time::Duration};
 
-use obs_core::{Clock, Tick};
+use obs_core::{Clock, Escaped, Tick};
 
 /// The shortest time between two lines of one kind.
 const GAP: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ impl SetAside {
                 store,
                 records,
                 %reason,
-                folder = %folder.display(),
+                folder = %Escaped(&folder.to_string_lossy()),
                 "the store works but does not take some records; they are set aside: list, show, retry or \
                  drop them"
             );

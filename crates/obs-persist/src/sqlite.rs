@@ -1,41 +1,50 @@
 //! The embedded store: one SQLite file, one connection.
 
+mod ballast;
 mod canary;
 mod erase;
 mod insert;
-mod transaction;
+mod retention;
 
 use std::{fs, io, path::Path, sync::Arc};
 
 use diesel::{
-    QueryResult,
+    QueryResult, RunQueryDsl,
     connection::SimpleConnection,
+    dsl::sql,
+    sql_types::BigInt,
     sqlite::{Sqlite, SqliteConnection},
 };
 use diesel_async::{AsyncConnection, sync_connection_wrapper::SyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-use obs_core::{Clock, RunRecord};
+use obs_core::{Class, Clock, RunRecord, Timestamp};
 use tokio::task::spawn_blocking;
 
 use crate::{
     erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
-    store::{Store, StoreError, StoreFuture},
+    store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
 };
+
+use ballast::{BALLAST_BYTES, Ballast};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// Each is a statement of its own: some only take effect outside of others.
-const PRAGMAS: [&str; 5] = [
-    // Before the first table: rows of two kilobytes waste less of a larger page.
-    "PRAGMA page_size = 16384",
-    // Before anything that may wait for another process.
-    "PRAGMA busy_timeout = 5000",
+const PRAGMAS: [&str; 4] = [
     "PRAGMA journal_mode = WAL",
-    // A commit survives the process; a power loss may take the last commits, never the file.
+    // A commit survives the process; a power loss may take the last commits, never the file. A
+    // batch with errors is written with FULL, and survives that, too.
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA wal_autocheckpoint = 1000",
+    // Pages, so 4 MiB: on a full disk the ballast must have room for what is in the log.
+    "PRAGMA wal_autocheckpoint = 256",
+    // What a burst or a long reader made of the log beyond that goes back.
+    "PRAGMA journal_size_limit = 4194304",
 ];
+
+/// For a file that is still empty: rows of two kilobytes waste less of a larger page; on a full disk
+/// the file can be made smaller, a little at a time.
+const LAYOUT: &str = "PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL";
 
 /// A store in one file.
 pub(crate) struct SqliteStore {
@@ -43,11 +52,21 @@ pub(crate) struct SqliteStore {
     migrations: Migrations,
     clock: Clock,
     connection: Option<SyncConnectionWrapper<SqliteConnection>>,
+    ballast: Ballast,
+    /// As the last maintenance was told: on a full disk, a write may have to make room first.
+    retention: Option<Retention>,
 }
 
 impl SqliteStore {
     pub(crate) fn new(path: &str, migrations: Migrations) -> Self {
-        Self { path: path.to_owned(), migrations, clock: Clock::default(), connection: None }
+        Self {
+            path: path.to_owned(),
+            migrations,
+            clock: Clock::default(),
+            connection: None,
+            ballast: Ballast::of(path),
+            retention: None,
+        }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -70,6 +89,68 @@ impl SqliteStore {
         Ok(())
     }
 
+    async fn write_batch(&mut self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
+        let again = Arc::clone(&batch);
+        let what = "cannot write to the file";
+        match self.on(what, move |connection| write(connection, &batch)).await {
+            Err(error) if is_full(&error) && self.make_room().await => {
+                self.on(what, move |connection| write(connection, &again)).await
+            }
+            written => written,
+        }
+    }
+
+    async fn drop_old(
+        &mut self,
+        now: Timestamp,
+        retention: Retention,
+    ) -> Result<Maintained, StoreError> {
+        let (what, clock) = ("cannot drop old rows", self.clock.clone());
+        let drop_old = move |connection: &mut SqliteConnection| {
+            retention::drop_old(connection, now, retention, &clock)
+        };
+        let mut done = match self.on(what, drop_old).await {
+            Err(error) if is_full(&error) && self.make_room().await => Maintained::default(),
+            done => done?,
+        };
+        let ballast = self.ballast.clone();
+        let laid = spawn_blocking(move || ballast.lay()).await;
+        if let Ok(Err(error)) = laid {
+            done.problem = Some(format!(
+                "there is no room for {BALLAST_BYTES} bytes of ballast beside `{}`, without which old rows cannot \
+                 be deleted on a full disk: free some ({error})",
+                self.path
+            ));
+        }
+        Ok(done)
+    }
+
+    /// On a full disk: gives the ballast up, if that lets old rows go. Whether another attempt makes
+    /// sense.
+    async fn make_room(&mut self) -> bool {
+        let Some(retention) = self.retention else { return false };
+        // The transaction that met the full disk may have left anything behind.
+        if self.open().await.is_err() {
+            return false;
+        }
+        let (ballast, clock, now) = (self.ballast.clone(), self.clock.clone(), self.clock.wall());
+        let making = self.on("cannot make room", move |connection| {
+            // What is in the log may find its place in the file without any room.
+            let emptied = retention::checkpoint(connection);
+            if !retention::is_due(connection, now, retention)? {
+                return emptied;
+            }
+            ballast.give_up();
+            let _ = retention::checkpoint(connection);
+            retention::drop_old(connection, now, retention, &clock)?;
+            retention::give_back(connection)?;
+            // For the next time. Without room for it, the next maintenance says so.
+            let _ = ballast.lay();
+            Ok(())
+        });
+        making.await.is_ok()
+    }
+
     /// Runs something on the thread for such things. The connection is put back whatever comes of it:
     /// a statement that failed was undone.
     async fn on<T: Send + 'static>(
@@ -86,7 +167,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn name(&self) -> String {
-        format!("sqlite:{}", self.path)
+        format!("sqlite:{}", obs_core::Escaped(&self.path))
     }
 
     fn prepare(&mut self) -> StoreFuture<'_> {
@@ -94,7 +175,12 @@ impl Store for SqliteStore {
     }
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
-        Box::pin(self.on("cannot write to the file", move |connection| write(connection, &batch)))
+        Box::pin(self.write_batch(batch))
+    }
+
+    fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
+        self.retention = Some(retention);
+        Box::pin(self.drop_old(now, retention))
     }
 
     fn bury<'a>(&'a mut self, erasure: &'a Erasure) -> EraseFuture<'a> {
@@ -169,10 +255,16 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
 }
 
 fn set_up(connection: &mut SqliteConnection, mode: Migrations) -> Result<(), StoreError> {
+    let unusable = |source| StoreError::transient("cannot set the file up", source);
+    // Before anything that may wait for another process.
+    connection.batch_execute("PRAGMA busy_timeout = 5000").map_err(unusable)?;
+    // Only in an empty file: it would be written to a file that exists, each time.
+    let pages = sql::<BigInt>("PRAGMA page_count").get_result::<i64>(connection);
+    if pages.map_err(unusable)? == 0 {
+        connection.batch_execute(LAYOUT).map_err(unusable)?;
+    }
     for pragma in PRAGMAS {
-        connection
-            .batch_execute(pragma)
-            .map_err(|source| StoreError::transient("cannot set the file up", source))?;
+        connection.batch_execute(pragma).map_err(unusable)?;
     }
     // One transaction around all migrations: of several processes that start at once, the first
     // one migrates and the others find it done.
@@ -205,8 +297,29 @@ impl From<diesel::result::Error> for Migrating {
     }
 }
 
+/// A transaction that has the writer's lock from its begin. A full disk makes SQLite undo all by
+/// itself; then Diesel's own transaction would tell of that, and not of the disk.
+fn in_transaction<T>(
+    connection: &mut SqliteConnection,
+    act: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+) -> QueryResult<T> {
+    connection.batch_execute("BEGIN IMMEDIATE")?;
+    let done = act(connection).and_then(|done| connection.batch_execute("COMMIT").map(|()| done));
+    if done.is_err() {
+        let _ = connection.batch_execute("ROLLBACK");
+    }
+    done
+}
+
+fn is_full(error: &StoreError) -> bool {
+    error.chain().contains("disk is full")
+}
+
 fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<()> {
-    transaction::immediate(connection, |connection| {
+    let has_errors = batch.iter().any(|record| record.class() == Class::Error);
+    let synchronous = if has_errors { "FULL" } else { "NORMAL" };
+    connection.batch_execute(&format!("PRAGMA synchronous = {synchronous}"))?;
+    in_transaction(connection, |connection| {
         let erased = erase::among(connection, batch)?;
         for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
             insert::run(connection, record)?;
@@ -214,4 +327,31 @@ fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::{Connection, sql_types::Integer};
+    use obs_core::{Status, testing::record};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_with_an_error_survives_a_power_loss_and_others_wait_for_no_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("obs.sqlite");
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        set_up(&mut connection, Migrations::AtStart).unwrap();
+        let mut failed = record("bonus", "1");
+        failed.status = Status::Timeout;
+        let ok = record("bonus", "1");
+        let (full, normal) = (2, 1);
+        for (batch, expected) in
+            [(vec![ok.clone()], normal), (vec![ok.clone(), failed], full), (vec![ok], normal)]
+        {
+            write(&mut connection, &batch).unwrap();
+            let synchronous = sql::<Integer>("PRAGMA synchronous");
+            assert_eq!(synchronous.get_result::<i32>(&mut connection).unwrap(), expected);
+        }
+    }
 }

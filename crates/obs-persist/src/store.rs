@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use obs_core::{Class, RunRecord, Timestamp};
+use obs_core::{Class, Escaped, RunRecord, Timestamp};
 
 use crate::erasure::{EraseFuture, Erasure};
 
@@ -58,6 +58,8 @@ impl Retention {
 pub struct Maintained {
     /// Days of a class that were dropped, rows and payloads together.
     pub dropped: usize,
+    /// Rows that were deleted one by one, in a store that has no days to drop.
+    pub rows: u64,
     /// There is more to drop than one call does: call again soon.
     pub more: bool,
     /// Why something could not be done, and the way out; the connection is fine.
@@ -271,7 +273,7 @@ impl StoreError {
         Self::Transient { what, source: None }
     }
 
-    /// The message with those of all its causes, for one log line.
+    /// The message with those of all its causes, for one log line: [escaped](obs_core::Escaped).
     ///
     /// ```
     /// let error = obs_persist::StoreError::transient("cannot write", std::io::Error::other("busy"));
@@ -290,6 +292,7 @@ impl StoreError {
             }
             cause = error.source();
         }
-        text
+        // Servers write what they like.
+        Escaped(&text).to_string()
     }
 }

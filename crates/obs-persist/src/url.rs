@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use obs_core::Escaped;
+
 use crate::{
     migrations::Migrations,
     postgres::{PostgresStore, Target, TargetError},
@@ -180,7 +182,7 @@ impl FromStr for StoreUrl {
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Address::Sqlite(path) => write!(f, "sqlite:{path}"),
+            Address::Sqlite(path) => write!(f, "sqlite:{}", Escaped(path)),
             Address::Postgres(target) => write!(f, "{target}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use obs_core::KeepPolicy;
+use obs_core::{Capture, KeepPolicy, Redaction, SubjectKey};
 use obs_persist::Migrations;
 
 use crate::{
@@ -81,15 +81,15 @@ impl Builder {
         self
     }
 
-    /// Where rows are stored: `sqlite:PATH` or `postgres://…`. Variable `OBS_STORE`, default
-    /// `sqlite:./obs.sqlite`.
+    /// Where rows are stored: `sqlite:PATH` or `postgres://…`. Variable `OBS_STORE`, or
+    /// `OBS_STORE_FILE` for the first line of a file; default `sqlite:./obs.sqlite`.
     ///
     /// ```
     /// let builder = obs::builder().store("sqlite:/var/lib/orders/runs.sqlite");
     /// # let _ = builder;
     /// ```
     pub fn store(mut self, url: impl Into<String>) -> Self {
-        self.given.store = Some(url.into());
+        self.given.store = Some(url.into().into());
         self
     }
 
@@ -176,9 +176,9 @@ impl Builder {
         self
     }
 
-    /// How long ok rows are kept in Postgres, 1 to 36,500 days; `None` is for ever. Whole UTC days
-    /// are dropped once all of them is older. Variable `OBS_RETENTION_OK` (days, or `off`), default
-    /// 30 days. SQLite keeps its rows for ever.
+    /// How long ok rows are kept, 1 to 36,500 days; `None` is for ever. Postgres drops whole UTC
+    /// days once all of them is older, SQLite deletes rows. Variable `OBS_RETENTION_OK` (days, or
+    /// `off`), default 30 days.
     ///
     /// ```
     /// let week = std::time::Duration::from_secs(7 * 86_400);
@@ -213,6 +213,45 @@ impl Builder {
         self
     }
 
+    /// How much of inputs is stored, where a kind says nothing else. Variable `OBS_CAPTURE_INPUT`
+    /// (`redacted`, `shape` or `off`), default redacted.
+    ///
+    /// ```
+    /// let builder = obs::builder().capture_input(obs::Capture::Shape);
+    /// # let _ = builder;
+    /// ```
+    pub const fn capture_input(mut self, capture: Capture) -> Self {
+        self.given.capture = Some(capture);
+        self
+    }
+
+    /// What is not stored. Variables `OBS_REDACT_KEYS` (names that replace the list, or add to it if
+    /// each begins with `+`), `OBS_REDACT_ALLOW` (the only names whose values are stored) and
+    /// `OBS_REDACT_PATTERNS` (whether texts are searched for secrets), of which none counts then.
+    ///
+    /// ```
+    /// let builder = obs::builder().redaction(obs::Redaction::default().also(["salary"]));
+    /// # let _ = builder;
+    /// ```
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.given.redaction = Some(redaction);
+        self
+    }
+
+    /// Stores subjects as keyed hashes. Variable `OBS_SUBJECT_KEY`, or `OBS_SUBJECT_KEY_FILE` for the
+    /// first line of a file; without a key subjects are stored as they are given.
+    ///
+    /// ```
+    /// let key = obs::SubjectKey::new(b"a secret of at least 16 bytes")?;
+    /// let builder = obs::builder().subject_key(key);
+    /// # let _ = builder;
+    /// # Ok::<(), obs::SubjectKeyError>(())
+    /// ```
+    pub fn subject_key(mut self, key: SubjectKey) -> Self {
+        self.given.subject_key = Some(key);
+        self
+    }
+
     /// Where metrics go. Variable `OTEL_METRICS_EXPORTER`; by default OTLP if an endpoint is set,
     /// and nowhere otherwise.
     ///
@@ -233,7 +272,7 @@ impl Builder {
     /// # let _ = builder;
     /// ```
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.given.endpoint = Some(endpoint.into());
+        self.given.endpoint = Some(endpoint.into().into());
         self
     }
 

@@ -7,6 +7,8 @@ mod error;
 mod known;
 mod otlp;
 mod parse;
+mod safety;
+mod secret;
 
 use std::{
     collections::BTreeMap,
@@ -15,11 +17,13 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{KeepPolicy, Limits, Rate};
+use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
+use secrecy::{ExposeSecret as _, SecretString};
 
 pub use error::ConfigError;
 pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
+pub(crate) use safety::Safety;
 
 /// The default of `OBS_STORE`.
 pub(crate) const STORE_DEFAULT: &str = "sqlite:./obs.sqlite";
@@ -157,7 +161,7 @@ impl fmt::Debug for Environment {
 /// What code asked for; `None` leaves it to the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
-    pub(crate) store: Option<String>,
+    pub(crate) store: Option<SecretString>,
     pub(crate) store_required: Option<bool>,
     pub(crate) migrations: Option<Migrations>,
     pub(crate) rows: Option<bool>,
@@ -168,8 +172,11 @@ pub(crate) struct Given {
     pub(crate) retention_ok: Option<Retain>,
     pub(crate) retention_error: Option<Retain>,
     pub(crate) trace_entries: Option<usize>,
+    pub(crate) capture: Option<Capture>,
+    pub(crate) redaction: Option<Redaction>,
+    pub(crate) subject_key: Option<SubjectKey>,
     pub(crate) exporter: Option<Exporter>,
-    pub(crate) endpoint: Option<String>,
+    pub(crate) endpoint: Option<SecretString>,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) export_interval: Option<Duration>,
     pub(crate) export_timeout: Option<Duration>,
@@ -191,6 +198,7 @@ pub(crate) struct Checked {
     pub(crate) policy: KeepPolicy,
     pub(crate) slo: Option<Duration>,
     pub(crate) limits: Limits,
+    pub(crate) safety: Safety,
     pub(crate) export: Export,
     pub(crate) export_interval: Duration,
     pub(crate) export_timeout: Duration,
@@ -225,6 +233,7 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
         policy,
         slo,
         limits: limits(given, environment)?,
+        safety: safety::check(given, environment)?,
         export: export(given, environment)?,
         export_interval: parse::millis_setting(
             environment,
@@ -287,13 +296,7 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
         Some(required) => required,
         None => parse::boolean(environment, "OBS_STORE_REQUIRED")?.unwrap_or(false),
     };
-    let (setting, url) = match &given.store {
-        Some(url) => ("Builder::store", url.as_str()),
-        None => ("OBS_STORE", environment.get("OBS_STORE")?.unwrap_or(STORE_DEFAULT)),
-    };
-    // The value may hold a password: the store's own message shows what it may.
-    let store =
-        StoreUrl::parse(url).map_err(|error| ConfigError::secret_because(setting, error))?;
+    let store = store(given, environment)?;
     let migrations = match (given.migrations, environment.get("OBS_STORE_MIGRATE")?) {
         (Some(migrations), _) => migrations,
         (None, None | Some("start")) => Migrations::AtStart,
@@ -322,6 +325,17 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
     let limits = Box::new(limits);
     Ok(if on { Rows::On { store, migrations, required, limits } } else { Rows::Off })
+}
+
+fn store(given: &Given, environment: &Environment) -> Result<StoreUrl, ConfigError> {
+    let (setting, url) = match &given.store {
+        Some(url) => ("Builder::store", url.clone()),
+        None => secret::secret(environment, "OBS_STORE", "OBS_STORE_FILE")?
+            .unwrap_or_else(|| ("OBS_STORE", STORE_DEFAULT.into())),
+    };
+    // The value may hold a password: the store's own message shows what it may.
+    StoreUrl::parse(url.expose_secret())
+        .map_err(|error| ConfigError::secret_because(setting, error))
 }
 
 /// `None` is for ever.

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use obs_core::Escaped;
 use opentelemetry::{Context, KeyValue, metrics::Counter};
 use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::{
@@ -282,6 +283,8 @@ impl Work {
         let was_failing = self.failing.swap(failing, Ordering::Relaxed);
         match exported {
             Err(error) if !was_failing => {
+                let error = error.to_string();
+                let error = Escaped(&error);
                 tracing::warn!(target: "obs", "{error}; trying again at every interval");
             }
             Ok(()) if was_failing => {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Temporality},
+    config::{self, Checked, Rows, Safety, Temporality},
     error::InitError,
     export::{Exports, Reader},
     provider, resource,
@@ -142,6 +142,11 @@ fn obs(
 ) -> Result<Obs, InitError> {
     let mut builder =
         Obs::builder().metrics(metrics).policy(config.policy).limits(config.limits).epoch(epoch);
+    let Safety { capture, redaction, subject_key } = config.safety.clone();
+    builder = builder.capture_input(capture).redaction(redaction);
+    if let Some(key) = subject_key {
+        builder = builder.subject_key(key);
+    }
     builder = match rows {
         Some(rows) => builder.sink(rows.persister.sink()),
         None => builder.recording(Recording::MetricsOnly),

@@ -40,7 +40,7 @@
 //! | `OBS_SAMPLE_RATE` | share of ok runs that is kept, 0 to 1 | `0.05` |
 //! | `OBS_SLO` | slower runs are kept: seconds, or a number with `us`, `ms`, `s`; `off` | `0.25` |
 //! | `OBS_QUEUE_RECORDS` | ok records that wait for the store, 1 to 1,000,000 | `1000` |
-//! | `OBS_RETENTION_OK` | days that ok rows are kept in Postgres, 1 to 36,500; `off`: for ever | `30` |
+//! | `OBS_RETENTION_OK` | days that ok rows are kept, 1 to 36,500; `off`: for ever | `30` |
 //! | `OBS_RETENTION_ERROR` | the same for errors | `180` |
 //! | `OBS_TRACE_ENTRIES` | entries of a trace in a row, 0 to 10,000 | `200` |
 //! | `OTEL_METRICS_EXPORTER` | `otlp`, `console`, `none` | `otlp` with an endpoint, else `none` |
@@ -88,12 +88,13 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    Ack, Adopter, AttributeValue, BuildError, Class, ClassLedger, Clock, DropReason, Dropped,
-    Durable, ErrorStatus, FinishedNode, FinishedRun, InputRun, Instrument, Json, KeepPolicy,
-    KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits, ManualClock, MetricsMapping, Node,
-    Obs, Rate, RateError, RecordLabels, Recording, Run, RunError, RunFailure, RunLedger, RunRecord,
-    SLO_DEFAULT, Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, Tick, Ticket,
-    Timestamp,
+    Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
+    DropReason, Dropped, Durable, ErrorStatus, Field, FinishedNode, FinishedRun, InputRun,
+    Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits,
+    ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels, Recording,
+    Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
+    StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket,
+    Timestamp, Verdict,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]

@@ -19,12 +19,6 @@ pub(crate) fn run(
     retention: Retention,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    if url.to_string().starts_with("sqlite:") {
-        return Err(Failure::setting(
-            "OBS_STORE",
-            format!("is {url}, and SQLite keeps its rows for ever: delete them by hand"),
-        ));
-    }
     let clock = Clock::default();
     let mut ready = Ready::new(url, Migrations::External)?;
     let mut done = Done::new(&ready.name, retention);
@@ -32,6 +26,7 @@ pub(crate) fn run(
         let now = clock.wall();
         let round_done = ready.step("retention", |store| store.maintain(now, retention))?;
         done.dropped += round_done.dropped;
+        done.rows += round_done.rows;
         done.days_ahead = round_done.days_ahead;
         if let Some(problem) = round_done.problem {
             return Err(stuck(&done, problem));
@@ -61,6 +56,8 @@ struct Done {
     store: String,
     /// Days of a class, rows and payloads together.
     dropped: usize,
+    /// Rows that were deleted one by one, where there are no days to drop.
+    rows: u64,
     /// For how many whole days after today there is room, in a store that needs it made.
     days_ahead: Option<u32>,
     /// How many days rows are kept; none is for ever.
@@ -74,6 +71,7 @@ impl Done {
         Self {
             store: store.to_owned(),
             dropped: 0,
+            rows: 0,
             days_ahead: None,
             ok_days: days(Class::Ok),
             error_days: days(Class::Error),
@@ -86,8 +84,13 @@ impl fmt::Display for Done {
         let kept = |days: Option<u64>| {
             days.map_or_else(|| "for ever".to_owned(), |days| format!("{days} days"))
         };
-        let days = if self.dropped == 1 { "day" } else { "days" };
-        write!(f, "{}: {} {days} of rows dropped", self.store, self.dropped)?;
+        if self.store.starts_with("sqlite:") {
+            let rows = if self.rows == 1 { "row" } else { "rows" };
+            write!(f, "{}: {} {rows} deleted", self.store, self.rows)?;
+        } else {
+            let days = if self.dropped == 1 { "day" } else { "days" };
+            write!(f, "{}: {} {days} of rows dropped", self.store, self.dropped)?;
+        }
         write!(f, " (ok rows are kept {}, errors {})", kept(self.ok_days), kept(self.error_days))?;
         match self.days_ahead {
             Some(days) => write!(f, "; there is room for {days} days ahead"),

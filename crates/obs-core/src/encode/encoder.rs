@@ -132,6 +132,9 @@ impl<'o> Encoder<'o> {
         if place != Place::Key && guard.hides_here() {
             return self.hide();
         }
+        if let Some(shape) = (place != Place::Key).then(|| guard.shape_of_text(value)).flatten() {
+            return self.plain_string(&shape, 0);
+        }
         let head = crate::label::cut(value, self.string_bytes_max);
         let safe = match place {
             Place::Key => guard.name(head, &mut self.changed),
@@ -181,8 +184,7 @@ impl<'o> Encoder<'o> {
             self.sink.rewind(before);
             return self.hide();
         }
-        let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-        match is_number.then(|| guard.number(text, &mut self.changed)).flatten() {
+        match guard.scalar(text, &mut self.changed) {
             Some(other) => {
                 self.sink.rewind(before);
                 self.plain_string(&other, 0)

@@ -74,12 +74,32 @@ impl<'r> Guard<'r> {
         self.redact.rules.by_looks(name, changed)
     }
 
+    /// What is written instead of a text where its shape is all that is stored.
+    pub(super) fn shape_of_text(&self, text: &str) -> Option<String> {
+        self.redact.shapes.map(|shapes| shapes.text(text))
+    }
+
+    /// The same for a number, `true` or `false`.
+    fn shape_of_scalar(&self, scalar: &str) -> Option<String> {
+        let shapes = self.redact.shapes?;
+        Some(if is_number(scalar) { shapes.number(scalar) } else { "boolean".to_owned() })
+    }
+
     pub(super) fn text<'t>(&self, text: &'t str, changed: &mut Sanitized) -> Cow<'t, str> {
         self.redact.rules.text(self.redact.place, self.key.as_deref(), text, changed)
     }
 
-    /// What is written instead of a number, if not the number.
-    pub(super) fn number(&self, number: &str, changed: &mut Sanitized) -> Option<String> {
-        self.redact.rules.number(self.redact.place, self.key.as_deref(), number, changed)
+    /// What is written instead of a number, `true` or `false`, if not itself.
+    pub(super) fn scalar(&self, scalar: &str, changed: &mut Sanitized) -> Option<String> {
+        self.shape_of_scalar(scalar).or_else(|| {
+            let Redact { rules, place, .. } = self.redact;
+            is_number(scalar)
+                .then(|| rules.number(place, self.key.as_deref(), scalar, changed))
+                .flatten()
+        })
     }
+}
+
+fn is_number(scalar: &str) -> bool {
+    scalar.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     page::{HeapPage, Page, PageError, PageOwner},
-    per_thread::{Local, PerThread, Slots, Whose, thread_index},
+    per_thread::{Local, Own, PerThread, Slots, Whose, thread_index},
     status::{Class, DropReason, Status},
     sync::{AtomicU64, LocalKey, Mutex, MutexGuard, Ordering, per_thread_slots},
 };
@@ -146,7 +146,7 @@ impl Book {
     }
 
     /// This thread's words, for a holder that only this thread counts through.
-    pub(crate) fn runs_of(&self, whose: Whose) -> Option<Arc<Runs>> {
+    pub(crate) fn runs_of(&self, whose: Whose) -> Option<Own<Runs>> {
         match whose {
             Whose::ThisThread => self.runs.own(),
             Whose::EndingThreads => None,

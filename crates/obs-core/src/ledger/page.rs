@@ -6,10 +6,11 @@
 //! and too many by at most one for each thread that was killed inside a move. Every store is a release:
 //! neither the compiler nor the processor may swap two of them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::{
     page::{Format, HEADER_WORDS, PageError, PageOwner},
     status::{Class, DropReason, Status},
-    sync::{AtomicU64, Ordering},
 };
 
 use super::{ClassLedger, Ledger, RunLedger};

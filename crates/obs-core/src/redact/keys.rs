@@ -40,6 +40,8 @@ pub(super) struct Keys {
     rules: Vec<Rule>,
     /// Where the rules of each first character begin; [`CHARACTERS`] + 1 entries if there are any.
     starts: Vec<usize>,
+    /// Which two characters a rule begins with: nearly every place in a name is passed over by that.
+    pairs: Vec<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,18 +79,19 @@ impl Keys {
                     .partition_point(|rule| slot(rule.text[0]).is_some_and(|slot| slot < character))
             })
             .collect();
-        Ok(Self { rules, starts })
+        Ok(Self { pairs: pairs(&rules), rules, starts })
     }
 
     /// Whether a rule is found in `name`.
     pub(super) fn find(&self, name: &[u8]) -> bool {
         !self.rules.is_empty()
             && (0..name.len()).any(|at| {
-                self.beginning_with(name[at]).iter().any(|rule| {
-                    rule.end_in(name, at).is_some_and(|end| {
-                        !rule.whole_words || is_edge(name, at) && is_edge(name, end)
+                self.may_begin(name, at)
+                    && self.beginning_with(name[at]).iter().any(|rule| {
+                        rule.end_in(name, at).is_some_and(|end| {
+                            !rule.whole_words || is_edge(name, at) && is_edge(name, end)
+                        })
                     })
-                })
             })
     }
 
@@ -97,6 +100,13 @@ impl Keys {
         let Some(at) = name.iter().position(|byte| !is_separator(*byte)) else { return false };
         let is_whole = |end: usize| name[end..].iter().all(|byte| is_separator(*byte));
         self.beginning_with(name[at]).iter().any(|rule| rule.end_in(name, at).is_some_and(is_whole))
+    }
+
+    fn may_begin(&self, name: &[u8], at: usize) -> bool {
+        let Some(first) = slot(name[at]) else { return false };
+        // What follows a separator is looked at by the rules themselves.
+        let Some(second) = name.get(at + 1).copied().and_then(slot) else { return true };
+        self.pairs.get(first * CHARACTERS + second).copied().unwrap_or(true)
     }
 
     fn beginning_with(&self, first: u8) -> &[Rule] {
@@ -111,6 +121,18 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.rules.iter().map(|rule| rule.text.escape_ascii())).finish()
     }
+}
+
+fn pairs(rules: &[Rule]) -> Vec<bool> {
+    let mut pairs = vec![false; CHARACTERS * CHARACTERS];
+    for rule in rules {
+        let begin = slot(rule.text[0]).unwrap_or_default() * CHARACTERS;
+        match rule.text.get(1).copied().and_then(slot) {
+            Some(second) => pairs[begin + second] = true,
+            None => pairs[begin..begin + CHARACTERS].fill(true),
+        }
+    }
+    pairs
 }
 
 impl Rule {

@@ -67,6 +67,18 @@ const SIGNS: [Sign; 256] = {
     signs
 };
 
+/// What a look at JSON text stops at: every sign but the colon, and escapes.
+const IN_JSON: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut byte = 0;
+    while byte < stops.len() {
+        stops[byte] = !matches!(SIGNS[byte], Sign::None | Sign::Colon);
+        byte += 1;
+    }
+    stops[b'\\' as usize] = true;
+    stops
+};
+
 /// Beginnings of tokens, up to their first `-` or `_`, with what must follow that.
 const TOKENS: [(&[u8], &[u8]); 15] = [
     (b"ghp_", b""),
@@ -96,11 +108,10 @@ pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>>
     let mut at = from;
     while let Some(byte) = text.bytes.get(at) {
         let sign = SIGNS[usize::from(*byte)];
-        if sign == Sign::None {
-            at += 1;
-            continue;
-        }
-        if let Some(found) = text.look(sign, at) {
+        if sign != Sign::None
+            && text.is_telling(sign, at)
+            && let Some(found) = text.look(sign, at)
+        {
             return Some(found);
         }
         at += 1;
@@ -112,11 +123,17 @@ pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>>
 /// are left out, because every key has one.
 pub(super) fn may_find_in_json(json: &str, keys: &Keys) -> bool {
     let text = Text { bytes: json.as_bytes(), from: 0, keys };
-    text.bytes.iter().enumerate().any(|(at, byte)| match SIGNS[usize::from(*byte)] {
-        Sign::None => *byte == b'\\',
-        Sign::Colon => false,
-        sign => text.look(sign, at).is_some(),
-    })
+    let mut at = 0;
+    while let Some(skipped) = text.after(at).iter().position(|byte| IN_JSON[usize::from(*byte)]) {
+        at += skipped;
+        let byte = text.bytes[at];
+        let sign = SIGNS[usize::from(byte)];
+        if byte == b'\\' || text.is_telling(sign, at) && text.look(sign, at).is_some() {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 struct Text<'a> {
@@ -127,6 +144,27 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
+    /// Whether the bytes beside a sign let it be one: nearly all digits, dashes and underscores end here.
+    #[inline]
+    fn is_telling(&self, sign: Sign, at: usize) -> bool {
+        let byte = |at: usize| self.bytes.get(at).copied().unwrap_or_default();
+        let before = if at == 0 { 0 } else { byte(at - 1) };
+        match sign {
+            Sign::Digit => {
+                byte(at + 1).is_ascii_digit() && byte(at + 2).is_ascii_digit() && !is_token(before)
+            }
+            Sign::Underscore => {
+                matches!(before, b'b' | b'c' | b'k' | b'm' | b'o' | b'p' | b'r' | b's' | b'u')
+            }
+            // A PEM block, `xox?-`, or the end of another head.
+            Sign::Dash => {
+                let is_slack = at >= 2 && self.bytes[at - 2] == b'x';
+                byte(at + 1) == b'-' || is_slack || matches!(before, b'k' | b't' | b'X')
+            }
+            _ => true,
+        }
+    }
+
     fn look(&self, sign: Sign, at: usize) -> Option<Range<usize>> {
         match sign {
             Sign::None => None,
@@ -296,10 +334,6 @@ impl Text<'_> {
 
     /// `ghp_…` and its like; `at` is the first `-` or `_`.
     fn token(&self, at: usize) -> Option<Range<usize>> {
-        let before = *self.bytes.get(at.checked_sub(1)?)?;
-        if !b"bckmoprsutX".contains(&before) {
-            return None;
-        }
         let (start, body) = TOKENS.iter().find_map(|(head, tail)| {
             let start = (at + 1).checked_sub(head.len()).filter(|start| *start >= self.from)?;
             let fits = &self.bytes[start..=at] == *head

@@ -1,5 +1,7 @@
 //! What a row must not say, and how much of it there is when everything fails.
 
+mod capture;
+mod hostile;
 mod redaction;
 mod storms;
 mod subjects;

@@ -1,5 +1,7 @@
 //! OpenTelemetry's conventions for HTTP servers.
 
+use axum::{Router, routing::get};
+
 use crate::support::{LONG, rig, rig_with};
 
 const OK: [(&str, &str); 5] = [
@@ -47,6 +49,21 @@ fn raw_paths_never_get_onto_metrics_and_templates_do() {
     let snapshot = rig.runtime.snapshot().requests;
     assert_eq!(snapshot.by_route.keys().collect::<Vec<_>>(), ["/users/{id}"]);
     assert_eq!(snapshot.unrouted.classes.client_error, 2);
+}
+
+#[test]
+fn the_template_of_a_nested_router_is_the_whole_one() {
+    let rig = rig_with(
+        |builder| builder,
+        |router, layer| {
+            let items = Router::new().route("/items/{id}", get(async || "item"));
+            router.nest("/api/{tenant}", items).layer(layer)
+        },
+    );
+    assert!(rig.get("/api/acme/items/7").ends_with("item"));
+    rig.idle();
+    let routes = rig.runtime.snapshot().requests.by_route;
+    assert_eq!(routes.keys().collect::<Vec<_>>(), ["/api/{tenant}/items/{id}"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
+use obs_core::Escaped;
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -223,7 +224,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("postgres://")?;
         if let Some(user) = self.config.get_user() {
-            write!(f, "{user}@")?;
+            write!(f, "{}@", Escaped(user))?;
         }
         let ports = self.config.get_ports();
         let hosts = self.config.get_hosts().iter().map(|host| match host {
@@ -234,10 +235,10 @@ impl fmt::Display for Target {
         });
         for (at, host) in hosts.enumerate() {
             let port = ports.get(at).or_else(|| ports.first()).copied().unwrap_or(PORT);
-            write!(f, "{}{host}:{port}", if at == 0 { "" } else { "," })?;
+            write!(f, "{}{}:{port}", if at == 0 { "" } else { "," }, Escaped(&host))?;
         }
         match self.config.get_dbname() {
-            Some(name) => write!(f, "/{name}"),
+            Some(name) => write!(f, "/{}", Escaped(name)),
             None => Ok(()),
         }
     }

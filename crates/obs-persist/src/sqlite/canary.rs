@@ -9,7 +9,7 @@ use diesel::{QueryResult, connection::SimpleConnection, result::Error, sqlite::S
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use obs_core::RunRecord;
 
-use super::{insert, transaction};
+use super::{in_transaction, insert};
 use crate::{canary, retry::Jitter, store::StoreError};
 
 /// Large rows that go with the canary: their pages outnumber those of any record that could stay
@@ -31,7 +31,7 @@ pub(super) async fn try_out(
 
 fn write_and_take_back(connection: &mut SqliteConnection, row: &RunRecord) -> QueryResult<()> {
     connection.batch_execute("PRAGMA cache_size = 1")?;
-    let written = transaction::immediate(connection, |connection| {
+    let written = in_transaction(connection, |connection| {
         insert::run(connection, row)?;
         insert::payload(connection, row)?;
         let mut chance = Jitter::from_system();

@@ -14,6 +14,7 @@ use obs_core::{RunRecord, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::in_transaction;
 use crate::erasure::{Erased, Erasure, tombstone};
 
 /// Rows that are deleted under one hold of the writer's lock.
@@ -51,7 +52,7 @@ pub(super) fn bury(
     now: Timestamp,
 ) -> QueryResult<Erased> {
     let (started_before, forget_at) = tombstone(now);
-    connection.immediate_transaction(|connection| {
+    in_transaction(connection, |connection| {
         let forget = sql_query("DELETE FROM erased WHERE forget_at <= ?");
         forget.bind::<BigInt, _>(now.as_micros()).execute(connection)?;
         let salt = salt(connection)?;
@@ -81,14 +82,14 @@ pub(super) fn erase(
     let mut erased = Erased { files, ..Erased::default() };
     for form in erasure.forms() {
         loop {
-            let ids = connection
-                .immediate_transaction(|connection| erase_some(connection, form, &mut erased))?;
+            let ids =
+                in_transaction(connection, |connection| erase_some(connection, form, &mut erased))?;
             if ids < usize::try_from(ROWS_MAX).unwrap_or(usize::MAX) {
                 break;
             }
         }
     }
-    connection.immediate_transaction(|connection| {
+    in_transaction(connection, |connection| {
         let salt = salt(connection)?;
         let forms = erasure.forms().iter();
         erased.hashes = forms.map(|form| hexadecimal(&hash(&salt, form))).collect();

@@ -84,7 +84,7 @@ fn date(url: &str, days_ago: i64) -> String {
 }
 
 /// A run that began so many days ago.
-fn aged(mut record: RunRecord, days_ago: i64) -> RunRecord {
+pub(crate) fn aged(mut record: RunRecord, days_ago: i64) -> RunRecord {
     let micros = now().as_micros() - days_ago * 86_400_000_000;
     record.started_at = Timestamp::from_micros(micros);
     record.finished_at = record.started_at;

@@ -3,16 +3,24 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-const OURS: [&str; 10] = [
+const OURS: [&str; 18] = [
+    "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
+    "OBS_OTLP_HEADERS_FILE",
     "OBS_QUEUE_RECORDS",
+    "OBS_REDACT_ALLOW",
+    "OBS_REDACT_KEYS",
+    "OBS_REDACT_PATTERNS",
     "OBS_RETENTION_ERROR",
     "OBS_RETENTION_OK",
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
     "OBS_STORE",
+    "OBS_STORE_FILE",
     "OBS_STORE_MIGRATE",
     "OBS_STORE_REQUIRED",
+    "OBS_SUBJECT_KEY",
+    "OBS_SUBJECT_KEY_FILE",
     "OBS_TRACE_ENTRIES",
 ];
 
@@ -35,7 +43,13 @@ pub(super) fn no_unknown_names(environment: &Environment) -> Result<(), ConfigEr
             && !is_service_link(name)
     });
     let Some(name) = unknown else { return Ok(()) };
-    let nearest = OURS.into_iter().min_by_key(|known| distance(name, known)).unwrap_or(OURS[0]);
+    // Nobody means a file who does not say so.
+    let of_files = name.ends_with("FILE");
+    let nearest = OURS
+        .into_iter()
+        .filter(|known| of_files == known.ends_with("FILE"))
+        .min_by_key(|known| distance(name, known))
+        .unwrap_or(OURS[0]);
     Err(ConfigError::hidden(
         name,
         format!("is not a setting: did you mean {nearest}? Rename or unset it"),

@@ -3,14 +3,17 @@
 use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use secrecy::ExposeSecret as _;
 
-use super::{Environment, Given, Protocol, error::ConfigError, parse};
+use super::{Environment, Given, Protocol, error::ConfigError, parse, secret::secret};
 
 /// Each of these alone chooses the OTLP exporter.
 pub(super) const ENDPOINTS: [&str; 2] =
     ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const HEADERS: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"];
+/// A file with such headers, which are secrets.
+const HEADERS_FILE: &str = "OBS_OTLP_HEADERS_FILE";
 const TIMEOUTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 const COMPRESSIONS: [&str; 2] =
     ["OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"];
@@ -111,7 +114,7 @@ fn endpoint(
     let http = protocol == Protocol::HttpProtobuf;
     // The address of one signal is complete; any other is a base to which HTTP adds the path.
     let (setting, text, is_base) = match (&given.endpoint, environment.first(&ENDPOINTS)?) {
-        (Some(text), _) => ("Builder::endpoint", text.trim(), true),
+        (Some(text), _) => ("Builder::endpoint", text.expose_secret().trim(), true),
         (None, Some((name, text))) => (name, text, name != ENDPOINTS[0]),
         (None, None) if http => ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318", true),
         (None, None) => ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317", true),
@@ -148,9 +151,14 @@ fn endpoint(
 
 fn headers(environment: &Environment) -> Result<HeaderMap, ConfigError> {
     let mut headers = HeaderMap::new();
-    let Some((name, text)) = environment.first(&HEADERS)? else { return Ok(headers) };
+    let variable = HEADERS.into_iter().find(|name| environment.is_set(name)).unwrap_or(HEADERS[1]);
+    let Some((name, text)) = secret(environment, variable, HEADERS_FILE)? else {
+        return Ok(headers);
+    };
     // Headers carry tokens: no message shows the value.
-    for (key, value) in parse::pairs(text).map_err(|rule| ConfigError::hidden(name, rule))? {
+    for (key, value) in
+        parse::pairs(text.expose_secret()).map_err(|rule| ConfigError::hidden(name, rule))?
+    {
         let header = HeaderName::try_from(&key).map_err(|_| {
             let key: String = key.chars().filter(|c| !c.is_control()).take(32).collect();
             ConfigError::hidden(

@@ -1,5 +1,7 @@
 use super::*;
 
+mod safety;
+
 /// The message of the one variable that is wrong.
 fn message(variables: &[(&str, &str)]) -> String {
     match config(variables) {
@@ -234,7 +236,7 @@ fn an_slo_is_seconds_or_a_number_with_a_unit_or_off() {
 #[test]
 fn code_wins_over_the_environment() {
     let given = Given {
-        store: Some("sqlite:./code.sqlite".to_owned()),
+        store: Some("sqlite:./code.sqlite".into()),
         store_required: Some(false),
         migrations: Some(Migrations::External),
         rows: Some(true),
@@ -245,13 +247,14 @@ fn code_wins_over_the_environment() {
         retention_error: Some(Retain::For(DAY)),
         trace_entries: Some(8),
         exporter: Some(Exporter::Otlp),
-        endpoint: Some("http://code:1".to_owned()),
+        endpoint: Some("http://code:1".into()),
         protocol: Some(Protocol::Grpc),
         export_interval: Some(Duration::from_secs(9)),
         export_timeout: Some(Duration::from_secs(10)),
         service_name: Some("code".to_owned()),
         resource_attributes: vec![("a".to_owned(), "code".to_owned())],
         policy: None,
+        ..Given::default()
     };
     // None of these is even looked at: code has spoken.
     let environment = Environment::from_iter([

@@ -18,16 +18,16 @@ use crate::support::{FakeCollector, PATIENCE, metrics_only, two_runs, until};
 static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(Vec::new());
 
 /// Keeps every event of the process; tests tell theirs apart by what they are about.
-struct Lines;
+pub(crate) struct Lines;
 
 impl Lines {
-    fn listen() {
+    pub(crate) fn listen() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| tracing::subscriber::set_global_default(Self).unwrap());
     }
 
     /// What was logged about something, at `info` and above.
-    fn about(what: &str) -> Vec<(Level, String)> {
+    pub(crate) fn about(what: &str) -> Vec<(Level, String)> {
         let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
         lines
             .iter()

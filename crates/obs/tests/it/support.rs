@@ -161,13 +161,13 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 }
 
 /// A listener on a thread, until it is dropped.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl Server {
-    fn start(serve: impl Fn(TcpStream) + Send + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let over = Arc::new(AtomicBool::new(false));
