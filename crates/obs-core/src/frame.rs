@@ -37,9 +37,14 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     #[inline(always)]
     pub(crate) fn new(strategy: &'a StrategyShared, recording: Recording, input: &'a I) -> Self {
         let started = Run::count_start(strategy, recording);
-        let mut run = ManuallyDrop::new(Run::begun(strategy, started, recording));
-        let slot = run.take_slot(strategy);
-        Self { strategy, input, started, slot, recording, run, ended: false }
+        let run = ManuallyDrop::new(Run::begun(strategy, started, recording));
+        Self { strategy, input, started, slot: Slot::NONE, recording, run, ended: false }
+    }
+
+    /// Takes a slot among the runs in flight. A step of its own, so that a frame is made where it stays.
+    #[inline(always)]
+    pub(crate) fn enter(&mut self) {
+        self.slot = self.run.take_slot(self.strategy);
     }
 
     #[inline(always)]

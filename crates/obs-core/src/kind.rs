@@ -1,6 +1,6 @@
 //! A family of runs with one set of labels and limits.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use crate::{
     capture::Capture,
@@ -10,7 +10,7 @@ use crate::{
     limits::{LABEL_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     mapping::{MetricsMapping, Names},
     obs::Core,
-    strategies::{Strategies, StrategyKey},
+    strategies::{Strategies, StrategyKey, scope},
     strategy::{Strategy, StrategyBuilder},
 };
 
@@ -147,6 +147,8 @@ pub struct Kind {
     shared: Arc<KindShared>,
     realm: Option<Arc<str>>,
     strategy_type: Option<Arc<str>>,
+    /// What realm and type come to in the hash of a look-up.
+    scope: u64,
 }
 
 /// What all handles of a kind share.
@@ -192,7 +194,7 @@ impl Kind {
             capture: spec.capture,
             strategies: Strategies::default(),
         });
-        Self { shared, realm: None, strategy_type: None }
+        Self { shared, realm: None, strategy_type: None, scope: scope(None, None) }
     }
 
     /// The name, as it stands on metrics and in rows.
@@ -218,7 +220,7 @@ impl Kind {
     /// ```
     #[must_use]
     pub fn realm(&self, realm: &str) -> Self {
-        Self { realm: Some(clean(realm).into()), ..self.clone() }
+        self.scoped(Some(clean(realm).into()), self.strategy_type.clone())
     }
 
     /// The same kind with a type for the strategies that it builds or looks up.
@@ -231,7 +233,7 @@ impl Kind {
     /// ```
     #[must_use]
     pub fn type_(&self, strategy_type: &str) -> Self {
-        Self { strategy_type: Some(clean(strategy_type).into()), ..self.clone() }
+        self.scoped(self.realm.clone(), Some(clean(strategy_type).into()))
     }
 
     /// Begins a strategy that is known when the program starts.
@@ -258,19 +260,33 @@ impl Kind {
     /// ```
     #[must_use]
     pub fn lookup(&self, id: &str, version: &str) -> Strategy {
-        let key = StrategyKey {
-            id: shortened(id, STRATEGY_ID_BYTES_MAX),
-            version: shortened(version, VERSION_BYTES_MAX),
-            realm: self.realm.as_deref(),
-            strategy_type: self.strategy_type.as_deref(),
-            hash: None,
-        };
-        self.intern(&key)
+        // As it is, it is nearly always one of the thread's latest; if not, it is made valid first.
+        let given = self.key(Cow::Borrowed(id), Cow::Borrowed(version));
+        match self.shared.strategies.known(self.scope, &given) {
+            Some(known) => known,
+            None => self.look_up(id, version),
+        }
+    }
+
+    fn key<'a>(&'a self, id: Cow<'a, str>, version: Cow<'a, str>) -> StrategyKey<'a> {
+        let (realm, strategy_type) = (self.realm.as_deref(), self.strategy_type.as_deref());
+        StrategyKey { id, version, realm, strategy_type, hash: None }
+    }
+
+    #[cold]
+    fn look_up(&self, id: &str, version: &str) -> Strategy {
+        let id = shortened(id, STRATEGY_ID_BYTES_MAX);
+        self.intern(&self.key(id, shortened(version, VERSION_BYTES_MAX)))
     }
 
     /// The strategy with these facts: the known one, or a new one.
     pub(crate) fn intern(&self, key: &StrategyKey<'_>) -> Strategy {
         self.shared.strategies.get_or_make(key, || Strategy::make(&self.shared, key))
+    }
+
+    fn scoped(&self, realm: Option<Arc<str>>, strategy_type: Option<Arc<str>>) -> Self {
+        let scope = scope(realm.as_deref(), strategy_type.as_deref());
+        Self { shared: Arc::clone(&self.shared), realm, strategy_type, scope }
     }
 
     pub(crate) fn defaults(&self) -> (Option<Arc<str>>, Option<Arc<str>>) {
@@ -319,8 +335,7 @@ pub(crate) fn word(text: &str) -> Arc<str> {
 
 /// A text that must do: what is too long keeps its beginning and ends in a hash of the whole, so
 /// that two long texts stay two.
-fn shortened(text: &str, bytes_max: usize) -> std::borrow::Cow<'_, str> {
-    use std::borrow::Cow;
+fn shortened(text: &str, bytes_max: usize) -> Cow<'_, str> {
     let trimmed = text.trim();
     let clean = if trimmed.contains(char::is_control) {
         Cow::Owned(trimmed.chars().filter(|c| !c.is_control()).collect())

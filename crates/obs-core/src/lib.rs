@@ -74,6 +74,7 @@ mod subject;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod text_hash;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};

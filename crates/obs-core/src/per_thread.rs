@@ -99,7 +99,7 @@ impl<T: Local> PerThread<T> {
     }
 
     /// The same where this thread has its value already; `None` where not, and nothing was written.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_known<R>(&self, write: impl FnOnce(&T) -> R) -> Option<R> {
         T::own().try_with(|slots| slots.get(self.position).map(|own| write(own))).ok().flatten()
     }

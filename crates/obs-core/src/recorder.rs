@@ -88,7 +88,7 @@ impl Series {
 
     /// A run ended: one fewer in flight, with the attributes of its increment. The ledger's word for one
     /// that is not kept is counted here too, because whoever has found this thread's cells has found it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
         match &self.0 {
             Way::InCells(series) => return series.ended(book, end),

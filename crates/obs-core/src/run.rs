@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     clock::{Clock, Reading},
     correlation::CorrelationId,
-    in_flight::Slot,
+    in_flight::{InFlight, Slot},
     obs::Recording,
     record::Timestamp,
     run_error::{RunError, RunFailure},
@@ -62,12 +62,13 @@ pub struct Run {
 
 impl Run {
     /// Starts a run that holds its strategy.
+    #[inline]
     pub(crate) fn start(handle: Arc<Handle>, recording: Recording) -> Self {
-        let mut run = Self::replay(handle, recording);
-        if let Some(handle) = run.handle.take() {
-            run.slot = run.take_slot(&handle);
-            run.handle = Some(handle);
-        }
+        let started = Self::count_start(&handle, recording);
+        let mut run = Self::begun(&handle, started, recording);
+        run.remember_thread();
+        run.slot = run.take_slot(&handle);
+        run.handle = Some(handle);
         run
     }
 
@@ -84,15 +85,18 @@ impl Run {
     #[inline]
     pub(crate) fn take_slot(&mut self, strategy: &StrategyShared) -> Slot {
         match &strategy.core.in_flight {
-            Some(in_flight) if self.open => {
-                let started = self.clock.tick(self.started);
-                let has_row = self.recording == Recording::All;
-                let (slot, id) = in_flight.enter(strategy.mark, has_row, started);
-                self.id = Some(id);
-                slot
-            }
+            Some(in_flight) if self.open => self.enter(in_flight, strategy),
             _ => Slot::NONE,
         }
+    }
+
+    #[inline(never)]
+    fn enter(&mut self, in_flight: &InFlight, strategy: &StrategyShared) -> Slot {
+        let started = self.clock.tick(self.started);
+        let has_row = self.recording == Recording::All;
+        let (slot, id) = in_flight.enter(strategy.mark, has_row, started);
+        self.id = Some(id);
+        slot
     }
 
     /// One more in flight, from now on.
@@ -105,7 +109,7 @@ impl Run {
     }
 
     /// A run that started, of a strategy that somebody holds for it, who also ends it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begun(strategy: &StrategyShared, started: Reading, recording: Recording) -> Self {
         let core = &*strategy.core;
         Self {

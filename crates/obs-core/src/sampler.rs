@@ -62,7 +62,7 @@ impl Sampler {
     }
 
     /// Uniform in [0, 1).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn draw(&self) -> f64 {
         match &self.seeded {
             None => ENTROPY.with(|entropy| unit(|| entropy.next())),

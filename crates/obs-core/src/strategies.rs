@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use crate::{limits::STRATEGIES_REMEMBERED, strategy::Strategy};
+use crate::{limits::STRATEGIES_REMEMBERED, strategy::Strategy, text_hash};
 
 /// Strategies that a thread finds without a lock; a power of two.
 const NEAR: usize = 256;
@@ -33,22 +33,22 @@ pub(crate) struct StrategyKey<'a> {
 impl StrategyKey<'_> {
     /// Absent and empty parts hash alike; the comparison tells them apart.
     fn hash_code(&self) -> u64 {
-        hash_of(&[
-            &self.id,
-            &self.version,
-            self.realm.unwrap_or_default(),
-            self.strategy_type.unwrap_or_default(),
-            self.hash.unwrap_or_default(),
-        ])
+        let scope = scope(self.realm, self.strategy_type);
+        text_hash::hash_pair(scope, &self.id, &self.version)
     }
 
     fn is(&self, strategy: &Strategy) -> bool {
-        *self.id == *strategy.id()
-            && *self.version == *strategy.version()
-            && self.realm == strategy.realm()
-            && self.strategy_type == strategy.strategy_type()
-            && self.hash == strategy.hash()
+        text_hash::same(&self.id, strategy.id())
+            && text_hash::same(&self.version, strategy.version())
+            && text_hash::same_or_none(self.realm, strategy.realm())
+            && text_hash::same_or_none(self.strategy_type, strategy.strategy_type())
+            && text_hash::same_or_none(self.hash, strategy.hash())
     }
+}
+
+/// The part of the hash that all look-ups through one [`Kind`](crate::Kind) have in common.
+pub(crate) fn scope(realm: Option<&str>, strategy_type: Option<&str>) -> u64 {
+    text_hash::hash_pair(0, realm.unwrap_or_default(), strategy_type.unwrap_or_default())
 }
 
 /// The remembered strategies of one kind.
@@ -96,6 +96,14 @@ impl Strategies {
         strategy
     }
 
+    /// The strategy with this key, if this thread looked it up lately. An id or version that is no valid
+    /// one is none of those that strategies have.
+    #[inline]
+    pub(crate) fn known(&self, scope: u64, key: &StrategyKey<'_>) -> Option<Strategy> {
+        self.near(key, text_hash::hash_pair(scope, &key.id, &key.version))
+    }
+
+    #[inline]
     fn near(&self, key: &StrategyKey<'_>, hash: u64) -> Option<Strategy> {
         NEAR_TABLE
             .try_with(|table| {
@@ -114,7 +122,8 @@ impl Strategies {
             if table.is_empty() {
                 table.resize_with(NEAR, || None);
             }
-            table[slot(hash)] = Some(NearEntry { owner: self.uid, strategy: strategy.clone() });
+            table[slot(hash)] =
+                Some(NearEntry { owner: self.uid, strategy: strategy.for_this_thread() });
         });
     }
 
@@ -154,14 +163,14 @@ fn find(
     generation.get(&hash)?.iter().find(|strategy| key.is(strategy)).cloned()
 }
 
+#[inline]
 fn slot(hash: u64) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits are used")]
     let low = hash as usize;
     low & (NEAR - 1)
 }
 
-/// A quick hash, eight bytes at a time. Ids come from inside the service; whoever could choose them
-/// to collide only makes their own look-ups slower.
+/// The hash that shortened ids end in, so it stays as it is.
 pub(crate) fn hash_of(parts: &[&str]) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = 0_u64;

@@ -174,7 +174,7 @@ pub struct Strategy {
 /// A strategy and the handles that its runs hold.
 struct Outer {
     shared: Arc<StrategyShared>,
-    handles: [OnceLock<Arc<Handle>>; STRIPES],
+    handles: Arc<[OnceLock<Arc<Handle>>; STRIPES]>,
 }
 
 /// What a run holds of its strategy. Threads spread over several handles, so that starting and ending
@@ -371,6 +371,7 @@ impl Strategy {
         E: RunError,
     {
         let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        frame.enter();
         match catch_unwind(AssertUnwindSafe(|| body(&mut frame.run))) {
             Ok(result) => {
                 frame.finish(&result);
@@ -411,6 +412,7 @@ impl Strategy {
         E: RunError,
     {
         let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        frame.enter();
         // Its end may come on another thread, and in another span.
         frame.run.remember_thread();
         let caught = {
@@ -495,6 +497,14 @@ impl Strategy {
         )
     }
 
+    /// The same strategy, for whoever clones it again and again on one thread: references are counted on
+    /// a cache line that other threads do not count on.
+    pub(crate) fn for_this_thread(&self) -> Self {
+        let shared = Arc::clone(&self.outer.shared);
+        let outer = Outer { shared, handles: Arc::clone(&self.outer.handles) };
+        Self { outer: Arc::new(outer), recording: self.recording }
+    }
+
     #[cfg(test)]
     pub(crate) fn series(&self) -> Arc<Series> {
         Arc::clone(&self.outer.shared.series)
@@ -502,7 +512,7 @@ impl Strategy {
 
     #[cfg(test)]
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.outer, &other.outer)
+        Arc::ptr_eq(&self.outer.shared, &other.outer.shared)
     }
 }
 

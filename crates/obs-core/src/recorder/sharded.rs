@@ -70,7 +70,7 @@ impl ShardedSeries {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
         if self.cells.with_known(|own| self.end_in(own, book, end)).is_none() {
             self.cells.with_new_or_shared(&|own| self.end_in(own, book, end));

@@ -155,7 +155,7 @@ impl Run {
         Some(self.hand_off(strategy, &Ended { outcome, duration, keep: &keep, input }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide(&self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
         let facts = Facts {
             status,
