@@ -37,6 +37,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "getrandom",
             "libsqlite3-sys",
             "obs-core",
+            "rustix",
             "rustls",
             "rustls-native-certs",
             "serde",
