@@ -5,18 +5,19 @@ use std::{
     pin::Pin,
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread::{self, JoinHandle, Thread},
     time::Duration,
 };
 
-use obs_core::{Clock, Sink, StoreMetrics, StoreState};
+use obs_core::{Clock, Page, Sink, StoreMetrics, StoreState};
 use tokio::{runtime, sync::Mutex};
 
 use crate::{
     config::{ConfigError, PersistConfig},
     report::{FlushReport, ShutdownReport},
     shared::{Room, Shared},
-    store::Store,
+    spool::{self, Spool},
+    store::{Store, StoreError},
     waiters::Answer,
     watch::StoreWatch,
     worker::{self, Duties, SharedStore, Timeouts},
@@ -24,6 +25,9 @@ use crate::{
 
 /// How long dropping a [`Persister`] waits for its worker to write what is queued.
 pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long dropping a [`Persister`] then waits for its threads to be gone.
+const CLERK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A store with its worker, on threads of their own.
 ///
@@ -46,6 +50,9 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
 #[must_use = "dropping a persister shuts it down"]
 pub struct Persister {
     shared: Arc<Shared>,
+    ledger_page: Option<Arc<dyn Page>>,
+    /// Holds the spool for as long as it runs.
+    clerk: JoinHandle<()>,
 }
 
 /// Why a persister did not start. A store that cannot be reached is no reason: the worker waits
@@ -120,19 +127,24 @@ impl Persister {
         calendar: Clock,
     ) -> Result<Self, StartError> {
         config.check()?;
-        let shared = Arc::new(Shared::new(&config, metrics));
+        let spool = open_spool(&config);
+        if let Some(spool) = &spool {
+            metrics.watch_spool(spool.gauge());
+        }
+        let ledger_page = spool.as_ref().and_then(Spool::ledger_page);
+        let shared = Arc::new(Shared::new(&config, metrics, spool));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
         let (retention, quarantine) = (config.retention(), config.quarantine().map(Arc::new));
         let duties = Duties { timeouts, retention, quarantine, calendar };
         let clerk =
             Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), duties };
-        thread::Builder::new()
+        let clerk = thread::Builder::new()
             .name("obs-persist".to_owned())
             .spawn(move || clerk.run(&started))
             .map_err(StartError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Self { shared }),
+            Ok(Ok(())) => Ok(Self { shared, ledger_page, clerk }),
             Ok(Err(error)) => Err(StartError::Runtime(error)),
             Err(_) => Err(StartError::Runtime(io::Error::other("its thread ended early"))),
         }
@@ -149,6 +161,20 @@ impl Persister {
     #[must_use]
     pub fn sink(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.shared) as Arc<dyn Sink>
+    }
+
+    /// Memory for the ledger that outlives the process, for `Obs::builder().ledger_page(…)`: the next
+    /// process then counts what died in the memory of this one. `None` without a spool.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(persister.ledger_page().is_none());
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn ledger_page(&self) -> Option<Arc<dyn Page>> {
+        self.ledger_page.clone()
     }
 
     /// Waits until every record that was submitted before this call is settled, at most for
@@ -282,9 +308,40 @@ impl Persister {
     }
 }
 
+/// The spool, unless there is to be none, or there can be none: that is said, and never stops
+/// anybody.
+fn open_spool(config: &PersistConfig) -> Option<Spool> {
+    let place = config.spool()?;
+    let epoch = config.epoch.unwrap_or_else(spool::random_epoch);
+    match Spool::open(&place, epoch) {
+        Ok(spool) => Some(spool),
+        Err(error) => {
+            let error = StoreError::permanent_because("there is no spool", error).chain();
+            tracing::warn!(
+                directory = %place.root.display(),
+                %error,
+                "error records are kept in memory only, and lost with this process"
+            );
+            None
+        }
+    }
+}
+
 impl Drop for Persister {
     fn drop(&mut self) {
+        if self.shared.is_forked() {
+            // Its threads are not here.
+            return;
+        }
         self.shutdown_blocking(DROP_DEADLINE);
+        // Whoever starts next, maybe in this process, takes over what is left. The thread does nothing
+        // any more but end.
+        let clock = Clock::default();
+        let start = clock.now();
+        while !self.clerk.is_finished() && clock.now().since(start) < CLERK_PATIENCE {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        self.shared.leave_spool();
     }
 }
 

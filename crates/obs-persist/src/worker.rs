@@ -68,6 +68,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: D
         sleep(retry::after(panics, jitter.next())).await;
         panics = panics.saturating_add(1);
     }
+    let last = Arc::clone(&shared);
+    // It may wait for a disk.
+    let _ = tokio::task::spawn_blocking(move || last.close_spool()).await;
     shared.worker_ended();
 }
 
@@ -112,6 +115,7 @@ impl Worker {
         self.insist(None).await;
         loop {
             self.maintain_if_due().await;
+            self.shared.adopt_some();
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());

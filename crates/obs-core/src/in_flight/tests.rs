@@ -403,3 +403,14 @@ fn texts_that_would_lie_beyond_the_page_are_unknown() {
     }
     assert_eq!(texts::decode(usize::MAX >> 1, len, read), None);
 }
+
+#[test]
+fn a_forked_child_that_says_so_begins_ids_of_its_own_at_once() {
+    let setting = Setting::new();
+    let low = |id: Uuid| id.as_u64_pair().1;
+    let (before, next) = (low(setting.enter().1), low(setting.enter().1));
+    assert_eq!(next.wrapping_sub(before) & 0xffff, 1, "one after another");
+    crate::after_fork();
+    let after = low(setting.enter().1);
+    assert!(after.abs_diff(next) > 1 << 20, "{next:x} and {after:x}");
+}

@@ -19,6 +19,7 @@ mod schema;
 mod seeds;
 mod shutdown;
 mod sick;
+mod spool;
 mod sqlite;
 mod sqlite_long;
 mod statistics;
