@@ -109,8 +109,9 @@ pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
     };
     match cleaned {
         empty if empty.is_empty() => Cow::Borrowed(UNKNOWN),
-        Cow::Borrowed(text) => Cow::Borrowed(cut(text, LABEL_BYTES_MAX)),
-        Cow::Owned(text) => Cow::Owned(cut(&text, LABEL_BYTES_MAX).to_owned()),
+        // A cut may leave a blank at the end.
+        Cow::Borrowed(text) => Cow::Borrowed(cut(text, LABEL_BYTES_MAX).trim_end()),
+        Cow::Owned(text) => Cow::Owned(cut(&text, LABEL_BYTES_MAX).trim_end().to_owned()),
     }
 }
 
@@ -155,6 +156,7 @@ mod tests {
         assert_eq!(clean(&"x".repeat(200)).len(), 128);
         assert_eq!(clean(&"ü".repeat(100)).len(), 128);
         assert_eq!(clean(&format!("{}ü", "x".repeat(127))).len(), 127);
+        assert_eq!(clean(&format!("{} y", "x".repeat(127))), "x".repeat(127));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The ledger: every run and every record is in exactly one term, at every instant.
 //!
 //! Per class, `recorded + adopted = sampled_out + persisted + quarantined + Σ dropped + in_queue +
-//! spooled`. The value here is one snapshot; counting happens in [`Book`], on a [page](read_page)
+//! spooled`. The value here is one snapshot; counting happens in `book`, on a [page](read_page)
 //! that the next process can read.
 
 mod book;

@@ -197,7 +197,11 @@ impl fmt::Debug for Json {
 }
 
 impl Serialize for Json {
+    /// A document in a document; in a binary format, its text.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_str(&self.0);
+        }
         let raw: &RawValue = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
         raw.serialize(serializer)
     }
@@ -205,6 +209,10 @@ impl Serialize for Json {
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            let text = <&str>::deserialize(deserializer)?;
+            return Self::parse(text).map_err(de::Error::custom);
+        }
         let raw = Box::<RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
         Ok(Self(raw.into()))
     }

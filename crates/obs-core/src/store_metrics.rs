@@ -3,13 +3,16 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use crate::clock::{Clock, Tick};
+use crate::{
+    clock::{Clock, Tick},
+    record::Timestamp,
+};
 
 /// What the worker knows about its store.
 ///
@@ -79,10 +82,30 @@ pub struct StoreMetrics(Arc<Inner>);
 struct Inner {
     state: AtomicU8,
     clock: Clock,
-    born: std::sync::OnceLock<Tick>,
+    born: OnceLock<Tick>,
     /// Nanoseconds from `born` to the last write that worked, plus one; 0 is never.
     last_write: AtomicU64,
     exported: Option<Box<dyn WriteRecorder>>,
+    spool: OnceLock<SpoolGauge>,
+}
+
+/// Where the use of a spool is read.
+type SpoolGauge = Box<dyn Fn() -> SpoolUse + Send + Sync>;
+
+/// What a spool holds: `obs.spool.size`, `obs.spool.limit` and `obs.spool.oldest.age`.
+///
+/// ```
+/// let used = obs_core::SpoolUse { bytes: 8 << 20, limit: 256 << 20, oldest: None };
+/// assert!(used.bytes < used.limit);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolUse {
+    /// Bytes that it takes up on the disk.
+    pub bytes: u64,
+    /// Bytes that it may take up.
+    pub limit: u64,
+    /// When the oldest record came that may not be settled yet.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Where the histograms of a store go.
@@ -92,7 +115,7 @@ pub(crate) trait WriteRecorder: Send + Sync {
 
 impl StoreMetrics {
     pub(crate) fn exported(clock: Clock, recorder: Box<dyn WriteRecorder>) -> Self {
-        let born = std::sync::OnceLock::from(clock.now());
+        let born = OnceLock::from(clock.now());
         Self(Arc::new(Inner { clock, born, exported: Some(recorder), ..Inner::default() }))
     }
 
@@ -127,6 +150,35 @@ impl StoreMetrics {
     /// ```
     pub fn set_state(&self, state: StoreState) {
         self.0.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Says where the use of the store's spool is read from now on; only the first call counts.
+    ///
+    /// ```
+    /// use obs_core::{SpoolUse, StoreMetrics};
+    /// let store = StoreMetrics::default();
+    /// assert_eq!(store.spool(), None);
+    /// store.watch_spool(|| SpoolUse { bytes: 4 << 20, ..SpoolUse::default() });
+    /// assert_eq!(store.spool().map(|used| used.bytes), Some(4 << 20));
+    /// ```
+    pub fn watch_spool(&self, read: impl Fn() -> SpoolUse + Send + Sync + 'static) {
+        let _ = self.0.spool.set(Box::new(read));
+    }
+
+    /// What the store's spool holds, if it has one.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::StoreMetrics::default().spool(), None);
+    /// ```
+    #[must_use]
+    pub fn spool(&self) -> Option<SpoolUse> {
+        self.0.spool.get().map(|read| read())
+    }
+
+    /// How old the oldest record in the store's spool is, if there is one.
+    pub(crate) fn spool_oldest_age(&self) -> Option<Duration> {
+        let micros = self.0.clock.wall().as_micros() - self.spool()?.oldest?.as_micros();
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
 
     /// The state of the store.

@@ -1,5 +1,7 @@
 //! For tests: a clock that stands still, a seeded sampler, a sink that keeps what it is given.
 
+pub mod fuzz;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},

@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use uuid::Uuid;
+
 use crate::{
     batch::BatchLimits,
     lanes::{Limit, Limits},
+    platform::Origin,
     quarantine::{self, Quarantine},
+    spool::{Fsync, SEGMENT_BYTES, SpoolConfig},
     store::Retention,
 };
 
@@ -23,6 +27,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// The shortest retention: a run that began yesterday may still be on its way.
 pub const RETENTION_LEAST: Duration = DAY;
+
+/// The smallest spool: two segments, the one that is written and the one made ahead.
+pub const SPOOL_BYTES_LEAST: u64 = 2 * SEGMENT_BYTES as u64;
+
+/// The largest spool, 64 GiB: it takes hours to write that to a store.
+pub const SPOOL_BYTES_MOST: u64 = 64 << 30;
 
 /// The longest retention, a hundred years; `None` is for ever.
 pub const RETENTION_MOST: Duration = DAY.saturating_mul(36_500);
@@ -70,8 +80,9 @@ pub struct PersistConfig {
     pub retention_ok: Option<Duration>,
     /// The same for errors (180 days).
     pub retention_error: Option<Duration>,
-    /// The folder of records that the store does not take although it works; without one they are
-    /// lost, and counted as `encode` (none). It is made for its owner only.
+    /// The folder of records that the store does not take although it works (`quarantine` in the
+    /// spool's folder). It is made for its owner only. Without a spool and without this folder they
+    /// are lost, and counted as `encode`.
     pub quarantine_dir: Option<PathBuf>,
     /// Records in that folder; further ones are lost, and counted as `spool_full` (1,000).
     pub quarantine_records: usize,
@@ -79,6 +90,32 @@ pub struct PersistConfig {
     pub quarantine_bytes: usize,
     /// How long a record stays there at least (7 days); older ones are deleted.
     pub quarantine_age: Duration,
+    /// Where error records are written before `submit` returns, so that they survive the process
+    /// (nowhere). Each process has a directory of its own in there. When it cannot be used, the
+    /// persister says so once and does without.
+    pub spool_dir: Option<SpoolDir>,
+    /// Bytes of the spool on the disk (256 MiB), in segments of 4 MiB; the newest error is refused
+    /// when they and the lanes are full.
+    pub spool_bytes: u64,
+    /// When what is in the spool is made safe against the loss of power (every 100 ms).
+    pub spool_fsync: Fsync,
+    /// The id of this process lifetime, which names its directory in the spool; random by default.
+    pub epoch: Option<Uuid>,
+}
+
+/// Where the spool is, and who says so.
+///
+/// ```
+/// let mut config = obs_persist::PersistConfig::default();
+/// config.spool_dir = Some(obs_persist::SpoolDir::Given("/var/lib/orders/spool".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpoolDir {
+    /// Somebody named it.
+    Given(PathBuf),
+    /// Nobody did: it is not used below a directory that everybody can write to.
+    Default(PathBuf),
 }
 
 impl Default for PersistConfig {
@@ -98,6 +135,10 @@ impl Default for PersistConfig {
             quarantine_dir: None,
             quarantine_records: 1_000,
             quarantine_bytes: 64 << 20,
+            spool_dir: None,
+            spool_bytes: 256 << 20,
+            spool_fsync: Fsync::Interval,
+            epoch: None,
             quarantine_age: DAY.saturating_mul(7),
         }
     }
@@ -169,6 +210,14 @@ impl PersistConfig {
         for (name, value, least, most, default) in waits {
             in_range(name, value, (least, most), default, |value| format!("{value:?}"))?;
         }
+        let bytes = (self.spool_bytes, usual.spool_bytes);
+        in_range(
+            "spool_bytes",
+            bytes.0,
+            (SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST),
+            bytes.1,
+            u64::to_string,
+        )?;
         let retentions = [
             ("retention_ok", self.retention_ok, usual.retention_ok),
             ("retention_error", self.retention_error, usual.retention_error),
@@ -199,7 +248,18 @@ impl PersistConfig {
             bytes: u64::try_from(self.quarantine_bytes).unwrap_or(u64::MAX),
             age: self.quarantine_age,
         };
-        self.quarantine_dir.as_ref().map(|dir| Quarantine::with_limits(dir, limits))
+        let in_spool = || self.spool().map(|spool| spool.root.join("quarantine"));
+        let dir = self.quarantine_dir.clone().or_else(in_spool)?;
+        Some(Quarantine::with_limits(dir, limits))
+    }
+
+    /// Where the spool is, if there is to be one.
+    pub(crate) fn spool(&self) -> Option<SpoolConfig> {
+        let (root, origin) = match self.spool_dir.clone()? {
+            SpoolDir::Given(root) => (root, Origin::Given),
+            SpoolDir::Default(root) => (root, Origin::Default),
+        };
+        Some(SpoolConfig { root, origin, bytes: self.spool_bytes, fsync: self.spool_fsync })
     }
 
     pub(crate) const fn lanes(&self) -> Limits {
@@ -278,6 +338,17 @@ mod tests {
             spoil(&mut config);
             assert_eq!(config.check().unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn the_quarantine_is_in_the_spool_unless_it_has_a_folder_of_its_own() {
+        let folder = |config: &PersistConfig| Some(config.quarantine()?.folder().to_owned());
+        let mut config = PersistConfig::default();
+        assert_eq!(folder(&config), None);
+        config.spool_dir = Some(SpoolDir::Given("/spool".into()));
+        assert_eq!(folder(&config), Some("/spool/quarantine".into()));
+        config.quarantine_dir = Some("/aside".into());
+        assert_eq!(folder(&config), Some("/aside".into()));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Lanes<T> {
     /// How many errors were taken since the last ok record; it outlives a batch, so that large
     /// errors that fill batch after batch cannot starve ok records.
     errors_in_a_row: u8,
+    /// Items that are accepted, not settled, and only in the spool.
+    spilled: usize,
     open: bool,
 }
 
@@ -74,6 +76,8 @@ pub(crate) struct Refused<T> {
 enum Which {
     Ok,
     Reserve,
+    /// In neither: the item is in the spool, and takes up no memory worth bounding here.
+    Spool,
 }
 
 #[derive(Debug)]
@@ -95,6 +99,7 @@ impl<T> Lanes<T> {
             next: 0,
             waiting_bytes: 0,
             errors_in_a_row: 0,
+            spilled: 0,
             open: true,
         }
     }
@@ -105,7 +110,9 @@ impl<T> Lanes<T> {
             Ok(room) => room,
             Err(reason) => return Err(Refused { value, reason }),
         };
-        self.room(room).take(bytes);
+        if let Some(room) = self.room(room) {
+            room.take(bytes);
+        }
         self.waiting_bytes += bytes;
         let place = Place { number: self.next, room, bytes };
         self.next += 1;
@@ -161,9 +168,45 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// A place outside of the lanes, for an item that is in the spool.
+    pub(crate) fn spill(&mut self) -> Place {
+        let place = Place { number: self.next, room: Which::Spool, bytes: 0 };
+        self.next += 1;
+        self.spilled += 1;
+        place
+    }
+
+    /// Whether an error of this size has room in the lanes.
+    pub(crate) fn has_room_for_error(&self, bytes: usize) -> bool {
+        // One that is larger than both rooms passes alone.
+        let alone = self.error.is_empty() && self.reserve.held.records == 0;
+        self.reserve.fits(bytes) || self.ok_room.fits(bytes) || alone
+    }
+
+    /// Puts an error that was spilled into the lanes, in its old place among those that wait for it;
+    /// gives it back when there is no room.
+    pub(crate) fn bring_back(&mut self, value: T, bytes: usize, place: Place) -> Result<(), T> {
+        let room = match (self.reserve.fits(bytes), self.ok_room.fits(bytes)) {
+            (true, _) => Which::Reserve,
+            (false, true) => Which::Ok,
+            (false, false) if self.has_room_for_error(bytes) => Which::Spool,
+            (false, false) => return Err(value),
+        };
+        if let Some(taken) = self.room(room) {
+            taken.take(bytes);
+            self.release(place);
+        }
+        self.waiting_bytes += bytes;
+        self.error.push_back(Item { value, place: Place { number: place.number, room, bytes } });
+        Ok(())
+    }
+
     /// Frees the place of an item that was taken and is settled.
     pub(crate) fn release(&mut self, place: Place) {
-        self.room(place.room).free(place.bytes);
+        match self.room(place.room) {
+            Some(room) => room.free(place.bytes),
+            None => self.spilled -= 1,
+        }
     }
 
     /// From now on everything is refused; what waits stays.
@@ -188,7 +231,7 @@ impl<T> Lanes<T> {
 
     /// Items that are accepted and not settled yet, waiting or taken.
     pub(crate) const fn unsettled(&self) -> usize {
-        self.ok_room.held.records + self.reserve.held.records
+        self.ok_room.held.records + self.reserve.held.records + self.spilled
     }
 
     /// Whether at least half of the ok lane is free: room for a whole team of threads that each
@@ -213,10 +256,11 @@ impl<T> Lanes<T> {
         }
     }
 
-    fn room(&mut self, which: Which) -> &mut Room {
+    const fn room(&mut self, which: Which) -> Option<&mut Room> {
         match which {
-            Which::Ok => &mut self.ok_room,
-            Which::Reserve => &mut self.reserve,
+            Which::Ok => Some(&mut self.ok_room),
+            Which::Reserve => Some(&mut self.reserve),
+            Which::Spool => None,
         }
     }
 }

@@ -16,12 +16,14 @@ mod lanes;
 mod maintenance;
 mod migrations;
 mod persister;
+mod platform;
 mod postgres;
 pub mod quarantine;
 mod report;
 mod retry;
 mod said;
 mod shared;
+mod spool;
 mod sqlite;
 mod store;
 mod url;
@@ -29,12 +31,15 @@ mod waiters;
 mod watch;
 mod worker;
 
+/// What is in the folder of a spool, for an operator: read, never changed, and trusted in nothing.
+pub use spool::inspect;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use config::{
     BATCH_RECORDS_MAX, ConfigError, PersistConfig, QUARANTINE_RECORDS_MAX, RECORDS_MAX,
-    RETENTION_LEAST, RETENTION_MOST,
+    RETENTION_LEAST, RETENTION_MOST, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SpoolDir,
 };
 pub use erasure::{
     ERASURE_GRACE, EraseFuture, Erased, Erasure, SUBJECT_FORMS_MAX, TOMBSTONE_LIFE, erase,
@@ -43,6 +48,7 @@ pub use migrations::Migrations;
 pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;
+pub use spool::Fsync;
 pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 pub use url::{StoreUrl, StoreUrlError};
 pub use watch::StoreWatch;

@@ -5,18 +5,19 @@ use std::{
     pin::Pin,
     sync::{Arc, mpsc},
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread::{self, JoinHandle, Thread},
     time::Duration,
 };
 
-use obs_core::{Clock, Sink, StoreMetrics, StoreState};
+use obs_core::{Clock, Page, Sink, StoreMetrics, StoreState};
 use tokio::{runtime, sync::Mutex};
 
 use crate::{
     config::{ConfigError, PersistConfig},
     report::{FlushReport, ShutdownReport},
     shared::{Room, Shared},
-    store::Store,
+    spool::{self, Spool},
+    store::{Store, StoreError},
     waiters::Answer,
     watch::StoreWatch,
     worker::{self, Duties, SharedStore, Timeouts},
@@ -24,6 +25,9 @@ use crate::{
 
 /// How long dropping a [`Persister`] waits for its worker to write what is queued.
 pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long dropping a [`Persister`] then waits for its threads to be gone.
+const CLERK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A store with its worker, on threads of their own.
 ///
@@ -46,6 +50,9 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
 #[must_use = "dropping a persister shuts it down"]
 pub struct Persister {
     shared: Arc<Shared>,
+    ledger_page: Option<Arc<dyn Page>>,
+    /// Holds the spool for as long as it runs.
+    clerk: JoinHandle<()>,
 }
 
 /// Why a persister did not start. A store that cannot be reached is no reason: the worker waits
@@ -120,19 +127,24 @@ impl Persister {
         calendar: Clock,
     ) -> Result<Self, StartError> {
         config.check()?;
-        let shared = Arc::new(Shared::new(&config, metrics));
+        let spool = open_spool(&config);
+        if let Some(spool) = &spool {
+            metrics.watch_spool(spool.gauge());
+        }
+        let ledger_page = spool.as_ref().and_then(Spool::ledger_page);
+        let shared = Arc::new(Shared::new(&config, metrics, spool));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
         let (retention, quarantine) = (config.retention(), config.quarantine().map(Arc::new));
         let duties = Duties { timeouts, retention, quarantine, calendar };
         let clerk =
             Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), duties };
-        thread::Builder::new()
+        let clerk = thread::Builder::new()
             .name("obs-persist".to_owned())
             .spawn(move || clerk.run(&started))
             .map_err(StartError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Self { shared }),
+            Ok(Ok(())) => Ok(Self { shared, ledger_page, clerk }),
             Ok(Err(error)) => Err(StartError::Runtime(error)),
             Err(_) => Err(StartError::Runtime(io::Error::other("its thread ended early"))),
         }
@@ -151,6 +163,20 @@ impl Persister {
         Arc::clone(&self.shared) as Arc<dyn Sink>
     }
 
+    /// Memory for the ledger that outlives the process, for `Obs::builder().ledger_page(…)`: the next
+    /// process then counts what died in the memory of this one. `None` without a spool.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(persister.ledger_page().is_none());
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn ledger_page(&self) -> Option<Arc<dyn Page>> {
+        self.ledger_page.clone()
+    }
+
     /// Waits until every record that was submitted before this call is settled, at most for
     /// `deadline`. Works on any runtime, and needs none.
     ///
@@ -165,8 +191,13 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn flush(&self, deadline: Duration) -> impl Future<Output = FlushReport> + Send + use<> {
-        let waiting = self.waiting(self.shared.begin_flush(deadline));
-        async { waiting.await.into() }
+        let waiting = self.if_ours(|shared| shared.begin_flush(deadline));
+        async {
+            match waiting {
+                Some(waiting) => waiting.await.into(),
+                None => FlushReport { complete: true, ..FlushReport::default() },
+            }
+        }
     }
 
     /// [`flush`](Self::flush) for a thread that may wait, inside or outside of a runtime.
@@ -179,7 +210,10 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn flush_blocking(&self, deadline: Duration) -> FlushReport {
-        self.waiting(self.shared.begin_flush(deadline)).block().into()
+        match self.if_ours(|shared| shared.begin_flush(deadline)) {
+            Some(waiting) => waiting.block().into(),
+            None => FlushReport { complete: true, ..FlushReport::default() },
+        }
     }
 
     /// Refuses new records from now on, writes what is queued, closes the store and stops the
@@ -203,8 +237,13 @@ impl Persister {
         &self,
         deadline: Duration,
     ) -> impl Future<Output = ShutdownReport> + Send + use<> {
-        let waiting = self.waiting(self.shared.begin_shutdown(deadline));
-        async { waiting.await.into() }
+        let waiting = self.if_ours(|shared| shared.begin_shutdown(deadline));
+        async {
+            match waiting {
+                Some(waiting) => waiting.await.into(),
+                None => ShutdownReport { complete: true, ..ShutdownReport::default() },
+            }
+        }
     }
 
     /// [`shutdown`](Self::shutdown) for a thread that may wait, inside or outside of a runtime.
@@ -217,7 +256,10 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn shutdown_blocking(&self, deadline: Duration) -> ShutdownReport {
-        self.waiting(self.shared.begin_shutdown(deadline)).block().into()
+        match self.if_ours(|shared| shared.begin_shutdown(deadline)) {
+            Some(waiting) => waiting.block().into(),
+            None => ShutdownReport { complete: true, ..ShutdownReport::default() },
+        }
     }
 
     /// For batch programs, between two runs: waits until half of the ok lane is free, so that the
@@ -233,6 +275,10 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn wait_for_room(&self, deadline: Duration) -> Room {
+        if self.shared.is_forked() {
+            // There never will be any.
+            return Room::Closed;
+        }
         self.shared.wait_for_room(deadline)
     }
 
@@ -277,14 +323,51 @@ impl Persister {
         StoreWatch::new(Arc::clone(&self.shared))
     }
 
-    fn waiting(&self, id: u64) -> Waiting {
-        Waiting { shared: Arc::clone(&self.shared), id }
+    /// What to wait for. In a forked child nothing: every record of its own was refused when it came, the
+    /// others are its parent's, and the threads that would answer are not here.
+    fn if_ours(&self, begin: impl FnOnce(&Arc<Shared>) -> u64) -> Option<Waiting> {
+        if self.shared.is_forked() {
+            return None;
+        }
+        let id = begin(&self.shared);
+        Some(Waiting { shared: Arc::clone(&self.shared), id })
+    }
+}
+
+/// The spool, unless there is to be none, or there can be none: that is said, and never stops
+/// anybody.
+fn open_spool(config: &PersistConfig) -> Option<Spool> {
+    let place = config.spool()?;
+    let epoch = config.epoch.unwrap_or_else(spool::random_epoch);
+    match Spool::open(&place, epoch) {
+        Ok(spool) => Some(spool),
+        Err(error) => {
+            let error = StoreError::permanent_because("there is no spool", error).chain();
+            tracing::warn!(
+                directory = %place.root.display(),
+                %error,
+                "error records are kept in memory only, and lost with this process"
+            );
+            None
+        }
     }
 }
 
 impl Drop for Persister {
     fn drop(&mut self) {
+        if self.shared.is_forked() {
+            // Its threads are not here.
+            return;
+        }
         self.shutdown_blocking(DROP_DEADLINE);
+        // Whoever starts next, maybe in this process, takes over what is left. The thread does nothing
+        // any more but end.
+        let clock = Clock::default();
+        let start = clock.now();
+        while !self.clerk.is_finished() && clock.now().since(start) < CLERK_PATIENCE {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        self.shared.leave_spool();
     }
 }
 

@@ -5,6 +5,7 @@ mod connect;
 mod erase;
 mod insert;
 mod partitions;
+mod pooler;
 mod retention;
 mod schema;
 mod target;
@@ -28,8 +29,10 @@ pub(crate) struct PostgresStore {
     migrations: Migrations,
     clock: Clock,
     connection: Option<Connected>,
-    /// The plaintext warning is said once.
+    /// The plaintext warning is said once…
     warned: bool,
+    /// … and so is what a pooler keeps from us.
+    said_pooled: bool,
 }
 
 struct Connected {
@@ -39,7 +42,14 @@ struct Connected {
 
 impl PostgresStore {
     pub(crate) fn new(target: Target, migrations: Migrations) -> Self {
-        Self { target, migrations, clock: Clock::default(), connection: None, warned: false }
+        Self {
+            target,
+            migrations,
+            clock: Clock::default(),
+            connection: None,
+            warned: false,
+            said_pooled: false,
+        }
     }
 
     async fn open(&mut self) -> Result<(), StoreError> {
@@ -48,7 +58,15 @@ impl PostgresStore {
             tracing::warn!(store = %self.target, "sslmode=disable: rows and password travel unencrypted");
             self.warned = true;
         }
-        let connection = connect::connect(&self.target).await?;
+        let connect::Connection { connection, is_pooled } = connect::connect(&self.target).await?;
+        if is_pooled && !self.said_pooled {
+            tracing::warn!(
+                store = %self.target,
+                "a pooler is in between and takes no settings: set statement_timeout, lock_timeout and \
+                 idle_in_transaction_session_timeout for the role"
+            );
+            self.said_pooled = true;
+        }
         let today = partitions::day_of(self.clock.wall());
         let (connection, days) = schema::prepare(connection, self.migrations, today).await?;
         self.connection = Some(Connected { connection, days });

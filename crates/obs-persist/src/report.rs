@@ -24,6 +24,8 @@ pub struct FlushReport {
     pub persisted: u64,
     /// Records that the store does not take, set aside in the quarantine.
     pub quarantined: u64,
+    /// Records that stay in the spool for the next process: the persister ended meanwhile.
+    pub spooled: u64,
     /// Records that were lost while the flush waited, by reason.
     pub dropped: Drops,
     /// Records that still wait: the deadline came first.
@@ -51,6 +53,8 @@ pub struct ShutdownReport {
     pub persisted: u64,
     /// Records that the store does not take, set aside in the quarantine.
     pub quarantined: u64,
+    /// Records that stay in the spool: the next process writes them.
+    pub spooled: u64,
     /// Records that were lost, by reason; what waited at the deadline is `shutdown_deadline`.
     pub dropped: Drops,
     /// Records that are neither: 0, nothing stays behind a shutdown.
@@ -116,22 +120,25 @@ impl Drops {
 
 impl fmt::Display for FlushReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        line(f, [self.persisted, self.quarantined, self.left], self.dropped)
+        line(f, [self.persisted, self.quarantined, self.spooled, self.left], self.dropped)
     }
 }
 
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        line(f, [self.persisted, self.quarantined, self.left], self.dropped)
+        line(f, [self.persisted, self.quarantined, self.spooled, self.left], self.dropped)
     }
 }
 
-/// Nothing is said of a quarantine that got nothing.
-fn line(f: &mut fmt::Formatter<'_>, counts: [u64; 3], dropped: Drops) -> fmt::Result {
-    let [persisted, quarantined, left] = counts;
+/// Nothing is said of a quarantine or a spool that got nothing.
+fn line(f: &mut fmt::Formatter<'_>, counts: [u64; 4], dropped: Drops) -> fmt::Result {
+    let [persisted, quarantined, spooled, left] = counts;
     write!(f, "{persisted} persisted, ")?;
     if quarantined > 0 {
         write!(f, "{quarantined} quarantined, ")?;
+    }
+    if spooled > 0 {
+        write!(f, "{spooled} spooled, ")?;
     }
     write!(f, "{dropped} dropped, {left} left")
 }
@@ -168,5 +175,7 @@ mod tests {
         );
         (report.quarantined, report.dropped) = (2, Drops::default());
         assert_eq!(report.to_string(), "1 persisted, 2 quarantined, 0 dropped, 4 left");
+        (report.quarantined, report.spooled) = (0, 7);
+        assert_eq!(report.to_string(), "1 persisted, 7 spooled, 0 dropped, 4 left");
     }
 }

@@ -13,7 +13,10 @@
 //! Tickets stay here while their records are being written. So whatever happens to the worker,
 //! somebody can settle them.
 
+mod spilling;
+
 use std::{
+    collections::VecDeque,
     fmt,
     ops::Range,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -22,7 +25,8 @@ use std::{
 };
 
 use obs_core::{
-    Ack, Class, Clock, DropReason, Kept, RunRecord, StoreMetrics, StoreState, Tick, Ticket,
+    Ack, Adopter, Class, Clock, DropReason, Durable, Kept, RunRecord, StoreMetrics, StoreState,
+    Tick, Ticket,
 };
 use tokio::sync::Notify;
 
@@ -31,9 +35,13 @@ use crate::{
     config::PersistConfig,
     lanes::{Lanes, Limit, Place},
     maintenance::Due,
+    platform::Process,
     report::{FlushReport, ShutdownReport},
+    spool::{Slot, Spool},
     waiters::{Answer, Fate, Waiters},
 };
+
+use self::spilling::{Adoption, Spilled};
 
 /// How many records are moved under one hold of the lock: a run that ends meanwhile waits for a
 /// few microseconds at most.
@@ -51,21 +59,43 @@ pub(crate) struct Shared {
     /// When the store is to be maintained next. Here, because it outlives a worker that panics.
     pub(crate) maintenance: Due,
     batch: BatchLimits,
+    /// Where errors are written before `submit` returns.
+    spool: Option<Spool>,
+    /// What dead processes left; the worker takes it over.
+    adoption: Mutex<Adoption>,
+    /// A forked child has none of our threads.
+    process: Process,
 }
 
 struct State {
-    lanes: Lanes<Kept>,
+    lanes: Lanes<Queued>,
+    /// Errors that are only in the spool, oldest first: they come back when the lanes have room.
+    spilled: VecDeque<Spilled>,
     /// When the oldest waiting record came; `None` while none waits. It may be too early (never
     /// too late) while what is left of it waits.
     waiting_since: Option<Tick>,
     /// The batch that is being written, record by record: `None` is settled. The records are with
     /// the worker.
-    in_flight: Vec<Option<(Ticket, Place)>>,
+    in_flight: Vec<Option<Taken>>,
     waiters: Waiters,
     /// Threads that wait for room: as good a reason as a flush to write at once.
     room_waiters: usize,
     worker: Worker,
     last_error: Option<String>,
+}
+
+/// A record that waits in memory, and its place in the spool, if it is there as well.
+struct Queued {
+    record: RunRecord,
+    ticket: Ticket,
+    slot: Option<Slot>,
+}
+
+/// What is left here of a record that the worker has.
+struct Taken {
+    ticket: Ticket,
+    place: Place,
+    slot: Option<Slot>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +131,11 @@ pub enum Room {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &PersistConfig, metrics: StoreMetrics) -> Self {
+    pub(crate) fn new(config: &PersistConfig, metrics: StoreMetrics, spool: Option<Spool>) -> Self {
         Self {
             state: Mutex::new(State {
                 lanes: Lanes::new(config.lanes()),
+                spilled: VecDeque::new(),
                 waiting_since: None,
                 in_flight: Vec::with_capacity(config.batch_records),
                 waiters: Waiters::default(),
@@ -121,7 +152,15 @@ impl Shared {
             metrics,
             maintenance: Due::default(),
             batch: config.batch(),
+            spool,
+            adoption: Mutex::default(),
+            process: Process::current(),
         }
+    }
+
+    /// Whether this is a child of the process that it was made in.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_forked()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -131,28 +170,41 @@ impl Shared {
 
     // ---- the runs' threads ----
 
-    /// Takes a record, or counts why not. Never waits but for the lock, never allocates.
+    /// Takes a record, or counts why not. Of an error, it has been written to the spool when this
+    /// returns. Never waits but for the lock (and for a sync, if that is the policy), never allocates
+    /// but for the spool's buffers.
     pub(crate) fn submit(&self, kept: Kept) -> Ack {
+        if self.process.is_forked() {
+            // Before the lock: a thread of the parent may have held it.
+            kept.ticket.dropped(DropReason::Forked);
+            return Ack::Refused(DropReason::Forked);
+        }
         let class = kept.ticket.class();
         let bytes = kept.record.bytes();
-        let mut state = self.lock();
-        let before = state.lanes.waiting();
-        let refused = state.lanes.offer(kept, class, bytes).err();
-        let after = state.lanes.waiting();
-        if state.waiting_since.is_none() && after.records > 0 {
-            state.waiting_since = Some(self.clock.now());
+        let (record, mut ticket) = kept.into_parts();
+        let (slot, refusal) = match &self.spool {
+            Some(spool) if class == Class::Error => match spool.write(&record) {
+                Ok(slot) => (Some(slot), None),
+                Err(refusal) => (None, Some(refusal)),
+            },
+            _ => (None, None),
+        };
+        if slot.is_some() {
+            ticket.spooled();
         }
-        drop(state);
-        if let Some(refused) = refused {
-            // The decision about an error that finds no room belongs here: today it is lost, and
-            // counted.
-            refused.value.ticket.dropped(refused.reason);
-            return Ack::Refused(refused.reason);
+        match self.enqueue(Queued { record, ticket, slot }, class, bytes) {
+            Ok(()) if slot.is_some() => self.spool.as_ref().map_or(Ack::Os, Spool::promise),
+            Ok(()) => Ack::Memory,
+            Err((ticket, reason)) => {
+                // Neither the spool nor the lanes have room: the spool's reason says more.
+                let reason = match refusal {
+                    Some(refusal) if reason != DropReason::Closed => refusal.into(),
+                    _ => reason,
+                };
+                ticket.dropped(reason);
+                Ack::Refused(reason)
+            }
         }
-        if batch::wakes(&self.batch, pair(before), pair(after)) {
-            self.work.notify_one();
-        }
-        Ack::Memory
     }
 
     /// Waits until half of the ok lane is free, the store is down, all is over, or `deadline` has
@@ -221,7 +273,7 @@ impl Shared {
     /// moves any more.
     pub(crate) fn poll_answer(&self, id: u64, cx: &Context<'_>) -> Poll<Answer> {
         let mut state = self.lock();
-        state.expire(self.clock.now());
+        self.expire(&mut state, self.clock.now());
         let answer = state.waiters.poll(id, cx);
         let over = state.worker == Worker::Closed;
         release(state);
@@ -252,7 +304,7 @@ impl Shared {
         if state.worker != Worker::Running {
             return Step::Stop;
         }
-        let Limit { records, bytes } = state.lanes.waiting();
+        let Limit { records, bytes } = state.waiting();
         let age = state.waiting_since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
         let closing = !state.lanes.is_open();
         batch::next(
@@ -298,8 +350,9 @@ impl Shared {
         let mut state = self.lock();
         debug_assert!(state.in_flight.iter().all(Option::is_none), "a batch is still in flight");
         state.in_flight.clear();
-        let waiting = state.lanes.waiting().records;
         drop(state);
+        self.bring_back();
+        let waiting = self.lock().lanes.waiting().records;
         let mut records = Vec::with_capacity(waiting.min(self.batch.records));
         let mut bytes = 0_usize;
         loop {
@@ -315,14 +368,14 @@ impl Shared {
                     self.batch.bytes.saturating_sub(bytes)
                 };
                 let Some(item) = state.lanes.take(room) else {
-                    if state.lanes.waiting().records == 0 {
+                    if state.waiting().records == 0 {
                         state.waiting_since = None;
                     }
                     return records;
                 };
                 bytes += item.place.bytes;
-                let (record, ticket) = item.value.into_parts();
-                state.in_flight.push(Some((ticket, item.place)));
+                let Queued { record, ticket, slot } = item.value;
+                state.in_flight.push(Some(Taken { ticket, place: item.place, slot }));
                 records.push(record);
             }
         }
@@ -334,11 +387,10 @@ impl Shared {
         while !rest.is_empty() {
             let mut state = self.lock();
             for at in rest.by_ref().take(CHUNK) {
-                let Some((ticket, place)) = state.in_flight.get_mut(at).and_then(Option::take)
-                else {
+                let Some(taken) = state.in_flight.get_mut(at).and_then(Option::take) else {
                     continue;
                 };
-                state.settle(ticket, place, fate);
+                self.settle_one(&mut state, taken, fate);
             }
             release(state);
         }
@@ -392,7 +444,7 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = self.clock.now();
-            state.expire(now);
+            self.expire(&mut state, now);
             let woken = state.waiters.take_woken();
             if state.worker == Worker::Closed {
                 drop(state);
@@ -425,41 +477,53 @@ impl Shared {
     }
 }
 
-impl State {
+impl Shared {
     /// Answers those whose time is over; a shutdown's deadline, or the worker's end, is the end.
-    fn expire(&mut self, now: Tick) {
-        let late = self.waiters.shutdown_expired(now);
-        if self.worker == Worker::Ended || (late && self.worker == Worker::Running) {
-            let complete = self.worker == Worker::Ended && self.lanes.unsettled() == 0;
-            self.end(
-                if late { DropReason::ShutdownDeadline } else { DropReason::Abandoned },
-                complete,
-            );
+    fn expire(&self, state: &mut State, now: Tick) {
+        let late = state.waiters.shutdown_expired(now);
+        if state.worker == Worker::Ended || (late && state.worker == Worker::Running) {
+            let complete = state.worker == Worker::Ended && state.lanes.unsettled() == 0;
+            let reason = if late { DropReason::ShutdownDeadline } else { DropReason::Abandoned };
+            self.end(state, reason, complete);
         }
-        self.waiters.expire_flushes(now);
+        state.waiters.expire_flushes(now);
     }
 
-    /// Settles whatever is left and answers everybody.
-    fn end(&mut self, reason: DropReason, complete: bool) {
-        self.lanes.close();
-        for (ticket, place) in std::mem::take(&mut self.in_flight).into_iter().flatten() {
-            self.settle(ticket, place, Fate::Lost(reason));
+    /// Settles whatever is left and answers everybody. What is in the spool stays there.
+    fn end(&self, state: &mut State, reason: DropReason, complete: bool) {
+        state.lanes.close();
+        for taken in std::mem::take(&mut state.in_flight).into_iter().flatten() {
+            self.settle_one(state, taken, Fate::Lost(reason));
         }
-        while let Some(item) = self.lanes.take(usize::MAX) {
-            self.settle(item.value.ticket, item.place, Fate::Lost(reason));
+        while let Some(item) = state.lanes.take(usize::MAX) {
+            let Queued { ticket, slot, .. } = item.value;
+            self.settle_one(state, Taken { ticket, place: item.place, slot }, Fate::Lost(reason));
         }
-        self.worker = Worker::Closed;
-        self.waiters.close(complete);
+        for Spilled { ticket, slot, place } in std::mem::take(&mut state.spilled) {
+            let taken = Taken { ticket, place, slot: Some(slot) };
+            self.settle_one(state, taken, Fate::Lost(reason));
+        }
+        state.worker = Worker::Closed;
+        state.waiters.close(complete);
     }
 
-    fn settle(&mut self, ticket: Ticket, place: Place, fate: Fate) {
+    fn settle_one(&self, state: &mut State, taken: Taken, fate: Fate) {
+        let Taken { ticket, place, slot } = taken;
+        // What is in the spool is not lost with the memory.
+        let fate = if slot.is_some() && fate.is_of_memory() { Fate::Spooled } else { fate };
         match fate {
             Fate::Persisted => ticket.persisted(),
             Fate::Quarantined => ticket.quarantined(),
+            Fate::Spooled => ticket.stays(),
             Fate::Lost(reason) => ticket.dropped(reason),
         }
-        self.lanes.release(place);
-        self.waiters.settled(place.number, fate);
+        if let (Some(spool), Some(slot)) = (&self.spool, slot)
+            && fate != Fate::Spooled
+        {
+            spool.settle(slot);
+        }
+        state.lanes.release(place);
+        state.waiters.settled(place.number, fate);
     }
 }
 
@@ -476,15 +540,15 @@ const fn pair(limit: Limit) -> (usize, usize) {
 
 impl From<Answer> for FlushReport {
     fn from(answer: Answer) -> Self {
-        let Answer { persisted, quarantined, dropped, left, complete } = answer;
-        Self { persisted, quarantined, dropped, left, complete }
+        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
+        Self { persisted, quarantined, spooled, dropped, left, complete }
     }
 }
 
 impl From<Answer> for ShutdownReport {
     fn from(answer: Answer) -> Self {
-        let Answer { persisted, quarantined, dropped, left, complete } = answer;
-        Self { persisted, quarantined, dropped, left, complete }
+        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
+        Self { persisted, quarantined, spooled, dropped, left, complete }
     }
 }
 
@@ -511,5 +575,16 @@ impl obs_core::Sink for Shared {
     fn capacity(&self, class: Class) -> u64 {
         let capacity = self.lock().lanes.capacity(class);
         u64::try_from(capacity).unwrap_or(u64::MAX)
+    }
+
+    fn attach(&self, books: Adopter) {
+        self.adopt_for(books);
+    }
+
+    fn durable(&self, ack: Ack) -> Durable {
+        match (&self.spool, ack) {
+            (Some(spool), Ack::Os) if !self.process.is_forked() => spool.durable(),
+            _ => Box::pin(std::future::ready(ack)),
+        }
     }
 }

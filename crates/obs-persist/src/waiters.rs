@@ -14,7 +14,16 @@ use crate::report::Drops;
 pub(crate) enum Fate {
     Persisted,
     Quarantined,
+    /// It stays in the spool, for the next process.
+    Spooled,
     Lost(DropReason),
+}
+
+impl Fate {
+    /// Whether what was lost is the copy in memory: one in the spool is as good as before.
+    pub(crate) const fn is_of_memory(self) -> bool {
+        matches!(self, Self::Lost(DropReason::ShutdownDeadline | DropReason::Abandoned))
+    }
 }
 
 /// When a caller began to wait, and for how long it does.
@@ -37,6 +46,7 @@ pub(crate) struct Waiters {
 pub(crate) struct Answer {
     pub(crate) persisted: u64,
     pub(crate) quarantined: u64,
+    pub(crate) spooled: u64,
     pub(crate) dropped: Drops,
     pub(crate) left: u64,
     pub(crate) complete: bool,
@@ -123,6 +133,7 @@ impl Waiters {
             match fate {
                 Fate::Persisted => waiter.answer.persisted += 1,
                 Fate::Quarantined => waiter.answer.quarantined += 1,
+                Fate::Spooled => waiter.answer.spooled += 1,
                 Fate::Lost(reason) => waiter.answer.dropped.add(reason),
             }
         }

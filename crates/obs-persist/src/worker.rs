@@ -1,6 +1,7 @@
 //! The worker: one task that writes batches, and tries for as long as there is something to write.
 
 mod deliver;
+mod retried;
 
 use std::{sync::Arc, time::Duration};
 
@@ -67,6 +68,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: D
         sleep(retry::after(panics, jitter.next())).await;
         panics = panics.saturating_add(1);
     }
+    let last = Arc::clone(&shared);
+    // It may wait for a disk.
+    let _ = tokio::task::spawn_blocking(move || last.close_spool()).await;
     shared.worker_ended();
 }
 
@@ -79,6 +83,8 @@ struct Worker {
     prepared: bool,
     /// When it last began to connect.
     connected_at: Option<Tick>,
+    /// When it last looked for records of the quarantine.
+    looked_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
     said_up: Option<bool>,
     said: Said,
@@ -96,6 +102,7 @@ impl Worker {
             jitter: Jitter::from_system(),
             prepared: false,
             connected_at: None,
+            looked_at: None,
             said_up: None,
             said: Said::default(),
             set_aside: SetAside::default(),
@@ -108,6 +115,7 @@ impl Worker {
         self.insist(None).await;
         loop {
             self.maintain_if_due().await;
+            self.shared.adopt_some();
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
@@ -118,7 +126,9 @@ impl Worker {
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Idle => {
+                    self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
+                    let rest = self.rest(rest);
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,

@@ -6,7 +6,7 @@ use obs_core::{Capture, KeepPolicy, Redaction, SubjectKey};
 use obs_persist::Migrations;
 
 use crate::{
-    config::{Environment, Exporter, Given, Protocol, Retain},
+    config::{self, ConfigError, Environment, Exporter, Given, Protocol, Retain},
     error::InitError,
     init::set_up,
     telemetry::Telemetry,
@@ -173,6 +173,17 @@ impl Builder {
     /// ```
     pub const fn queue_records(mut self, records: usize) -> Self {
         self.given.queue_records = Some(records);
+        self
+    }
+
+    /// The folder of the spool, in which errors wait for the store. Variable `OBS_SPOOL_DIR`.
+    ///
+    /// ```
+    /// let builder = obs::builder().spool_dir("/var/lib/orders/spool");
+    /// # let _ = builder;
+    /// ```
+    pub fn spool_dir(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.given.spool_dir = Some(folder.into());
         self
     }
 
@@ -357,6 +368,29 @@ impl Builder {
     pub const fn snapshots(mut self, snapshots: bool) -> Self {
         self.snapshots = snapshots;
         self
+    }
+
+    /// Checks the settings, and starts nothing: for a test of a deployment's variables.
+    ///
+    /// # Errors
+    /// When a setting has a value that cannot be used.
+    ///
+    /// ```
+    /// use obs::Environment;
+    /// let environment = Environment::from_iter([("OBS_SLO", "fast")]);
+    /// let error = obs::builder().environment(environment).check().unwrap_err();
+    /// assert!(error.to_string().starts_with("OBS_SLO=\"fast\": "), "{error}");
+    /// ```
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let process;
+        let environment = match &self.environment {
+            Some(environment) => environment,
+            None => {
+                process = Environment::process();
+                &process
+            }
+        };
+        config::check(&self.given, environment).map(drop)
     }
 
     /// Sets telemetry up. Returns at once, without waiting for store or Collector; with

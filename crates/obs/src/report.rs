@@ -46,6 +46,8 @@ pub struct Rows {
     pub persisted: u64,
     /// Rows that the store does not take, set aside in the quarantine.
     pub quarantined: u64,
+    /// Rows that stay in the spool: the next process writes them.
+    pub spooled: u64,
     /// Rows that were lost, by reason.
     pub dropped: Drops,
     /// Rows that still wait for the store.
@@ -88,10 +90,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.rows {
             Some(rows) => {
-                let Rows { persisted, quarantined, dropped, left, .. } = rows;
+                let Rows { persisted, quarantined, spooled, dropped, left, .. } = rows;
                 write!(f, "{persisted} rows persisted, ")?;
                 if *quarantined > 0 {
                     write!(f, "{quarantined} quarantined, ")?;
+                }
+                if *spooled > 0 {
+                    write!(f, "{spooled} spooled, ")?;
                 }
                 write!(f, "{dropped} dropped, {left} left")?;
             }
@@ -107,14 +112,15 @@ impl fmt::Display for Report {
 
 impl From<FlushReport> for Rows {
     fn from(report: FlushReport) -> Self {
-        let FlushReport { persisted, quarantined, dropped, left, complete, .. } = report;
-        Self { persisted, quarantined, dropped, left, complete }
+        let FlushReport { persisted, quarantined, spooled, dropped, left, complete, .. } = report;
+        Self { persisted, quarantined, spooled, dropped, left, complete }
     }
 }
 
 impl From<ShutdownReport> for Rows {
     fn from(report: ShutdownReport) -> Self {
-        let ShutdownReport { persisted, quarantined, dropped, left, complete, .. } = report;
-        Self { persisted, quarantined, dropped, left, complete }
+        let ShutdownReport { persisted, quarantined, spooled, dropped, left, complete, .. } =
+            report;
+        Self { persisted, quarantined, spooled, dropped, left, complete }
     }
 }

@@ -31,12 +31,17 @@ const EDGES: [(&str, &[&str]); 5] = [
     (
         "obs-persist",
         &[
+            "crc32c",
             "diesel",
             "diesel-async",
             "diesel_migrations",
             "getrandom",
+            "libc",
             "libsqlite3-sys",
+            "memmap2",
             "obs-core",
+            "postcard",
+            "rustix",
             "rustls",
             "rustls-native-certs",
             "serde",

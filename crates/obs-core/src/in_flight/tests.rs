@@ -310,6 +310,9 @@ fn series_that_are_the_same_are_known_once() {
 }
 
 proptest::proptest! {
+    // Each case copies the whole page.
+    #![proptest_config(proptest::test_runner::Config { cases: 48, ..Default::default() })]
+
     #[test]
     fn whatever_a_page_holds_reading_it_does_not_panic(
         noise in proptest::collection::vec((0..PAGE_WORDS, proptest::num::u64::ANY), 0..200),
@@ -364,4 +367,50 @@ proptest::proptest! {
         proptest::prop_assert_eq!(named.strategy_type.as_deref(), key.strategy_type);
         proptest::prop_assert_eq!(named.hash.as_deref(), key.hash);
     }
+}
+
+#[test]
+fn texts_that_were_damaged_are_unknown() {
+    let setting = Setting::new();
+    setting.enter();
+    let good = setting.words();
+    let texts = PAGE_WORDS - slots::TEXT_WORDS;
+    let used = good[texts..].iter().rposition(|word| *word != 0).unwrap();
+    for word in 1..=used {
+        let mut words = good.clone();
+        words[texts + word] ^= 1 << 3;
+        assert_eq!(&*read_page(&words).unwrap().runs[0].strategy_id, "unknown", "word {word}");
+    }
+}
+
+#[test]
+fn texts_that_would_lie_beyond_the_page_are_unknown() {
+    let page = HeapPage::new(PAGE_WORDS);
+    let words = slots::texts(page.words());
+    Texts::default().intern(words, "dsl", &key("bonus", "3"));
+    let len = words.iter().rposition(|word| word.load(Ordering::Relaxed) != 0).unwrap() + 1;
+    let read = |word: usize| {
+        assert!(word < len, "word {word} of {len}");
+        words[word].load(Ordering::Relaxed)
+    };
+    assert!(texts::decode(1, len, read).is_some());
+    for shorter in 0..len {
+        let read = |word: usize| {
+            assert!(word < shorter, "word {word} of {shorter}");
+            words[word].load(Ordering::Relaxed)
+        };
+        assert_eq!(texts::decode(1, shorter, read), None);
+    }
+    assert_eq!(texts::decode(usize::MAX >> 1, len, read), None);
+}
+
+#[test]
+fn a_forked_child_that_says_so_begins_ids_of_its_own_at_once() {
+    let setting = Setting::new();
+    let low = |id: Uuid| id.as_u64_pair().1;
+    let (before, next) = (low(setting.enter().1), low(setting.enter().1));
+    assert_eq!(next.wrapping_sub(before) & 0xffff, 1, "one after another");
+    crate::after_fork();
+    let after = low(setting.enter().1);
+    assert!(after.abs_diff(next) > 1 << 20, "{next:x} and {after:x}");
 }

@@ -162,6 +162,23 @@ impl Ticket {
         self.lose(reason);
     }
 
+    /// The record stays where it is: in the spool, for the next process, which adopts it. A record that is
+    /// not there is `abandoned`.
+    ///
+    /// ```
+    /// # use obs_core::testing::TestObs;
+    /// # let test = TestObs::new();
+    /// let (_record, mut ticket) = test.kept("bonus", "1").into_parts();
+    /// ticket.spooled();
+    /// ticket.stays();
+    /// assert_eq!(test.obs().ledger().ok.spooled, 1);
+    /// ```
+    pub fn stays(mut self) {
+        if self.spooled {
+            self.place = None;
+        }
+    }
+
     fn lose(&mut self, reason: DropReason) {
         self.settle(Term::Dropped(self.class, reason));
     }

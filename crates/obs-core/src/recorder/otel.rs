@@ -166,7 +166,42 @@ impl Metrics {
             .build();
         let store = StoreMetrics::exported(Clock::default(), Box::new(Writes { duration, size }));
         self.watch_store(&store);
+        self.watch_spool(&store);
         store
+    }
+
+    /// Nothing is observed while the store has no spool.
+    fn watch_spool(&self, store: &StoreMetrics) {
+        type Read = fn(&StoreMetrics) -> Option<u64>;
+        let gauges: [(&'static str, &'static str, Read); 2] = [
+            ("obs.spool.size", "What the spool takes up on the disk", |at| Some(at.spool()?.bytes)),
+            ("obs.spool.limit", "What it may take up", |at| Some(at.spool()?.limit)),
+        ];
+        for (name, description, read) in gauges {
+            let at = store.clone();
+            self.meter
+                .u64_observable_gauge(name)
+                .with_unit("By")
+                .with_description(description)
+                .with_callback(move |observer| {
+                    if let Some(bytes) = read(&at) {
+                        observer.observe(bytes, &[]);
+                    }
+                })
+                .build();
+        }
+        let at = store.clone();
+        self.meter
+            .f64_observable_gauge("obs.spool.oldest.age")
+            .with_unit("s")
+            .with_description("Age of the oldest record in the spool")
+            .with_callback(move |observer| {
+                if at.spool().is_some() {
+                    let age = at.spool_oldest_age().unwrap_or_default();
+                    observer.observe(age.as_secs_f64(), &[]);
+                }
+            })
+            .build();
     }
 
     fn watch_store(&self, store: &StoreMetrics) {

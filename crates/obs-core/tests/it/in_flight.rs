@@ -114,8 +114,14 @@ fn while_the_record_is_handed_over_the_slot_is_still_taken() {
         .sink(Arc::clone(&sink) as Arc<dyn obs_core::Sink>)
         .build()
         .unwrap();
-    drop(obs.kind("dsl").lookup("s", "1").start());
-    assert_eq!(sink.1.load(Ordering::Relaxed), 1);
+    let strategy = obs.kind("dsl").lookup("s", "1");
+    drop(strategy.start());
+    strategy.observe(&(), |_run| Err::<(), _>("no".to_owned())).unwrap_err();
+    assert_eq!(sink.1.load(Ordering::Relaxed), 2);
+    // Where the assertion in the sink fails, its panic is caught, and the record is abandoned.
+    assert_balanced(&obs);
+    let ledger = obs.ledger();
+    assert_eq!(ledger.ok.persisted + ledger.error.persisted, 2);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use obs_core::{Class, RunRecord};
 
+use super::pooler;
 use crate::{
     columns::{Column, PAYLOAD, RUN, Type, Value},
     store::StoreError,
@@ -35,7 +36,14 @@ pub(super) async fn insert(
         Class::Ok => RunQueryDsl::execute(InsertOk(Insert { columns }), connection).await,
         Class::Error => RunQueryDsl::execute(InsertError(Insert { columns }), connection).await,
     };
-    written.map(drop).map_err(|source| StoreError::transient("cannot write", source))
+    written.map(drop).map_err(|source| {
+        // Whatever was tried out before.
+        if pooler::loses_statements(&source.to_string()) {
+            pooler::refusal()
+        } else {
+            StoreError::transient("cannot write", source)
+        }
+    })
 }
 
 /// The arrays of a batch: those of [`RUN`], then those of [`PAYLOAD`] without the id.

@@ -18,8 +18,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// What the server enforces by itself, so that a client that vanished holds nothing for long.
-const SERVER_TIMEOUTS: &str =
-    "-c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=30s";
+const SERVER_TIMEOUTS: &str = "-c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=30s \
+     -c default_transaction_isolation=read\\ committed";
 
 /// Our schema and nothing else, so that nobody's objects are mistaken for ours. Last, so that the
 /// address cannot change it.
@@ -31,6 +31,8 @@ const PORT: u16 = 5432;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) config: Config,
+    /// The same without any options, for poolers that take none.
+    pub(crate) plain: Config,
     pub(crate) tls: Tls,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct TargetError(pub(crate) String);
 impl Target {
     /// Reads `postgres://…`.
     pub(crate) fn parse(url: &str) -> Result<Self, TargetError> {
-        let Parts { rest, ssl_mode, ssl_roots } = split(url)?;
+        let Parts { rest, ssl_mode, ssl_roots, options } = split(url)?;
         let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
             // The cause names a parameter, never its value.
             let cause =
@@ -85,7 +87,9 @@ impl Target {
         };
         config.ssl_mode(if tls == Tls::Off { SslMode::Disable } else { SslMode::Require });
         set_defaults(&mut config);
-        Ok(Self { config, tls })
+        let plain = config.clone();
+        set_options(&mut config, options);
+        Ok(Self { config, plain, tls })
     }
 
     /// Whether rows leave the machine unencrypted.
@@ -112,7 +116,10 @@ fn set_defaults(config: &mut Config) {
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
     config.keepalives_idle(KEEPALIVE_IDLE);
-    let own = config.get_options().unwrap_or_default();
+}
+
+fn set_options(config: &mut Config, own: Option<String>) {
+    let own = own.unwrap_or_default();
     let options = format!("{SERVER_TIMEOUTS} {own} {SEARCH_PATH}");
     config.options(options);
 }
@@ -131,11 +138,13 @@ fn is_local(config: &Config) -> bool {
     })
 }
 
-/// An address without the two parameters that tokio-postgres does not know in full.
+/// An address without the two parameters that tokio-postgres does not know in full, and without the
+/// one that not every connection gets.
 struct Parts {
     rest: String,
     ssl_mode: Option<String>,
     ssl_roots: Option<PathBuf>,
+    options: Option<String>,
 }
 
 fn split(url: &str) -> Result<Parts, TargetError> {
@@ -143,15 +152,16 @@ fn split(url: &str) -> Result<Parts, TargetError> {
     let credentials = url.find('@').unwrap_or(0);
     let behind = url.get(credentials..).unwrap_or_default();
     let Some((front, query)) = behind.split_once('?') else {
-        return Ok(Parts { rest: url.to_owned(), ssl_mode: None, ssl_roots: None });
+        return Ok(Parts { rest: url.to_owned(), ssl_mode: None, ssl_roots: None, options: None });
     };
-    let (mut ssl_mode, mut ssl_roots, mut others) = (None, None, Vec::new());
+    let (mut ssl_mode, mut ssl_roots, mut options, mut others) = (None, None, None, Vec::new());
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         match key {
             "sslmode" => ssl_mode = Some(value.to_owned()),
             "sslrootcert" if value == "system" => {}
             "sslrootcert" => ssl_roots = Some(PathBuf::from(percent_decoded(value))),
+            "options" => options = Some(percent_decoded(value)),
             key if KNOWN.contains(&key) => others.push(parameter),
             key => {
                 return refuse(format!(
@@ -166,7 +176,7 @@ fn split(url: &str) -> Result<Parts, TargetError> {
     if !others.is_empty() {
         rest = format!("{rest}?{}", others.join("&"));
     }
-    Ok(Parts { rest, ssl_mode, ssl_roots })
+    Ok(Parts { rest, ssl_mode, ssl_roots, options })
 }
 
 /// The parameters that tokio-postgres knows.

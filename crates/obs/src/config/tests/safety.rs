@@ -151,3 +151,55 @@ fn what_code_was_given_is_never_shown() {
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(builder.given.store.unwrap().expose_secret(), "postgres://app:hunter2@db/obs");
 }
+
+/// The same ground as the fuzz target `config`, on any compiler: every setting with every hostile value.
+#[test]
+fn no_value_of_any_setting_panics_or_leaves_a_control_character_in_a_message() {
+    const VALUES: [&str; 16] = [
+        "",
+        " ",
+        "\0",
+        "\r\n\u{1b}[31m\u{202e}",
+        "-1",
+        "1e999",
+        "NaN",
+        "inf",
+        "=,=,",
+        "%",
+        "%zz=%00",
+        "http://",
+        "http://[",
+        "postgres://%00@/\n",
+        "sqlite:\u{1b}",
+        "\u{feff}größe",
+    ];
+    let long = "x=".repeat(100_000);
+    let names = known::OURS.iter().chain(&OTEL);
+    for name in names {
+        for value in VALUES.into_iter().chain([long.as_str()]) {
+            let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+            let variables = [endpoint, (*name, value)];
+            if let Err(error) = config(&variables) {
+                let message = error.to_string();
+                assert!(!message.contains(char::is_control), "{name}={value:?}: {message:?}");
+                assert!(message.len() < 1_000, "{name}: {message:?}");
+            }
+        }
+    }
+}
+
+const OTEL: [&str; 13] = [
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_METRIC_EXPORT_INTERVAL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SERVICE_NAME",
+];

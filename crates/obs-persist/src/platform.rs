@@ -1,0 +1,15 @@
+//! What is specific to the system, and the only place of this crate with `unsafe` in it.
+//!
+//! Mapped files, reserved space, who owns a directory, what a fork leaves behind. Linux is what is
+//! tested; other Unixes take the same way without `fallocate`, and anything else a portable one:
+//! memory instead of mapped files, no check of owners and modes.
+
+mod directory;
+mod file;
+mod fork;
+mod mapped;
+
+pub(crate) use directory::{DirError, Origin, private_dir};
+pub(crate) use file::{create, lock, open, read_at, reserve, sync_dir, write_at};
+pub(crate) use fork::{HeldLock, Process};
+pub(crate) use mapped::{Words, read_words};

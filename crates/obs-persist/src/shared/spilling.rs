@@ -1,0 +1,190 @@
+//! Errors that are only in the spool: how they leave the lanes out, and how they come back.
+
+use std::sync::PoisonError;
+
+use obs_core::{Adopter, Class, DropReason, RunRecord, Ticket};
+
+use super::{Queued, Shared, State, Taken};
+use crate::{
+    lanes::{Limit, Place},
+    spool::{Orphans, Slot},
+    waiters::Fate,
+};
+
+/// How many records of dead processes are taken over ahead of what is written: their tickets and
+/// places are in memory.
+const ADOPTED_AHEAD: usize = 10_000;
+
+/// An error whose record is only in the spool.
+pub(super) struct Spilled {
+    pub(super) ticket: Ticket,
+    pub(super) slot: Slot,
+    pub(super) place: Place,
+}
+
+/// How far the records of dead processes are taken over.
+#[derive(Default)]
+pub(super) enum Adoption {
+    /// Nobody has given us books.
+    #[default]
+    Unknown,
+    /// The spool is to be searched.
+    Begun(Adopter),
+    Running(Adopter, Orphans),
+    Done,
+}
+
+impl State {
+    /// What waits: in the lanes, or only in the spool.
+    pub(super) fn waiting(&self) -> Limit {
+        let Limit { records, bytes } = self.lanes.waiting();
+        Limit { records: records + self.spilled.len(), bytes }
+    }
+
+    /// What becomes of an error that finds no room: in the spool it waits, or stays for the next
+    /// process. Gives back what is lost.
+    pub(super) fn spill(
+        &mut self,
+        queued: Queued,
+        reason: DropReason,
+    ) -> Option<(Ticket, DropReason)> {
+        let Queued { ticket, slot, .. } = queued;
+        let Some(slot) = slot else { return Some((ticket, reason)) };
+        if reason == DropReason::Closed {
+            ticket.stays();
+        } else {
+            let place = self.lanes.spill();
+            self.spilled.push_back(Spilled { ticket, slot, place });
+        }
+        None
+    }
+}
+
+impl Shared {
+    /// Puts a record into the lanes; one that is in the spool always finds a place.
+    pub(super) fn enqueue(
+        &self,
+        queued: Queued,
+        class: Class,
+        bytes: usize,
+    ) -> Result<(), (Ticket, DropReason)> {
+        let mut state = self.lock();
+        let before = state.waiting();
+        // What came before is only in the spool: so is this, or it would overtake.
+        let refused = if queued.slot.is_some() && !state.spilled.is_empty() {
+            Some((queued, DropReason::QueueFull))
+        } else {
+            let refused = state.lanes.offer(queued, class, bytes).err();
+            refused.map(|refused| (refused.value, refused.reason))
+        };
+        let lost = refused.and_then(|(queued, reason)| state.spill(queued, reason));
+        let after = state.waiting();
+        if state.waiting_since.is_none() && after.records > 0 {
+            state.waiting_since = Some(self.clock.now());
+        }
+        drop(state);
+        if crate::batch::wakes(&self.batch, super::pair(before), super::pair(after)) {
+            self.work.notify_one();
+        }
+        lost.map_or(Ok(()), Err)
+    }
+
+    /// Reads spilled errors back for as long as the lanes have room, one batch at most. Only the
+    /// worker does this, so they keep their order.
+    pub(super) fn bring_back(&self) {
+        let Some(spool) = &self.spool else { return };
+        let mut buffer = Vec::new();
+        for _ in 0..self.batch.records {
+            let mut state = self.lock();
+            // The record takes up no more than itself and what its frame holds.
+            let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
+            let fits = state.spilled.front().map(room);
+            if !fits.is_some_and(|bytes| state.lanes.has_room_for_error(bytes)) {
+                return;
+            }
+            let Some(Spilled { ticket, slot, place }) = state.spilled.pop_front() else { return };
+            drop(state);
+            let read = spool.read(slot, &mut buffer);
+            let mut state = self.lock();
+            match read {
+                Ok(record) => {
+                    let bytes = record.bytes();
+                    let queued = Queued { record, ticket, slot: Some(slot) };
+                    if let Err(queued) = state.lanes.bring_back(queued, bytes, place) {
+                        let Queued { ticket, .. } = queued;
+                        state.spilled.push_front(Spilled { ticket, slot, place });
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "a record cannot be read back from the spool");
+                    let taken = Taken { ticket, place, slot: Some(slot) };
+                    self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
+                    super::release(state);
+                }
+            }
+        }
+    }
+
+    /// Somebody keeps the books from now on: what dead processes left can be entered.
+    pub(super) fn adopt_for(&self, books: Adopter) {
+        if self.spool.is_some() {
+            *self.adoption() = Adoption::Begun(books);
+            self.work.notify_one();
+        }
+    }
+
+    fn adoption(&self) -> std::sync::MutexGuard<'_, Adoption> {
+        self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over records of dead processes, as many as may wait; for the worker.
+    pub(crate) fn adopt_some(&self) {
+        let (Some(spool), true) = (&self.spool, self.is_open()) else { return };
+        let mut adoption = self.adoption();
+        *adoption = match std::mem::take(&mut *adoption) {
+            Adoption::Begun(books) => Adoption::Running(books, spool.orphans()),
+            other => other,
+        };
+        let Adoption::Running(books, orphans) = &mut *adoption else { return };
+        while !orphans.is_empty() && self.lock().spilled.len() < ADOPTED_AHEAD {
+            let adopted = orphans.adopt_next(books);
+            let mut state = self.lock();
+            for (ticket, slot) in adopted {
+                let place = state.lanes.spill();
+                state.spilled.push_back(Spilled { ticket, slot, place });
+            }
+            if state.waiting_since.is_none() && !state.spilled.is_empty() {
+                state.waiting_since = Some(self.clock.now());
+            }
+        }
+        if orphans.is_empty() {
+            *adoption = Adoption::Done;
+        }
+    }
+
+    /// Nobody will settle anything any more: the next process may have what is left.
+    pub(crate) fn leave_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.leave();
+        }
+    }
+
+    /// The worker's last act: what the spool holds is synced, and what it does not need goes.
+    pub(crate) fn close_spool(&self) {
+        if let Some(spool) = &self.spool {
+            spool.close();
+        }
+    }
+}
+
+/// An error and what is behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

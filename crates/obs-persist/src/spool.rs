@@ -1,0 +1,310 @@
+//! The spool: crash-safe segment files that hold error records until the store has committed them.
+//!
+//! ```text
+//! <spool>/<epoch>/lock                   held for as long as the process lives
+//! <spool>/<epoch>/NNNNNNNN.seg           frames, in a file of fixed size whose space is set aside
+//! <spool>/bad/<epoch>-NNNNNNNN.bad       segments in which something was damaged
+//! ```
+//!
+//! A record is one [`frame`] in a [`segment`]; [`log`] appends and frees, [`keeper`] does what takes
+//! time (syncing, making and removing files), [`recover`] reads what a dead process left, and
+//! [`adopt`] finds it. All of it sits on a [`disk`], which a test can let fail.
+//!
+//! S1 A frame is written by one call before its append returns, so a killed process loses none.
+//! S2 What is promised as durable was synced after it was written, and so was its directory.
+//! S3 A segment is unlinked when every record in it is settled, and never changed before: there is no
+//!    cursor that could disagree. Writing a record twice changes nothing in a store.
+//! S4 A file whose sync failed is neither written nor synced again.
+//! S5 Freeing space needs none, and the next two segments have theirs.
+
+mod adopt;
+mod bugs;
+mod codec;
+mod disk;
+mod frame;
+pub mod inspect;
+mod keeper;
+mod log;
+mod orphans;
+mod recover;
+mod segment;
+#[cfg(test)]
+mod sim;
+
+use std::{
+    cell::RefCell,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    task::{Context, Poll},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, ledger};
+use uuid::Uuid;
+
+use self::{
+    adopt::{Home, HomeError, LEDGER_PAGE},
+    codec::DecodeError,
+    disk::RealDisk,
+    keeper::Round,
+    log::{Log, LogLimits, LogStats},
+};
+use crate::platform::{Origin, Words};
+
+pub use log::Fsync;
+pub(crate) use log::Refusal;
+pub(crate) use orphans::Orphans;
+pub(crate) use segment::{SEGMENT_BYTES, Slot};
+
+/// How long a thread waits for its record to be synced, where the policy is to wait.
+const SYNC_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the end of a process waits for the keeper's last sync.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A thread keeps a buffer of at most this size for its next record.
+const BUFFER_KEPT: usize = 64 << 10;
+
+/// Records that are not settled, at most: their tickets and places are in memory.
+const RECORDS_MAX: usize = 500_000;
+
+/// Where a spool is, and what it may use.
+#[derive(Clone, Debug)]
+pub(crate) struct SpoolConfig {
+    pub(crate) root: PathBuf,
+    pub(crate) origin: Origin,
+    pub(crate) bytes: u64,
+    pub(crate) fsync: Fsync,
+}
+
+/// The spool of this process.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    log: Arc<Log>,
+    root: PathBuf,
+    epoch: Uuid,
+    ledger_page: Option<Arc<MappedPage>>,
+    // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
+    // somebody else may already have taken over.
+    home: RwLock<Option<Home>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Where errors go that come after that.
+    successor: OnceLock<Option<Box<Self>>>,
+    config: SpoolConfig,
+}
+
+/// Words in a file of the spool.
+#[derive(Debug)]
+pub(crate) struct MappedPage(Words);
+
+impl Page for MappedPage {
+    fn words(&self) -> &[std::sync::atomic::AtomicU64] {
+        self.0.words()
+    }
+}
+
+/// Why there is no spool.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    #[error("cannot start a thread for the spool: raise the limit of threads of this process")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a record cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("its segment cannot be read")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl Spool {
+    /// Makes the directory of this process, and a thread that keeps it.
+    pub(crate) fn open(config: &SpoolConfig, epoch: Uuid) -> Result<Self, OpenError> {
+        let home = Home::make(&config.root, config.origin, epoch)?;
+        let limits = LogLimits {
+            bytes: config.bytes,
+            segment: SEGMENT_BYTES,
+            records: RECORDS_MAX,
+            fsync: config.fsync,
+        };
+        let place = (home.directory.clone(), epoch);
+        let log = Arc::new(Log::new(Arc::new(RealDisk), place, limits, Clock::default()));
+        let page = Words::create(&home.directory.join(LEDGER_PAGE), ledger::PAGE_WORDS);
+        let ledger_page = match page {
+            Ok(words) => Some(Arc::new(MappedPage(words))),
+            Err(error) => {
+                tracing::warn!(%error, "what dies in memory with this process will not be counted");
+                None
+            }
+        };
+        log.expect_keeper();
+        let kept = Arc::clone(&log);
+        let keeper = thread::Builder::new()
+            .name("obs-spool".to_owned())
+            .spawn(move || kept.keep())
+            .map_err(OpenError::Thread)?;
+        Ok(Self {
+            log,
+            root: home.root.clone(),
+            epoch,
+            ledger_page,
+            home: RwLock::new(Some(home)),
+            keeper: Mutex::new(Some(keeper)),
+            successor: OnceLock::new(),
+            config: config.clone(),
+        })
+    }
+
+    /// Where the ledger's counts can live, so that the next process sees them.
+    pub(crate) fn ledger_page(&self) -> Option<Arc<dyn Page>> {
+        self.ledger_page.clone().map(|page| page as Arc<dyn Page>)
+    }
+
+    /// Writes a record: when this returns, it survives the end of the process.
+    pub(crate) fn write(&self, record: &RunRecord) -> Result<Slot, Refusal> {
+        thread_local! {
+            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        BUFFER
+            .try_with(|buffer| match buffer.try_borrow_mut() {
+                Ok(mut buffer) => self.write_through(record, &mut buffer),
+                Err(_) => self.write_through(record, &mut Vec::new()),
+            })
+            // A thread that is ending has none any more.
+            .unwrap_or_else(|_| self.write_through(record, &mut Vec::new()))
+    }
+
+    fn write_through(&self, record: &RunRecord, buffer: &mut Vec<u8>) -> Result<Slot, Refusal> {
+        let home = self.home.read().unwrap_or_else(PoisonError::into_inner);
+        if home.is_none() {
+            drop(home);
+            return self.write_late(record, buffer);
+        }
+        frame::begin(buffer, frame::FLAG_ERROR, record.run_id);
+        let encoded = codec::encode(record, buffer).is_ok();
+        let fits = frame::finish(buffer);
+        let written = match (encoded, fits) {
+            (false, _) => Err(Refusal::Io),
+            (true, false) => Err(Refusal::TooLarge),
+            (true, true) => self.log.append(buffer),
+        };
+        drop(home);
+        if buffer.capacity() > BUFFER_KEPT {
+            buffer.clear();
+            buffer.shrink_to(BUFFER_KEPT);
+        }
+        written
+    }
+
+    /// After the end of everything: into a spool of its own, which the next process finds. The place there
+    /// means nothing here, and nobody asks for it.
+    fn write_late(&self, record: &RunRecord, buffer: &mut Vec<u8>) -> Result<Slot, Refusal> {
+        let successor = self.successor.get_or_init(|| {
+            let spool = Self::open(&self.config, random_epoch());
+            spool.map(Box::new).ok()
+        });
+        match successor {
+            Some(spool) => spool.write_through(record, buffer),
+            None => Err(Refusal::Io),
+        }
+    }
+
+    /// What is promised of a record that was just written, by the policy: it may wait for a sync.
+    pub(crate) fn promise(&self) -> Ack {
+        if self.log.limits.fsync != Fsync::Always {
+            return Ack::Os;
+        }
+        let round = self.log.sync_soon();
+        if self.log.wait_synced(round, SYNC_PATIENCE) { Ack::Disk } else { Ack::Os }
+    }
+
+    /// Makes everything durable that was written before.
+    pub(crate) fn durable(&self) -> Durable {
+        Box::pin(Syncing { log: Arc::clone(&self.log), round: self.log.sync_soon() })
+    }
+
+    pub(crate) fn read(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<RunRecord, ReadError> {
+        Ok(codec::decode(self.log.read(slot, buffer)?.payload)?)
+    }
+
+    /// Nobody needs the record any more.
+    pub(crate) fn settle(&self, slot: Slot) {
+        self.log.settle(slot);
+    }
+
+    /// What dead processes left.
+    pub(crate) fn orphans(&self) -> Orphans {
+        Orphans::find(&self.root, self.epoch, Arc::clone(&self.log))
+    }
+
+    /// Reads what it holds, for metrics.
+    pub(crate) fn gauge(&self) -> impl Fn() -> SpoolUse + Send + Sync + 'static {
+        let log = Arc::clone(&self.log);
+        move || {
+            let LogStats { bytes, limit, oldest, .. } = log.stats();
+            SpoolUse { bytes, limit, oldest }
+        }
+    }
+
+    /// Syncs and frees what it can. Records can still be written, and are safe against the end of the
+    /// process.
+    pub(crate) fn close(&self) {
+        self.log.close();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(keeper) = keeper else { return };
+        let clock = Clock::default();
+        let start = clock.now();
+        // A disk that does not answer must not hold up the end of the process.
+        while !keeper.is_finished() && clock.now().since(start) < END_PATIENCE {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Spool {
+    /// Gives the directory up: removed if nothing is left in it, and free for others to take over.
+    pub(crate) fn leave(&self) {
+        self.close();
+        let home = self.home.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(home) = home {
+            self.log.empty();
+            home.leave();
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The id of a process lifetime.
+pub(crate) fn random_epoch() -> Uuid {
+    let mut bytes = [0; 16];
+    // Without entropy all epochs are one: the second of two processes has no spool then.
+    let _ = getrandom::fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// Somebody's wait for a sync.
+struct Syncing {
+    log: Arc<Log>,
+    round: Round,
+}
+
+impl Future for Syncing {
+    type Output = Ack;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ack> {
+        let durable = self.log.poll_synced(self.round, cx);
+        durable.map(|durable| if durable { Ack::Disk } else { Ack::Os })
+    }
+}

@@ -1,0 +1,239 @@
+//! The directories of a spool: ours, and those that dead processes left.
+//!
+//! Each process has a directory of its own, named by its epoch, and holds a lock in it for as long as
+//! it lives. Whoever starts later takes over the directories whose lock is free.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use obs_core::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    disk::Disk,
+    frame::Seed,
+    log::Log,
+    segment::{SEGMENT_BYTES, Segment, Slot, number_of},
+};
+use crate::platform::{self, DirError, HeldLock, Origin};
+
+/// Held while the process lives.
+pub(super) const LOCK: &str = "lock";
+/// The ledger's counters.
+pub(crate) const LEDGER_PAGE: &str = "ledger.page";
+/// The runs in flight.
+pub(crate) const RUNS_PAGE: &str = "runs.page";
+/// A directory that has no lock yet.
+const UNFINISHED: &str = ".new-";
+/// Where damaged segments go.
+const BAD: &str = "bad";
+const BAD_END: &str = ".bad";
+/// How many damaged segments are kept for somebody to look at.
+const BAD_MAX: usize = 3;
+/// How many names are looked at in one directory.
+pub(super) const NAMES_MAX: usize = 10_000;
+
+/// Why there is no directory for this process.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HomeError {
+    #[error(transparent)]
+    Directory(#[from] DirError),
+    #[error("cannot make a directory in {}: it must be writable, and not full", root.display())]
+    Make { root: PathBuf, source: io::Error },
+    #[error("{} is locked by another process of the same epoch", directory.display())]
+    Locked { directory: PathBuf },
+}
+
+/// The directory of this process.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) root: PathBuf,
+    pub(crate) directory: PathBuf,
+    lock: HeldLock,
+}
+
+impl Home {
+    /// Makes it. It appears with its lock taken, so that nobody ever sees it without.
+    pub(crate) fn make(root: &Path, origin: Origin, epoch: Uuid) -> Result<Self, HomeError> {
+        platform::private_dir(root, origin)?;
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        let failed = |source| HomeError::Make { root: root.clone(), source };
+        let unfinished = root.join(format!("{UNFINISHED}{epoch}"));
+        let directory = root.join(epoch.to_string());
+        platform::private_dir(&unfinished, Origin::Given)?;
+        let lock = platform::lock(&unfinished.join(LOCK)).map_err(failed)?;
+        let lock = lock.and_then(HeldLock::new);
+        let Some(lock) = lock else { return Err(HomeError::Locked { directory }) };
+        fs::rename(&unfinished, &directory).map_err(failed)?;
+        platform::sync_dir(&root).map_err(failed)?;
+        Ok(Self { root, directory, lock })
+    }
+
+    /// Removes the directory if nothing is left in it that anybody needs.
+    pub(crate) fn leave(self) {
+        remove_done(&self.directory);
+        drop(self.lock);
+    }
+}
+
+/// The directory of a process that is dead, and whose lock we hold. Dropping the last handle removes
+/// the directory if no segment is left in it.
+#[derive(Debug)]
+pub(crate) struct DeadEpoch {
+    pub(crate) epoch: Uuid,
+    pub(crate) directory: PathBuf,
+    _lock: HeldLock,
+}
+
+impl DeadEpoch {
+    /// Those below `root`, but for `own`; what cannot be looked at is left alone.
+    pub(crate) fn find(root: &Path, own: Uuid) -> io::Result<Vec<Arc<Self>>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(root)?.take(NAMES_MAX) {
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            let directory = root.join(&name);
+            let epoch = name.strip_prefix(UNFINISHED).unwrap_or(&name);
+            let Ok(epoch) = Uuid::try_parse(epoch) else { continue };
+            if epoch == own || platform::private_dir(&directory, Origin::Given).is_err() {
+                continue;
+            }
+            let lock = platform::lock(&directory.join(LOCK)).ok().flatten();
+            let Some(lock) = lock.and_then(HeldLock::new) else { continue };
+            found.push(Arc::new(Self { epoch, directory, _lock: lock }));
+        }
+        Ok(found)
+    }
+
+    /// Its segments in the order in which they were made.
+    pub(crate) fn segments(&self, disk: &dyn Disk) -> io::Result<Vec<u64>> {
+        segments_in(disk, &self.directory)
+    }
+}
+
+impl Drop for DeadEpoch {
+    fn drop(&mut self) {
+        remove_done(&self.directory);
+    }
+}
+
+/// The numbers of the segments in a directory, in order.
+pub(crate) fn segments_in(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<u64>> {
+    let names = disk.list(directory, NAMES_MAX)?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Removes a directory in which no segment is left. Only what is ours goes; anything else keeps the
+/// directory there.
+fn remove_done(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let is_segment = |name: &str| number_of(name).is_some();
+    for entry in entries.take(NAMES_MAX).flatten() {
+        if entry.file_name().to_str().is_none_or(is_segment) {
+            return;
+        }
+    }
+    // The lock goes last: until then nobody else takes the directory for theirs.
+    for name in [LEDGER_PAGE, RUNS_PAGE, LOCK] {
+        let _ = fs::remove_file(directory.join(name));
+    }
+    let _ = fs::remove_dir(directory);
+}
+
+/// Reads a segment's file, at most the size of one; returns whether that was all of it.
+pub(crate) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    const CHUNK: usize = 64 << 10;
+    let file = disk.open(path)?;
+    buffer.clear();
+    loop {
+        let at = buffer.len();
+        buffer.resize(at + CHUNK, 0);
+        let filled = file.pread(&mut buffer[at..], at as u64)?;
+        buffer.truncate(at + filled);
+        if buffer.len() > SEGMENT_BYTES {
+            buffer.truncate(SEGMENT_BYTES);
+            return Ok(false);
+        }
+        if filled < CHUNK {
+            return Ok(true);
+        }
+    }
+}
+
+/// Moves a damaged segment to where somebody can look at it, in the place of the oldest one there.
+pub(crate) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: &Path) {
+    let bad = root.join(BAD);
+    let moved =
+        platform::private_dir(&bad, Origin::Given).map_err(io::Error::other).and_then(|()| {
+            let mut kept = disk.list(&bad, NAMES_MAX)?;
+            kept.retain(|name| name.ends_with(BAD_END));
+            kept.sort_unstable();
+            for name in kept.iter().take((kept.len() + 1).saturating_sub(BAD_MAX)) {
+                disk.unlink(&bad.join(name))?;
+            }
+            let part = |part: Option<&std::ffi::OsStr>| {
+                part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+            };
+            let epoch = part(path.parent().and_then(Path::file_name));
+            let name =
+                format!("{:020}-{epoch}-{}{BAD_END}", now.as_micros(), part(path.file_stem()));
+            disk.rename(path, &bad.join(name))
+        });
+    if let Err(error) = moved {
+        tracing::debug!(path = %path.display(), %error, "a damaged segment is removed");
+        let _ = disk.unlink(path);
+    }
+}
+
+/// A record that was found in a dead process's segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) offset: usize,
+    pub(crate) bytes: usize,
+    pub(crate) id: Uuid,
+}
+
+impl Log {
+    /// Takes over a segment of a dead process, with these records, in order.
+    pub(crate) fn take_over(
+        &self,
+        (dead, number): (&Arc<DeadEpoch>, u64),
+        records: &[Found],
+        damaged: bool,
+    ) -> Vec<Slot> {
+        let path = super::segment::path_of(&dead.directory, number);
+        let mut segment = Segment::adopted(path, Seed::new(dead.epoch, number), records.len());
+        segment.dead = Some(Arc::clone(dead));
+        segment.damaged = damaged;
+        segment.since = records.iter().map(|record| time_of(record.id)).min();
+        let mut state = self.lock();
+        let own = state.take_number();
+        let slot = |record: &Found| Slot {
+            segment: own,
+            // Both are within a segment.
+            offset: u32::try_from(record.offset).unwrap_or(u32::MAX),
+            bytes: u32::try_from(record.bytes).unwrap_or(u32::MAX),
+        };
+        let slots = records.iter().map(slot).collect();
+        state.outstanding += records.len();
+        state.segments.insert(own, segment);
+        // It may be empty.
+        state.sweep(own);
+        drop(state);
+        self.news.notify_one();
+        slots
+    }
+}
+
+/// When a run began, by its id: a UUIDv7 begins with milliseconds.
+fn time_of(id: Uuid) -> Timestamp {
+    let millis = i64::try_from(id.as_u128() >> 80).unwrap_or(0);
+    Timestamp::from_micros(millis.saturating_mul(1_000))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,428 @@
+//! What takes time, on a thread of its own: syncing, making segments ahead, removing done ones, and
+//! moving records out of a file that failed.
+//!
+//! [`Log::tend`] does one thing and returns; the thread only calls it again. So a simulation can call
+//! it, too.
+
+use std::{
+    io,
+    sync::{Arc, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use obs_core::Tick;
+
+use super::{
+    disk::DiskFile,
+    log::{Fsync, Log, State},
+    segment::{Segment, Slot, Unsynced},
+};
+
+/// How old a written record gets before it is synced.
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+
+/// After this time a segment without unsettled records is given up for an empty one, so that a
+/// process that is killed leaves little that was written to the store long ago.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// A name for a moment: whatever was written before it is durable when the round is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Round(u64);
+
+/// What there is to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Duty {
+    Sync,
+    Prepare,
+    Remove,
+    /// The active segment holds nothing that is needed.
+    Turn,
+    /// Nothing for this long, if at all.
+    Wait(Option<Duration>),
+    Stop,
+}
+
+/// What [`Log::tend`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tended {
+    Something,
+    Nothing(Option<Duration>),
+    Stopped,
+}
+
+impl Log {
+    /// Keeps the log until it is closed; for a thread of its own, which [`expect_keeper`] announced.
+    ///
+    /// [`expect_keeper`]: Self::expect_keeper
+    pub(crate) fn keep(&self) {
+        loop {
+            match self.tend() {
+                Tended::Something => {}
+                Tended::Nothing(_) => self.rest(),
+                Tended::Stopped => break,
+            }
+        }
+        let mut state = self.lock();
+        state.kept = false;
+        self.wake(state);
+    }
+
+    /// From now on somebody else does what takes time.
+    pub(crate) fn expect_keeper(&self) {
+        self.lock().kept = true;
+    }
+
+    /// Sleeps until there is something to do.
+    fn rest(&self) {
+        let state = self.lock();
+        // Decided again under the lock that the news come under: none can be missed.
+        match self.duty(&state, self.clock.now()) {
+            Duty::Wait(Some(pause)) => drop(self.news.wait_timeout(state, pause)),
+            Duty::Wait(None) => drop(self.news.wait(state)),
+            _ => {}
+        }
+    }
+
+    /// Does what is due first.
+    pub(crate) fn tend(&self) -> Tended {
+        let now = self.clock.now();
+        let duty = self.duty(&self.lock(), now);
+        match duty {
+            Duty::Sync => self.sync(),
+            Duty::Prepare => self.prepare(),
+            Duty::Remove => self.remove(),
+            Duty::Turn => self.lock().seal_active(),
+            Duty::Wait(pause) => return Tended::Nothing(pause),
+            Duty::Stop => return Tended::Stopped,
+        }
+        Tended::Something
+    }
+
+    fn duty(&self, state: &State, now: Tick) -> Duty {
+        let age = state.dirty_since.map(|since| now.since(since));
+        let by_itself = self.limits.fsync != Fsync::Never;
+        if state.sync_wanted
+            || age.is_some_and(|age| by_itself && (age >= SYNC_EVERY || state.closing))
+        {
+            return Duty::Sync;
+        }
+        if !state.waste.is_empty() {
+            return Duty::Remove;
+        }
+        if state.closing {
+            return Duty::Stop;
+        }
+        if state.next.is_none() && !state.off && !state.is_starved(now) && self.has_budget(state) {
+            return Duty::Prepare;
+        }
+        let quiet = state.active_quiet_for(self.clock.wall().as_micros());
+        if quiet.is_some_and(|quiet| quiet >= QUIET) {
+            return Duty::Turn;
+        }
+        let sync_in = age.filter(|_| by_itself).map(|age| SYNC_EVERY.saturating_sub(age));
+        let turn_in = quiet.map(|quiet| QUIET.saturating_sub(quiet));
+        Duty::Wait([sync_in, turn_in].into_iter().flatten().min())
+    }
+
+    fn prepare(&self) {
+        let number = self.lock().take_number();
+        let made = self.make(number);
+        let mut state = self.lock();
+        if let Ok(prepared) = self.made(&mut state, made) {
+            match state.active {
+                None => {
+                    let number = prepared.number();
+                    state.segments.insert(number, prepared.into_segment());
+                    state.active = Some(number);
+                }
+                Some(_) => state.next = Some(prepared),
+            }
+        }
+    }
+
+    fn remove(&self) {
+        let waste = self.lock().waste.first().map(|segment| {
+            (segment.path.clone(), segment.damaged, segment.seed, segment.dead.clone())
+        });
+        let Some((path, damaged, seed, dead)) = waste else { return };
+        if damaged {
+            let root = self.directory.parent().unwrap_or(&self.directory);
+            super::adopt::set_aside(&*self.disk, (root, self.clock.wall()), &path);
+        } else if let Err(error) = self.disk.unlink(&path) {
+            // Its records come again at the next start, and change nothing.
+            tracing::debug!(path = %path.display(), %error, "a done segment stays");
+        }
+        let mut state = self.lock();
+        if state.waste.first().is_some_and(|first| first.seed == seed) {
+            state.waste.remove(0);
+        }
+        drop(state);
+        // The last segment of a dead epoch takes its directory with it.
+        drop(dead);
+    }
+
+    // ---- syncing ----
+
+    /// Begins a round, or finds that everything is durable already.
+    pub(crate) fn sync_soon(&self) -> Round {
+        let mut state = self.lock();
+        if !self.bugs.acks_after_sync() {
+            return Round(state.rounds_done);
+        }
+        let running = state.rounds_started > state.rounds_done;
+        if state.unsynced.is_empty() && !running && !state.names_unsynced {
+            return Round(state.rounds_done);
+        }
+        state.sync_wanted = true;
+        let round = Round(state.rounds_started + 1);
+        let kept = state.kept;
+        drop(state);
+        if kept {
+            self.news.notify_one();
+        } else {
+            self.sync();
+        }
+        round
+    }
+
+    /// Whether that round is done: `Some(false)` when it never will be.
+    fn outcome(state: &State, Round(round): Round) -> Option<bool> {
+        if state.rounds_done >= round {
+            return Some(true);
+        }
+        (state.off || !state.kept).then_some(false)
+    }
+
+    pub(crate) fn poll_synced(&self, round: Round, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.lock();
+        match Self::outcome(&state, round) {
+            Some(durable) => Poll::Ready(durable),
+            None => {
+                let waker = cx.waker();
+                if !state.sync_waiters.iter().any(|known| known.will_wake(waker)) {
+                    state.sync_waiters.push(waker.clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for a round; `false` when it was not done in time, or never will be.
+    pub(crate) fn wait_synced(&self, round: Round, limit: Duration) -> bool {
+        let start = self.clock.now();
+        let mut state = self.lock();
+        loop {
+            if let Some(durable) = Self::outcome(&state, round) {
+                return durable;
+            }
+            let rest = limit.saturating_sub(self.clock.now().since(start));
+            if rest.is_zero() {
+                return false;
+            }
+            state = match self.synced.wait_timeout(state, rest) {
+                Ok((state, _)) => state,
+                Err(poisoned) => PoisonError::into_inner(poisoned).0,
+            };
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let waiters = std::mem::take(&mut state.sync_waiters);
+        drop(state);
+        self.synced.notify_all();
+        waiters.into_iter().for_each(Waker::wake);
+    }
+
+    /// One round: everything that was written before it becomes durable, or moves.
+    pub(super) fn sync(&self) {
+        let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        state.sync_wanted = false;
+        state.dirty_since = None;
+        state.rounds_started += 1;
+        let round = state.rounds_started;
+        let mut unsynced = std::mem::take(&mut state.unsynced);
+        let names = std::mem::take(&mut state.names_unsynced);
+        let files = state.files_of(&unsynced.segments);
+        drop(state);
+
+        if names && let Err(error) = self.sync_names() {
+            self.again(unsynced, &error);
+            return;
+        }
+        let mut broken = Vec::new();
+        for (number, file) in files {
+            if let Err(error) = file.fdatasync() {
+                broken.push((number, error));
+            }
+        }
+        if !self.bugs.failed_sync_counts() {
+            broken.clear();
+        }
+        let whole = broken.is_empty();
+        for (number, error) in broken {
+            self.move_out(number, &unsynced, &error);
+        }
+        unsynced.clear();
+        let mut state = self.lock();
+        if !state.off {
+            state.rounds_done = state.rounds_done.max(round);
+        }
+        if whole {
+            state.failures = 0;
+            state.close_synced();
+        }
+        if state.unsynced.is_empty() {
+            // Its buffers, for the next round.
+            state.unsynced = unsynced;
+        }
+        self.wake(state);
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        if self.bugs.names_are_synced() { self.disk.sync_dir(&self.directory) } else { Ok(()) }
+    }
+
+    /// The directory could not be synced: the round never was.
+    fn again(&self, unsynced: Unsynced, error: &io::Error) {
+        let mut state = self.lock();
+        state.unsynced.put_back(unsynced);
+        state.names_unsynced = true;
+        state.dirty_since.get_or_insert_with(|| self.clock.now());
+        // Whoever waits does so for a later round, which counts for this one.
+        self.failed(&mut state, "syncing the directory", error);
+        if state.off {
+            self.wake(state);
+        }
+    }
+
+    /// A sync failed: the kernel may have dropped what it could not write and say so only once. Every
+    /// record since the last good sync is written again, from memory, to another file.
+    fn move_out(&self, number: u64, unsynced: &Unsynced, error: &io::Error) {
+        let mut state = self.lock();
+        if state.active == Some(number) {
+            state.seal_active();
+        }
+        if let Some(segment) = state.segments.get_mut(&number) {
+            segment.distrusted = true;
+        }
+        self.failed(&mut state, "a sync", error);
+        // What was written to it while it was being synced, too.
+        let copies = [unsynced.copies_of(number), state.unsynced.copies_of(number)];
+        state.unsynced.segments.retain(|segment| *segment != number);
+        if state.off {
+            return;
+        }
+        drop(state);
+        let mut targets = Vec::new();
+        for (slot, mut frame) in copies.into_iter().flatten() {
+            if self.lock().is_settled(slot) {
+                continue;
+            }
+            let Ok(to) = self.append(&mut frame) else {
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                self.failed(&mut self.lock(), "writing records again", &full);
+                break;
+            };
+            self.lock().moved(slot, to);
+            if !targets.contains(&to.segment) {
+                targets.push(to.segment);
+            }
+        }
+        let files = self.lock().files_of(&targets);
+        let synced = (self.sync_names())
+            .and_then(|()| files.into_iter().try_for_each(|(_, file)| file.fdatasync()));
+        if let Err(error) = synced {
+            self.failed(&mut self.lock(), "a sync of another file", &error);
+        }
+        if let Some(segment) = self.lock().segments.get_mut(&number) {
+            segment.settled = Vec::new();
+            segment.file = None;
+        }
+    }
+
+    // ---- the end ----
+
+    /// Syncs what is left and stops the keeper. What is appended later is safe against the end of
+    /// the process, and synced when somebody asks.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.give_up_unused();
+        drop(state);
+        self.news.notify_one();
+    }
+}
+
+impl Log {
+    /// Removes what holds nothing that is needed, at the very end.
+    pub(super) fn empty(&self) {
+        /// More than there are segments in any budget that makes sense.
+        const SEGMENTS_MAX: usize = 1_000_000;
+        self.lock().give_up_unused();
+        for _ in 0..SEGMENTS_MAX {
+            if self.lock().waste.is_empty() {
+                return;
+            }
+            self.remove();
+        }
+    }
+}
+
+impl State {
+    /// Gives up the segment made ahead, and the active one if nothing in it is needed.
+    fn give_up_unused(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.waste.push(next.into_segment());
+        }
+        let active = self.active.and_then(|active| self.segments.get(&active));
+        if active.is_some_and(|active| active.outstanding == 0) {
+            self.seal_active();
+        }
+    }
+
+    fn files_of(&self, segments: &[u64]) -> Vec<(u64, Arc<dyn DiskFile>)> {
+        let file = |number: &u64| {
+            let segment = self.segments.get(number).filter(|segment| !segment.distrusted)?;
+            Some((*number, Arc::clone(segment.file.as_ref()?)))
+        };
+        segments.iter().filter_map(file).collect()
+    }
+
+    /// A sealed segment that is synced is not written again: its file need not stay open.
+    fn close_synced(&mut self) {
+        let Self { segments, unsynced, .. } = self;
+        for (number, segment) in segments {
+            let synced = segment.writing == 0 && !unsynced.segments.contains(number);
+            if segment.sealed && synced && segment.file.is_some() {
+                segment.file = None;
+                segment.settled = Vec::new();
+            }
+        }
+    }
+
+    fn is_settled(&self, slot: Slot) -> bool {
+        let settled = |segment: &Segment| segment.settled.contains(&slot.offset);
+        self.segments.get(&slot.segment).is_none_or(settled)
+    }
+
+    /// A record is somewhere else now.
+    fn moved(&mut self, from: Slot, to: Slot) {
+        if self.is_settled(from) {
+            // Meanwhile.
+            self.free(to);
+            return;
+        }
+        self.moved.insert(from, to);
+        self.free(from);
+    }
+
+    /// For how long the active segment has held nothing that is needed, although it was used.
+    fn active_quiet_for(&self, now_micros: i64) -> Option<Duration> {
+        let active = self.segments.get(&self.active?)?;
+        let since = active.since.filter(|_| active.outstanding == 0 && active.used > 0)?;
+        let micros = now_micros.saturating_sub(since.as_micros());
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+    }
+}

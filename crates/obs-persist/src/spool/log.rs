@@ -1,0 +1,507 @@
+//! The writer: appends frames, hands out their places, frees what is settled.
+//!
+//! Runs' threads come here, so the lock is held for a few instructions and a copy of the frame, and
+//! never while something is written, with one exception: when a segment is full before the keeper has
+//! made the next one.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    time::Duration,
+};
+
+use obs_core::{Clock, DropReason, Tick, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    bugs::Bugs,
+    disk::{Disk, DiskFile},
+    frame::{self, Frame, Seed},
+    segment::{Segment, Slot, Unsynced, path_of},
+};
+
+/// How long after a failed attempt to make a segment the next one is made.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// When a record in the spool is made safe against the loss of power. Against the end of the process
+/// it is safe as soon as it is written.
+///
+/// ```
+/// assert_eq!(obs_persist::Fsync::default(), obs_persist::Fsync::Interval);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fsync {
+    /// Every 100 ms, and when somebody asks for it.
+    #[default]
+    Interval,
+    /// Before the run's thread goes on; concurrent runs share one.
+    Always,
+    /// Only when somebody asks for it.
+    Never,
+}
+
+/// What a log may use, and when it syncs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogLimits {
+    /// Bytes on the disk, in whole segments.
+    pub(crate) bytes: u64,
+    /// Bytes of one segment.
+    pub(crate) segment: usize,
+    /// Records that are not settled; each costs some memory.
+    pub(crate) records: usize,
+    pub(crate) fsync: Fsync,
+}
+
+/// Why a record is not in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The budget or the disk is full.
+    Full,
+    /// The disk fails.
+    Io,
+    /// It is larger than a frame.
+    TooLarge,
+}
+
+impl From<Refusal> for DropReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::SpoolFull,
+            Refusal::Io => Self::SpoolIo,
+            Refusal::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogStats {
+    pub(crate) bytes: u64,
+    pub(crate) limit: u64,
+    pub(crate) records: usize,
+    /// When the oldest record that may be unsettled came.
+    pub(crate) oldest: Option<Timestamp>,
+    pub(crate) sync_errors: u64,
+    /// Nothing is appended any more: the disk failed twice.
+    pub(crate) off: bool,
+}
+
+pub(crate) struct Log {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) directory: PathBuf,
+    pub(super) epoch: Uuid,
+    pub(super) limits: LogLimits,
+    pub(super) clock: Clock,
+    pub(super) state: Mutex<State>,
+    /// One round after the other.
+    pub(super) syncing: Mutex<()>,
+    /// Wakes the keeper.
+    pub(super) news: Condvar,
+    /// Wakes threads that wait for a sync.
+    pub(super) synced: Condvar,
+    pub(super) bugs: Bugs,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) segments: BTreeMap<u64, Segment>,
+    /// The one that is written to.
+    pub(super) active: Option<u64>,
+    /// The one after it, made already.
+    pub(super) next: Option<Prepared>,
+    pub(super) next_number: u64,
+    pub(super) outstanding: usize,
+    /// Where records are that had to move, by where they were.
+    pub(super) moved: HashMap<Slot, Slot>,
+    pub(super) unsynced: Unsynced,
+    /// Since when there is something unsynced.
+    pub(super) dirty_since: Option<Tick>,
+    /// A name was made since the directory was synced last.
+    pub(super) names_unsynced: bool,
+    /// Somebody waits for a sync.
+    pub(super) sync_wanted: bool,
+    pub(super) rounds_started: u64,
+    /// Whatever was written before one of these rounds started is durable.
+    pub(super) rounds_done: u64,
+    pub(super) sync_waiters: Vec<Waker>,
+    /// Failed syncs without a good one between them.
+    pub(super) failures: u32,
+    pub(super) sync_errors: u64,
+    /// Memory only, from now on.
+    pub(super) off: bool,
+    /// Segments that nobody needs any more.
+    pub(super) waste: Vec<Segment>,
+    /// When the last attempt to make a segment failed.
+    pub(super) starved_at: Option<Tick>,
+    /// The file that was read last, of those that are not written any more.
+    reader: Option<(u64, Arc<dyn DiskFile>)>,
+    pub(super) kept: bool,
+    pub(super) closing: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Prepared {
+    number: u64,
+    segment: Segment,
+}
+
+/// A place that is taken and not yet written.
+struct Place {
+    slot: Slot,
+    seed: Seed,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Log {
+    /// A log in a directory that is there, and nobody else's. A full disk is no reason to fail: it
+    /// tries again when there is something to write.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        (directory, epoch): (PathBuf, Uuid),
+        limits: LogLimits,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            disk,
+            directory,
+            epoch,
+            limits,
+            clock,
+            state: Mutex::new(State { next_number: 1, ..State::default() }),
+            syncing: Mutex::new(()),
+            news: Condvar::new(),
+            synced: Condvar::new(),
+            bugs: Bugs::default(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // No critical section leaves the state half changed where it can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a finished frame: when this returns, it survives the end of the process.
+    pub(crate) fn append(&self, frame: &mut [u8]) -> Result<Slot, Refusal> {
+        /// A second file, when the first turns out to be broken.
+        const ATTEMPTS: usize = 2;
+        for _ in 0..ATTEMPTS {
+            let place = self.take_place(frame.len())?;
+            frame::seal(frame, place.seed);
+            match place.file.pwrite(frame, u64::from(place.slot.offset)) {
+                Ok(()) if self.written(place.slot, frame) => return Ok(place.slot),
+                Ok(()) => {}
+                Err(error) => self.write_failed(place.slot, &error),
+            }
+        }
+        Err(Refusal::Io)
+    }
+
+    fn take_place(&self, bytes: usize) -> Result<Place, Refusal> {
+        if bytes > frame::FRAME_MAX.min(self.limits.segment) {
+            return Err(Refusal::TooLarge);
+        }
+        let mut state = self.lock();
+        if state.off {
+            return Err(Refusal::Io);
+        }
+        if state.outstanding >= self.limits.records {
+            return Err(Refusal::Full);
+        }
+        let fits = |segment: &Segment| segment.used + bytes <= self.limits.segment;
+        let active = state.active.filter(|active| state.segments.get(active).is_some_and(fits));
+        let number = match active {
+            Some(active) => active,
+            None => self.turn(&mut state)?,
+        };
+        let at = (state.segments.get_mut(&number)).and_then(|segment| {
+            let file = Arc::clone(segment.file.as_ref()?);
+            let offset = u32::try_from(segment.used).ok()?;
+            let slot = Slot { segment: number, offset, bytes: u32::try_from(bytes).ok()? };
+            if segment.outstanding == 0 {
+                segment.since = Some(self.clock.wall());
+            }
+            segment.used += bytes;
+            segment.outstanding += 1;
+            segment.writing += 1;
+            Some(Place { slot, seed: segment.seed, file })
+        });
+        let place = at.ok_or(Refusal::Io)?;
+        state.outstanding += 1;
+        Ok(place)
+    }
+
+    /// Seals the active segment and goes on with the next one.
+    fn turn(&self, state: &mut State) -> Result<u64, Refusal> {
+        let prepared = match state.next.take() {
+            Some(prepared) => prepared,
+            None => self.prepare_now(state)?,
+        };
+        state.seal_active();
+        let Prepared { number, segment } = prepared;
+        state.segments.insert(number, segment);
+        state.active = Some(number);
+        self.news.notify_one();
+        Ok(number)
+    }
+
+    fn prepare_now(&self, state: &mut State) -> Result<Prepared, Refusal> {
+        let now = self.clock.now();
+        if !self.has_budget(state) || state.is_starved(now) {
+            return Err(Refusal::Full);
+        }
+        let number = state.take_number();
+        let made = self.make(number);
+        self.made(state, made)
+    }
+
+    pub(super) fn has_budget(&self, state: &State) -> bool {
+        self.bytes_of(state.files() + 1) <= self.limits.bytes
+    }
+
+    const fn bytes_of(&self, segments: usize) -> u64 {
+        (segments as u64).saturating_mul(self.limits.segment as u64)
+    }
+
+    /// Makes the file of a segment.
+    pub(super) fn make(&self, number: u64) -> io::Result<Prepared> {
+        let path = path_of(&self.directory, number);
+        let file = self.disk.create_reserved(&path, self.limits.segment as u64)?;
+        let seed = self.bugs.seed(Seed::new(self.epoch, number));
+        Ok(Prepared { number, segment: Segment::new(path, seed, file) })
+    }
+
+    /// Takes note of how that went.
+    pub(super) fn made(
+        &self,
+        state: &mut State,
+        made: io::Result<Prepared>,
+    ) -> Result<Prepared, Refusal> {
+        match made {
+            Ok(prepared) => {
+                if state.starved_at.take().is_some() {
+                    tracing::info!("the spool has room again");
+                }
+                state.names_unsynced = true;
+                Ok(prepared)
+            }
+            Err(error) => {
+                if state.starved_at.is_none() {
+                    tracing::warn!(
+                        directory = %self.directory.display(),
+                        %error,
+                        "the spool cannot make a segment; it tries again when there is something to write"
+                    );
+                }
+                state.starved_at = Some(self.clock.now());
+                // What cannot be had is space, or whatever else space stands for.
+                Err(Refusal::Full)
+            }
+        }
+    }
+
+    /// Takes note of a written frame; `false` when its file broke meanwhile.
+    fn written(&self, slot: Slot, frame: &[u8]) -> bool {
+        let mut state = self.lock();
+        let Some(segment) = state.segments.get_mut(&slot.segment) else { return false };
+        segment.writing -= 1;
+        if segment.distrusted {
+            state.free(slot);
+            return false;
+        }
+        let copy = self.limits.fsync != Fsync::Never;
+        let fits = state.unsynced.push(slot, frame, copy);
+        let first = state.dirty_since.is_none();
+        if first {
+            state.dirty_since = Some(self.clock.now());
+        }
+        if copy && !fits && !state.sync_wanted {
+            state.sync_wanted = true;
+        } else if !copy || !first {
+            return true;
+        }
+        drop(state);
+        self.news.notify_one();
+        true
+    }
+
+    /// A write failed: nothing more is written to that file.
+    fn write_failed(&self, slot: Slot, error: &io::Error) {
+        let mut state = self.lock();
+        if let Some(segment) = state.segments.get_mut(&slot.segment) {
+            segment.writing -= 1;
+            // What it may have left there is no record.
+            segment.damaged = true;
+        }
+        if state.active == Some(slot.segment) {
+            state.seal_active();
+        }
+        state.free(slot);
+        self.failed(&mut state, "a write", error);
+    }
+
+    /// Counts a failure; the second one without a success between them is the end.
+    pub(super) fn failed(&self, state: &mut State, what: &str, error: &io::Error) {
+        /// Two different files: it is not the file.
+        const FAILURES_MAX: u32 = 2;
+        state.sync_errors += 1;
+        state.failures += 1;
+        if state.failures >= FAILURES_MAX && !state.off {
+            state.off = true;
+            state.seal_active();
+        }
+        tracing::warn!(
+            directory = %self.directory.display(),
+            %error,
+            memory_only = state.off,
+            "{what} to the spool failed"
+        );
+    }
+
+    /// Reads a record back.
+    pub(crate) fn read<'b>(&self, slot: Slot, buffer: &'b mut Vec<u8>) -> io::Result<Frame<'b>> {
+        let state = self.lock();
+        let slot = state.place_of(slot);
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let segment = state.segments.get(&slot.segment).ok_or_else(gone)?;
+        let (path, seed, file) = (segment.path.clone(), segment.seed, segment.file.clone());
+        drop(state);
+        let file = match file {
+            Some(file) => file,
+            None => self.reopen(slot.segment, &path)?,
+        };
+        buffer.resize(slot.bytes as usize, 0);
+        let filled = file.pread(buffer, u64::from(slot.offset))?;
+        let read = frame::read(&buffer[..filled], seed);
+        read.map_err(|flaw| {
+            if let Some(segment) = self.lock().segments.get_mut(&slot.segment) {
+                segment.damaged = true;
+            }
+            io::Error::new(io::ErrorKind::InvalidData, format!("no frame: {flaw:?}"))
+        })
+    }
+
+    /// Opens a segment that is not written any more, in the place of the one that was read before.
+    fn reopen(&self, number: u64, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some((open, file)) = &self.lock().reader
+            && *open == number
+        {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.disk.open(path)?;
+        self.lock().reader = Some((number, Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// The store has the record, or nobody wants it any more.
+    pub(crate) fn settle(&self, slot: Slot) {
+        let mut state = self.lock();
+        let slot = state.take_place_of(slot);
+        state.free(slot);
+        if !state.waste.is_empty() {
+            drop(state);
+            self.news.notify_one();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> LogStats {
+        let state = self.lock();
+        let unsettled = state.segments.values().filter(|segment| segment.outstanding > 0);
+        LogStats {
+            bytes: self.bytes_of(state.files()),
+            limit: self.limits.bytes,
+            records: state.outstanding,
+            oldest: unsettled.filter_map(|segment| segment.since).min(),
+            sync_errors: state.sync_errors,
+            off: state.off,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    /// Files on the disk.
+    fn files(&self) -> usize {
+        self.segments.len() + usize::from(self.next.is_some()) + self.waste.len()
+    }
+
+    /// Whether it is too early to try to make another segment.
+    pub(super) fn is_starved(&self, now: Tick) -> bool {
+        self.starved_at.is_some_and(|at| now.since(at) < RETRY_AFTER)
+    }
+
+    pub(super) fn seal_active(&mut self) {
+        if let Some(number) = self.active.take() {
+            if let Some(segment) = self.segments.get_mut(&number) {
+                segment.sealed = true;
+            }
+            self.sweep(number);
+        }
+    }
+
+    /// One record less in a segment.
+    pub(super) fn free(&mut self, slot: Slot) {
+        let Some(segment) = self.segments.get_mut(&slot.segment) else { return };
+        segment.outstanding = segment.outstanding.saturating_sub(1);
+        if segment.file.is_some() {
+            segment.settled.push(slot.offset);
+        }
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.sweep(slot.segment);
+    }
+
+    /// Sets a segment aside for removal if nobody needs it.
+    pub(super) fn sweep(&mut self, number: u64) {
+        if self.segments.get(&number).is_some_and(Segment::is_done)
+            && let Some(segment) = self.segments.remove(&number)
+        {
+            self.reader.take_if(|(open, _)| *open == number);
+            self.waste.push(segment);
+        }
+    }
+
+    /// Where a record is now.
+    fn place_of(&self, mut slot: Slot) -> Slot {
+        while let Some(moved) = self.moved.get(&slot) {
+            slot = *moved;
+        }
+        slot
+    }
+
+    fn take_place_of(&mut self, mut slot: Slot) -> Slot {
+        while let Some(moved) = self.moved.remove(&slot) {
+            slot = moved;
+        }
+        slot
+    }
+}
+
+impl Prepared {
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn into_segment(self) -> Segment {
+        self.segment
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("directory", &self.directory)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

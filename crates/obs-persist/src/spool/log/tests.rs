@@ -1,0 +1,236 @@
+use std::{path::Path, task::Context};
+
+use obs_core::ManualClock;
+
+use super::{
+    super::{
+        adopt::{read_segment, segments_in},
+        bugs::Bug,
+        keeper::Tended,
+        segment::SEGMENT_BYTES,
+        sim::{Chance, SimDisk},
+    },
+    *,
+};
+
+const EPOCH: Uuid = Uuid::from_u128(0xe90c);
+const DIRECTORY: &str = "/spool/epoch";
+/// Small, so that a few records fill one.
+const SEGMENT: usize = 4_096;
+
+mod crashes;
+mod failures;
+
+fn limits(segments: u64) -> LogLimits {
+    LogLimits {
+        bytes: segments * SEGMENT as u64,
+        segment: SEGMENT,
+        records: 10_000,
+        fsync: Fsync::Interval,
+    }
+}
+
+fn log_on(disk: &SimDisk, limits: LogLimits, clock: &ManualClock) -> Log {
+    Log::new(Arc::new(disk.clone()), (DIRECTORY.into(), EPOCH), limits, Clock::from(clock))
+}
+
+fn frame_of(id: u128, payload: &[u8]) -> Vec<u8> {
+    let mut buffer = Vec::new();
+    frame::begin(&mut buffer, frame::FLAG_ERROR, Uuid::from_u128(id));
+    buffer.extend_from_slice(payload);
+    assert!(frame::finish(&mut buffer));
+    buffer
+}
+
+/// Does everything that is due.
+fn tend_all(log: &Log) {
+    for _ in 0..100 {
+        if log.tend() != Tended::Something {
+            return;
+        }
+    }
+    panic!("there is always more to do");
+}
+
+fn is_durable(log: &Log) -> bool {
+    let round = log.sync_soon();
+    let waker = Waker::noop();
+    matches!(log.poll_synced(round, &Context::from_waker(waker)), std::task::Poll::Ready(true))
+}
+
+/// Every record on the disk: the segment, the id, the payload.
+fn recover(disk: &SimDisk, bugs: Bugs) -> Vec<(u64, u128, Vec<u8>)> {
+    let directory = Path::new(DIRECTORY);
+    let mut found = Vec::new();
+    let mut buffer = Vec::new();
+    for number in segments_in(disk, directory).unwrap() {
+        assert!(read_segment(disk, &path_of(directory, number), &mut buffer).unwrap());
+        for (_, frame) in bugs.scan(&buffer, Seed::new(EPOCH, number)) {
+            found.push((number, frame.id.as_u128(), frame.payload.to_vec()));
+        }
+    }
+    found
+}
+
+fn ids(disk: &SimDisk) -> Vec<u128> {
+    recover(disk, Bugs::default()).into_iter().map(|(_, id, _)| id).collect()
+}
+
+#[test]
+fn an_appended_record_is_on_the_disk_before_append_returns_and_can_be_read_back() {
+    let disk = SimDisk::new(1);
+    let log = log_on(&disk, limits(4), &ManualClock::new());
+    let slot = log.append(&mut frame_of(1, b"first")).unwrap();
+    assert_eq!(recover(&disk, Bugs::default()), [(1, 1, b"first".to_vec())]);
+    let mut buffer = Vec::new();
+    let read = log.read(slot, &mut buffer).unwrap();
+    assert_eq!((read.id, read.payload), (Uuid::from_u128(1), &b"first"[..]));
+}
+
+#[test]
+fn a_segment_goes_when_its_last_record_is_settled_and_not_before() {
+    let disk = SimDisk::new(1);
+    let log = log_on(&disk, limits(8), &ManualClock::new());
+    let slots: Vec<Slot> =
+        (0..6).map(|id| log.append(&mut frame_of(id, &[7; 1_900])).unwrap()).collect();
+    tend_all(&log);
+    // Two to a segment, and one made ahead.
+    assert_eq!(disk.used(), 4 * SEGMENT as u64);
+    log.settle(slots[0]);
+    tend_all(&log);
+    assert_eq!(ids(&disk), (0..6).collect::<Vec<_>>());
+    log.settle(slots[1]);
+    tend_all(&log);
+    assert_eq!(ids(&disk), (2..6).collect::<Vec<_>>());
+    assert_eq!(log.stats().records, 4);
+    // The active one stays, whatever is settled.
+    slots[2..].iter().for_each(|slot| log.settle(*slot));
+    tend_all(&log);
+    assert_eq!(ids(&disk), [4, 5]);
+    assert_eq!(log.stats().records, 0);
+}
+
+#[test]
+fn a_segment_that_has_long_held_nothing_that_is_needed_is_given_up() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    let slot = log.append(&mut frame_of(1, b"x")).unwrap();
+    log.settle(slot);
+    tend_all(&log);
+    assert_eq!(ids(&disk), [1]);
+    clock.advance(Duration::from_secs(61));
+    tend_all(&log);
+    assert!(ids(&disk).is_empty());
+    assert!(log.append(&mut frame_of(2, b"x")).is_ok());
+}
+
+#[test]
+fn the_newest_record_is_refused_when_the_budget_is_used_up_and_settling_makes_room() {
+    const BUDGET: u64 = 3;
+    let disk = SimDisk::new(1);
+    let log = log_on(&disk, limits(BUDGET), &ManualClock::new());
+    let mut slots = Vec::new();
+    let mut refused = 0;
+    for id in 0..30 {
+        match log.append(&mut frame_of(id, &[7; 1_900])) {
+            Ok(slot) => slots.push(slot),
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::Full);
+                refused += 1;
+            }
+        }
+        tend_all(&log);
+        assert!(disk.used() <= BUDGET * SEGMENT as u64);
+    }
+    assert_eq!((slots.len(), refused), (6, 24));
+    assert_eq!(ids(&disk), (0..6).collect::<Vec<_>>(), "the first ones are kept");
+    slots[..2].iter().for_each(|slot| log.settle(*slot));
+    tend_all(&log);
+    assert!(log.append(&mut frame_of(99, b"room")).is_ok());
+}
+
+#[test]
+fn the_number_of_records_is_bounded_too() {
+    let disk = SimDisk::new(1);
+    let log = log_on(&disk, LogLimits { records: 3, ..limits(8) }, &ManualClock::new());
+    let slots: Vec<_> = (0..5).map(|id| log.append(&mut frame_of(id, b"x"))).collect();
+    assert_eq!(slots.iter().filter(|slot| slot.is_ok()).count(), 3);
+    log.settle(slots[0].unwrap());
+    assert!(log.append(&mut frame_of(9, b"x")).is_ok());
+}
+
+#[test]
+fn a_record_larger_than_a_frame_is_refused_as_such() {
+    let disk = SimDisk::new(1);
+    let limits = LogLimits { segment: SEGMENT_BYTES, bytes: u64::MAX, ..limits(1) };
+    let log = log_on(&disk, limits, &ManualClock::new());
+    assert_eq!(log.append(&mut vec![1; frame::FRAME_MAX + 8]), Err(Refusal::TooLarge));
+}
+
+#[test]
+fn written_records_are_synced_when_they_are_100_ms_old_and_one_sync_does_for_all() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    for id in 0..5 {
+        log.append(&mut frame_of(id, b"x")).unwrap();
+    }
+    tend_all(&log);
+    disk.reboot();
+    assert!(ids(&disk).len() < 5, "nothing was synced yet");
+
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    for id in 0..5 {
+        log.append(&mut frame_of(id, b"x")).unwrap();
+    }
+    clock.advance(Duration::from_millis(100));
+    tend_all(&log);
+    disk.reboot();
+    assert_eq!(ids(&disk).len(), 5);
+}
+
+#[test]
+fn with_never_only_those_who_ask_are_synced() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, LogLimits { fsync: Fsync::Never, ..limits(8) }, &clock);
+    log.append(&mut frame_of(1, &[1; 500])).unwrap();
+    clock.advance(Duration::from_secs(10));
+    tend_all(&log);
+    assert!(is_durable(&log));
+    disk.reboot();
+    assert_eq!(ids(&disk), [1]);
+}
+
+#[test]
+fn records_of_many_threads_are_all_there_and_none_twice() {
+    let disk = SimDisk::new(1);
+    let limits = LogLimits { segment: 64 << 10, bytes: u64::MAX, ..limits(1) };
+    let log = log_on(&disk, limits, &ManualClock::new());
+    log.expect_keeper();
+    std::thread::scope(|scope| {
+        let keeper = scope.spawn(|| log.keep());
+        let writers: Vec<_> = (0..4)
+            .map(|thread| {
+                let log = &log;
+                scope.spawn(move || {
+                    for at in 0..200 {
+                        let id = thread * 1_000 + at;
+                        log.append(&mut frame_of(id, &[9; 700])).unwrap();
+                        if at % 50 == 0 {
+                            let round = log.sync_soon();
+                            assert!(log.wait_synced(round, Duration::from_secs(60)));
+                        }
+                    }
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        log.close();
+        keeper.join().unwrap();
+    });
+    let mut found = ids(&disk);
+    found.sort_unstable();
+    let all: Vec<u128> =
+        (0..4).flat_map(|thread| (0..200).map(move |at| thread * 1_000 + at)).collect();
+    assert_eq!(found, all);
+}

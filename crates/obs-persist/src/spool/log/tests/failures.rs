@@ -1,0 +1,124 @@
+//! Disks that fail, and say so.
+
+use super::*;
+
+#[test]
+fn after_a_failed_sync_the_file_is_not_touched_again_and_its_records_are_in_another() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    disk.fail_syncs([1]);
+    let slots: Vec<Slot> =
+        (0..5).map(|id| log.append(&mut frame_of(id, &[7; 300])).unwrap()).collect();
+    clock.advance(Duration::from_millis(100));
+    tend_all(&log);
+    // The pages of the first file are gone.
+    assert_eq!(ids(&disk), (0..5).collect::<Vec<_>>());
+    assert_eq!(recover(&disk, Bugs::default())[0].0, 2, "in another segment");
+    let mut buffer = Vec::new();
+    for (slot, id) in slots.iter().zip(0..) {
+        assert_eq!(log.read(*slot, &mut buffer).unwrap().id.as_u128(), id, "by its old name");
+    }
+    for round in 0..5_u8 {
+        log.append(&mut frame_of(u128::from(10 + round), b"later")).unwrap();
+        assert!(is_durable(&log));
+        tend_all(&log);
+    }
+    assert_eq!(disk.syncs_of_failed_files(), 0);
+    assert!(!log.stats().off);
+    // Settling by the old name frees the new place.
+    slots.iter().for_each(|slot| log.settle(*slot));
+    assert_eq!(log.stats().records, 5);
+    assert!(log.lock().moved.is_empty());
+}
+
+#[test]
+fn a_record_that_was_settled_before_the_sync_failed_is_not_written_again() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    disk.fail_syncs([1]);
+    let slots: Vec<Slot> = (0..3).map(|id| log.append(&mut frame_of(id, b"x")).unwrap()).collect();
+    log.settle(slots[1]);
+    clock.advance(Duration::from_millis(100));
+    tend_all(&log);
+    assert_eq!(ids(&disk), [0, 2]);
+    assert_eq!(log.stats().records, 2);
+}
+
+#[test]
+fn two_failed_syncs_in_a_row_end_the_spool_and_nothing_is_said_to_be_durable() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    disk.fail_syncs(1..100);
+    log.append(&mut frame_of(1, b"x")).unwrap();
+    assert!(!is_durable(&log));
+    assert!(log.stats().off);
+    assert_eq!(log.stats().sync_errors, 2);
+    assert_eq!(log.append(&mut frame_of(2, b"x")), Err(Refusal::Io));
+}
+
+#[test]
+fn a_good_sync_between_two_bad_ones_makes_them_two_of_one() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    // The second and the fifth: each is followed by a good one of the other file.
+    disk.fail_syncs([2, 5]);
+    for id in 0..6 {
+        log.append(&mut frame_of(id, b"x")).unwrap();
+        clock.advance(Duration::from_millis(100));
+        tend_all(&log);
+    }
+    assert!(!log.stats().off);
+    assert_eq!(log.stats().sync_errors, 2);
+    assert_eq!(ids(&disk), (0..6).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_failed_write_goes_to_another_file_and_two_end_the_spool() {
+    let disk = SimDisk::new(1);
+    let log = log_on(&disk, limits(8), &ManualClock::new());
+    log.append(&mut frame_of(1, b"x")).unwrap();
+    disk.fail_writes(true);
+    assert_eq!(log.append(&mut frame_of(2, b"x")), Err(Refusal::Io));
+    assert!(log.stats().off);
+    disk.fail_writes(false);
+    assert_eq!(log.append(&mut frame_of(3, b"x")), Err(Refusal::Io), "it stays off");
+    assert_eq!(ids(&disk), [1], "what was written stays");
+}
+
+#[test]
+fn a_full_disk_takes_what_was_set_aside_refuses_the_rest_and_recovers() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(100), &clock);
+    tend_all(&log);
+    disk.space_left(0);
+    let fitting = (0..100).take_while(|id| {
+        let fits = log.append(&mut frame_of(*id, &[7; 1_900])).is_ok();
+        tend_all(&log);
+        fits
+    });
+    assert_eq!(fitting.count(), 4, "the active segment and the next, two records each");
+    assert_eq!(log.append(&mut frame_of(50, &[7; 1_900])), Err(Refusal::Full));
+    // Removing needs no space, and makes some.
+    let slots: Vec<Slot> = (log.lock().segments.keys())
+        .flat_map(|segment| {
+            [0, 1_928].map(|offset| Slot { segment: *segment, offset, bytes: 1_928 })
+        })
+        .collect();
+    slots.iter().for_each(|slot| log.settle(*slot));
+    tend_all(&log);
+    clock.advance(Duration::from_secs(2));
+    assert!(log.append(&mut frame_of(60, &[7; 1_900])).is_ok());
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_is_no_failure() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    disk.space_left(0);
+    let log = log_on(&disk, limits(8), &clock);
+    tend_all(&log);
+    assert_eq!(log.append(&mut frame_of(1, b"x")), Err(Refusal::Full));
+    disk.space_left(u64::MAX);
+    assert_eq!(log.append(&mut frame_of(1, b"x")), Err(Refusal::Full), "it does not try each time");
+    clock.advance(Duration::from_secs(2));
+    assert!(log.append(&mut frame_of(1, b"x")).is_ok());
+}

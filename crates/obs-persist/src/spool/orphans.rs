@@ -1,0 +1,149 @@
+//! The records of dead processes, taken over a segment at a time.
+//!
+//! Where a process died, its ledger's page says how many records died in its memory. They are entered
+//! once: the page is removed at that moment, and the segments go when their records are in the store.
+
+use std::{collections::VecDeque, fs, path::Path, sync::Arc};
+
+use obs_core::{Adopter, Class, RecordLabels, Ticket, ledger};
+use uuid::Uuid;
+
+use super::{
+    adopt::{DeadEpoch, Found, LEDGER_PAGE, read_segment},
+    codec,
+    frame::Seed,
+    log::Log,
+    segment::{Slot, path_of},
+};
+use crate::platform;
+
+/// What is left to take over.
+#[derive(Debug)]
+pub(crate) struct Orphans {
+    log: Arc<Log>,
+    segments: VecDeque<(Arc<DeadEpoch>, u64)>,
+    /// The epochs whose page is not read yet.
+    pages: Vec<Arc<DeadEpoch>>,
+    /// Records that were found so far, by epoch.
+    found: Vec<(Uuid, u64)>,
+}
+
+/// One record, now ours.
+pub(crate) type Adopted = (Ticket, Slot);
+
+impl Orphans {
+    /// Those below `root`; what cannot be looked at is said and left for the next time.
+    pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>) -> Self {
+        let dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
+            tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
+            Vec::new()
+        });
+        let mut segments = VecDeque::new();
+        for epoch in &dead {
+            let numbers = epoch.segments(&*log.disk).unwrap_or_default();
+            segments.extend(numbers.into_iter().map(|number| (Arc::clone(epoch), number)));
+        }
+        if !segments.is_empty() {
+            tracing::info!(
+                epochs = dead.len(),
+                segments = segments.len(),
+                "records of processes that ended without writing them are taken over"
+            );
+        }
+        Self { log, segments, pages: dead, found: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.pages.is_empty()
+    }
+
+    /// The records of the next segment, entered into the books; then what died in memory.
+    pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<Adopted> {
+        let adopted = match self.segments.pop_front() {
+            Some((epoch, number)) => self.adopt_segment(&epoch, number, books),
+            None => Vec::new(),
+        };
+        let Self { segments, pages, found, .. } = self;
+        // An epoch's page is compared with what was found in all of its segments.
+        pages.retain(|page| {
+            let more = segments.iter().any(|(epoch, _)| epoch.epoch == page.epoch);
+            if !more {
+                let found = found.iter().find(|(epoch, _)| *epoch == page.epoch);
+                enter_crash(page, found.map_or(0, |(_, found)| *found), books);
+            }
+            more
+        });
+        adopted
+    }
+
+    fn adopt_segment(
+        &mut self,
+        epoch: &Arc<DeadEpoch>,
+        number: u64,
+        books: &Adopter,
+    ) -> Vec<Adopted> {
+        let path = path_of(&epoch.directory, number);
+        let mut buffer = Vec::new();
+        let whole = match read_segment(&*self.log.disk, &path, &mut buffer) {
+            Ok(whole) => whole,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a segment cannot be read and stays");
+                return Vec::new();
+            }
+        };
+        let seed = Seed::new(epoch.epoch, number);
+        if let Some(schema) = self
+            .log
+            .bugs
+            .scan(&buffer, seed)
+            .find_map(|(_, frame)| codec::other_schema(frame.payload))
+        {
+            let path = path.display();
+            tracing::warn!(%path, schema, "a segment of another release stays for that one");
+            return Vec::new();
+        }
+        let mut scan = self.log.bugs.scan(&buffer, seed);
+        let (mut records, mut tickets, mut unreadable) = (Vec::new(), Vec::new(), 0_u64);
+        for (offset, frame) in scan.by_ref() {
+            match codec::decode(frame.payload) {
+                Ok(record) => {
+                    records.push(Found { offset, bytes: frame.bytes, id: frame.id });
+                    tickets.push(books.adopt(record.class(), &RecordLabels::of(&record)));
+                }
+                Err(_) => unreadable += 1,
+            }
+        }
+        let damaged = scan.damaged() + unreadable;
+        if damaged > 0 {
+            let path = path.display();
+            tracing::warn!(%path, damaged, "a segment is damaged; what can be read of it is kept");
+        }
+        let slots = self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
+        let count = tickets.len() as u64;
+        match self.found.iter_mut().find(|(known, _)| *known == epoch.epoch) {
+            Some((_, found)) => *found += count,
+            None => self.found.push((epoch.epoch, count)),
+        }
+        tickets.into_iter().zip(slots).collect()
+    }
+}
+
+/// Enters what died in a process's memory, and what it said was in its spool and is not.
+fn enter_crash(dead: &DeadEpoch, found: u64, books: &Adopter) {
+    let path = dead.directory.join(LEDGER_PAGE);
+    let Ok(words) = platform::read_words(&path, ledger::PAGE_WORDS) else { return };
+    if fs::remove_file(&path).is_err() {
+        // Better not counted than twice.
+        return;
+    }
+    let Ok(page) = ledger::read_page(&words) else { return };
+    let spooled = page.ledger.ok.spooled + page.ledger.error.spooled;
+    let (ok, error) =
+        (page.died(Class::Ok), page.died(Class::Error) + spooled.saturating_sub(found));
+    books.crashed(Class::Ok, ok);
+    books.crashed(Class::Error, error);
+    if ok + error > 0 {
+        let epoch = dead.epoch;
+        tracing::warn!(%epoch, ok, error, "records died in the memory of an earlier process; they are counted");
+    }
+}

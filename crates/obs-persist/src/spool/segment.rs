@@ -1,0 +1,235 @@
+//! A segment: a file of fixed size, the place of a record in it, and what of it is still needed.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use obs_core::Timestamp;
+
+use super::{adopt::DeadEpoch, disk::DiskFile, frame::Seed};
+
+/// The size of a segment, set aside when it is made: 4 MiB.
+pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
+
+const NAME_END: &str = ".seg";
+
+/// Where a record is. It stays the record's name when the record has to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot {
+    /// Of this process: adopted segments have numbers of their own.
+    pub(super) segment: u64,
+    pub(super) offset: u32,
+    /// Of the whole frame.
+    pub(super) bytes: u32,
+}
+
+impl Slot {
+    /// What its frame takes up.
+    pub(crate) const fn bytes(self) -> usize {
+        self.bytes as usize
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) seed: Seed,
+    /// Open while it is written or not synced yet.
+    pub(super) file: Option<Arc<dyn DiskFile>>,
+    /// Where the next frame goes.
+    pub(super) used: usize,
+    /// Records in it that are not settled, or being written.
+    pub(super) outstanding: usize,
+    /// Places that are taken and not written yet.
+    pub(super) writing: usize,
+    /// Nothing is appended any more.
+    pub(super) sealed: bool,
+    /// A sync failed (S4).
+    pub(super) distrusted: bool,
+    /// Something in it cannot be read.
+    pub(super) damaged: bool,
+    /// Offsets of the settled ones, while some of it is not synced: those need not move.
+    pub(super) settled: Vec<u32>,
+    /// When the oldest record that may be outstanding came.
+    pub(super) since: Option<Timestamp>,
+    /// Whose it was.
+    pub(super) dead: Option<Arc<DeadEpoch>>,
+}
+
+impl Segment {
+    /// A new one of this process.
+    pub(super) fn new(path: PathBuf, seed: Seed, file: Arc<dyn DiskFile>) -> Self {
+        Self {
+            path,
+            seed,
+            file: Some(file),
+            used: 0,
+            outstanding: 0,
+            writing: 0,
+            sealed: false,
+            distrusted: false,
+            damaged: false,
+            settled: Vec::new(),
+            since: None,
+            dead: None,
+        }
+    }
+
+    /// One that a dead process left, with this many records.
+    pub(super) fn adopted(path: PathBuf, seed: Seed, records: usize) -> Self {
+        Self {
+            path,
+            seed,
+            file: None,
+            used: SEGMENT_BYTES,
+            outstanding: records,
+            writing: 0,
+            sealed: true,
+            distrusted: false,
+            damaged: false,
+            settled: Vec::new(),
+            since: None,
+            dead: None,
+        }
+    }
+
+    /// Whether nobody needs it any more.
+    pub(super) const fn is_done(&self) -> bool {
+        self.sealed && self.outstanding == 0
+    }
+}
+
+/// The file of a segment.
+pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:08}{NAME_END}"))
+}
+
+/// The number in the name of a segment's file.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(NAME_END)?;
+    let plain = digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
+/// Copies of the frames that are written and not synced yet, so that a failed sync loses none.
+#[derive(Debug, Default)]
+pub(super) struct Unsynced {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    /// The segments that are to be synced.
+    pub(super) segments: Vec<u64>,
+}
+
+impl Unsynced {
+    /// What one sync may have to write again at most; there is one under way and one to come, so
+    /// twice this is held. What does not fit has no copy, and is synced at once.
+    pub(super) const BYTES_MAX: usize = 4 << 20;
+
+    /// What is kept of a large buffer for next time.
+    const KEEP: usize = 256 << 10;
+
+    /// Adds a frame; `false` when there is no room for a copy.
+    pub(super) fn push(&mut self, slot: Slot, frame: &[u8], copy: bool) -> bool {
+        if !self.segments.contains(&slot.segment) {
+            self.segments.push(slot.segment);
+        }
+        let fits = self.bytes.len() + frame.len() <= Self::BYTES_MAX;
+        if copy && fits {
+            self.bytes.extend_from_slice(frame);
+            self.slots.push(slot);
+        }
+        fits
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(Self::KEEP);
+        self.slots.clear();
+        self.segments.clear();
+    }
+
+    /// The copies of one segment's frames.
+    pub(super) fn copies_of(&self, segment: u64) -> Vec<(Slot, Vec<u8>)> {
+        let mut at = 0;
+        let mut copies = Vec::new();
+        for slot in &self.slots {
+            let bytes = &self.bytes[at..at + slot.bytes as usize];
+            at += bytes.len();
+            if slot.segment == segment {
+                copies.push((*slot, bytes.to_vec()));
+            }
+        }
+        copies
+    }
+
+    /// What a sync that came to nothing has to do again, before what came since.
+    pub(super) fn put_back(&mut self, earlier: Self) {
+        let later = std::mem::replace(self, earlier);
+        let mut at = 0;
+        for slot in later.slots {
+            let end = at + slot.bytes as usize;
+            self.push(slot, &later.bytes[at..end], true);
+            at = end;
+        }
+        for segment in later.segments {
+            if !self.segments.contains(&segment) {
+                self.segments.push(segment);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn slot(segment: u64, offset: u32) -> Slot {
+        Slot { segment, offset, bytes: 8 }
+    }
+
+    #[test]
+    fn a_segments_name_carries_its_number() {
+        let path = path_of(Path::new("d"), 42);
+        assert_eq!(path, Path::new("d/00000042.seg"));
+        assert_eq!(number_of("00000042.seg"), Some(42));
+        assert_eq!(number_of("123456789.seg"), Some(123_456_789));
+        for other in ["lock", "42.seg", "0000004x.seg", "00000042.bad", "+0000042.seg"] {
+            assert_eq!(number_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn copies_are_bounded_and_the_segment_is_synced_all_the_same() {
+        let mut unsynced = Unsynced::default();
+        let frame = vec![1; 1 << 20];
+        let slot = |segment| Slot { segment, offset: 0, bytes: 1 << 20 };
+        for segment in 0..4 {
+            assert!(unsynced.push(slot(segment), &frame, true));
+        }
+        assert!(!unsynced.push(slot(4), &frame, true), "one too many");
+        assert_eq!(unsynced.segments, [0, 1, 2, 3, 4]);
+        assert_eq!(unsynced.copies_of(3).len(), 1);
+        assert_eq!(unsynced.copies_of(4).len(), 0);
+        unsynced.clear();
+        assert!(unsynced.is_empty());
+        assert!(unsynced.bytes.capacity() <= Unsynced::KEEP);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_before_what_came_since() {
+        let mut earlier = Unsynced::default();
+        earlier.push(slot(1, 0), &[1; 8], true);
+        let mut now = Unsynced::default();
+        now.push(slot(1, 8), &[2; 8], true);
+        now.push(slot(2, 0), &[3; 8], true);
+        now.put_back(earlier);
+        assert_eq!(now.segments, [1, 2]);
+        let copies = now.copies_of(1);
+        assert_eq!(copies, [(slot(1, 0), vec![1; 8]), (slot(1, 8), vec![2; 8])]);
+    }
+}

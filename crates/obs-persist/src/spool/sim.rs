@@ -1,0 +1,329 @@
+//! A disk that forgets what was not synced, tears what was being written, and fails on request.
+//!
+//! What it models: the page cache and what of it is durable, block by block; names in directories;
+//! an operation after which the power is gone; a sync that fails once and leaves the pages clean but
+//! lost (the "fsyncgate"); a full disk; blocks of a new file that show what another file left there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use super::disk::{Disk, DiskFile};
+
+/// What is written as a whole or not at all.
+const BLOCK: usize = 64;
+
+/// A seeded source of chance.
+#[derive(Debug)]
+pub(super) struct Chance(u64);
+
+impl Chance {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(super) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SimDisk(Arc<Mutex<World>>);
+
+#[derive(Debug)]
+struct World {
+    chance: Chance,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    inodes: Vec<Inode>,
+    /// What unlinked files held: blocks that a new file may get.
+    freed: Vec<Vec<u8>>,
+    /// Operations until the power is gone.
+    steps_left: Option<u64>,
+    crashed: bool,
+    space_left: u64,
+    /// The numbers of the syncs that fail, counted from 1.
+    failing_syncs: BTreeSet<u64>,
+    syncs: u64,
+    failing_writes: bool,
+    /// Files whose sync failed, and how often each was synced after that.
+    resynced: BTreeMap<usize, u64>,
+    created: u64,
+}
+
+#[derive(Debug)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+    /// Blocks that were ever made durable.
+    written: BTreeSet<usize>,
+}
+
+impl SimDisk {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(World {
+            chance: Chance::new(seed ^ 0xd15c),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            inodes: Vec::new(),
+            freed: Vec::new(),
+            steps_left: None,
+            crashed: false,
+            space_left: u64::MAX,
+            failing_syncs: BTreeSet::new(),
+            syncs: 0,
+            failing_writes: false,
+            resynced: BTreeMap::new(),
+            created: 0,
+        })))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn crash_after(&self, steps: u64) {
+        self.world().steps_left = Some(steps);
+    }
+
+    pub(super) fn has_crashed(&self) -> bool {
+        self.world().crashed
+    }
+
+    pub(super) fn fail_syncs(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.world().failing_syncs = numbers.into_iter().collect();
+    }
+
+    pub(super) fn fail_writes(&self, fail: bool) {
+        self.world().failing_writes = fail;
+    }
+
+    pub(super) fn space_left(&self, bytes: u64) {
+        self.world().space_left = bytes;
+    }
+
+    /// Bytes of the files that have a name.
+    pub(super) fn used(&self) -> u64 {
+        let world = self.world();
+        world.names.values().map(|inode| world.inodes[*inode].live.len() as u64).sum()
+    }
+
+    /// How often a file was synced after one of its syncs had failed.
+    pub(super) fn syncs_of_failed_files(&self) -> u64 {
+        self.world().resynced.values().sum()
+    }
+
+    /// What is there when the power is back.
+    pub(super) fn reboot(&self) {
+        let mut world = self.world();
+        let World { chance, names, durable_names, inodes, freed, .. } = &mut *world;
+        for (name, inode) in names.iter() {
+            // A name that was not synced may have made it all the same.
+            if !durable_names.contains_key(name) && chance.percent(30) {
+                durable_names.insert(name.clone(), *inode);
+            }
+        }
+        for inode in inodes.iter_mut() {
+            for block in std::mem::take(&mut inode.dirty) {
+                if chance.percent(50) {
+                    inode.keep(block);
+                }
+            }
+            inode.show_stale_blocks(freed, chance);
+            inode.live = inode.durable.clone();
+        }
+        world.names = world.durable_names.clone();
+        world.crashed = false;
+        world.steps_left = None;
+    }
+}
+
+impl Inode {
+    fn range(&self, block: usize) -> std::ops::Range<usize> {
+        block * BLOCK..((block + 1) * BLOCK).min(self.live.len())
+    }
+
+    fn keep(&mut self, block: usize) {
+        let range = self.range(block);
+        self.durable[range.clone()].copy_from_slice(&self.live[range]);
+        self.written.insert(block);
+    }
+
+    /// Blocks that were never written may be somebody else's of old.
+    fn show_stale_blocks(&mut self, freed: &[Vec<u8>], chance: &mut Chance) {
+        if freed.is_empty() || !chance.percent(30) {
+            return;
+        }
+        let old = &freed[usize::try_from(chance.below(freed.len() as u64)).unwrap()];
+        for block in 0..self.live.len().div_ceil(BLOCK) {
+            let range = self.range(block);
+            if !self.written.contains(&block) && range.end <= old.len() {
+                self.durable[range.clone()].copy_from_slice(&old[range]);
+            }
+        }
+    }
+}
+
+impl World {
+    /// One operation; an error when the power is gone.
+    fn step(&mut self) -> io::Result<()> {
+        if self.chance.percent(2) && !self.inodes.is_empty() {
+            // The kernel writes something back by itself.
+            let at = usize::try_from(self.chance.below(self.inodes.len() as u64)).unwrap();
+            for block in std::mem::take(&mut self.inodes[at].dirty) {
+                self.inodes[at].keep(block);
+            }
+        }
+        if let Some(left) = &mut self.steps_left {
+            *left = left.saturating_sub(1);
+            self.crashed |= *left == 0;
+        }
+        if self.crashed { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let mut world = self.world();
+        world.step()?;
+        if bytes > world.space_left {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        world.space_left -= bytes;
+        let zeros = vec![0; usize::try_from(bytes).unwrap()];
+        let inode = world.inodes.len();
+        world.inodes.push(Inode {
+            live: zeros.clone(),
+            durable: zeros,
+            dirty: BTreeSet::new(),
+            written: BTreeSet::new(),
+        });
+        assert!(world.names.insert(path.to_owned(), inode).is_none(), "{path:?} is there already");
+        world.created += 1;
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut world = self.world();
+        world.step()?;
+        let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<String>> {
+        let world = self.world();
+        let names = world.names.keys().filter(|path| path.parent() == Some(directory));
+        Ok(names
+            .take(most)
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        world.step()?;
+        let inode = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        world.names.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        world.step()?;
+        let inode = world.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        world.durable_names.remove(path);
+        let left = world.inodes[inode].live.clone();
+        world.space_left = world.space_left.saturating_add(left.len() as u64);
+        world.freed.push(left);
+        Ok(())
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        world.step()?;
+        let World { names, durable_names, .. } = &mut *world;
+        for (name, inode) in names {
+            if name.parent() == Some(directory) {
+                durable_names.insert(name.clone(), *inode);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+}
+
+impl DiskFile for SimFile {
+    fn pwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut world = self.disk.world();
+        if world.crashed {
+            return world.step();
+        }
+        let stepped = world.step();
+        if world.failing_writes {
+            return Err(io::Error::other("a write failed"));
+        }
+        let at = usize::try_from(offset).unwrap();
+        let inode = &mut world.inodes[self.inode];
+        inode.live[at..at + bytes.len()].copy_from_slice(bytes);
+        inode.dirty.extend(at / BLOCK..=(at + bytes.len() - 1) / BLOCK);
+        // It was under way when the power went: any of its blocks may be there.
+        stepped
+    }
+
+    fn fdatasync(&self) -> io::Result<()> {
+        let mut world = self.disk.world();
+        world.step()?;
+        world.syncs += 1;
+        if let Some(count) = world.resynced.get_mut(&self.inode) {
+            *count += 1;
+        }
+        let number = world.syncs;
+        let fails = world.failing_syncs.contains(&number);
+        if fails {
+            world.resynced.entry(self.inode).or_insert(0);
+        }
+        let inode = &mut world.inodes[self.inode];
+        for block in std::mem::take(&mut inode.dirty) {
+            if fails {
+                // Clean, and gone: the next sync will say that all is well.
+                let range = inode.range(block);
+                let Inode { live, durable, .. } = inode;
+                live[range.clone()].copy_from_slice(&durable[range]);
+            } else {
+                inode.keep(block);
+            }
+        }
+        if fails { Err(io::Error::other("a sync failed")) } else { Ok(()) }
+    }
+
+    fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = self.disk.world();
+        let live = &world.inodes[self.inode].live;
+        let at = usize::try_from(offset).unwrap().min(live.len());
+        let count = bytes.len().min(live.len() - at);
+        bytes[..count].copy_from_slice(&live[at..at + count]);
+        Ok(count)
+    }
+}

@@ -1,0 +1,182 @@
+//! A pooler in between: PgBouncer as Debian ships it, and one that is played by the test.
+
+use std::{
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use obs_core::{StoreState, testing::record};
+use tempfile::TempDir;
+
+use crate::support::{Live, count, database, failed, until};
+
+/// A PgBouncer of our own, which ends with this value.
+struct PgBouncer {
+    process: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+/// Where PgBouncer is. Debian keeps it off the path of ordinary users.
+fn program() -> Option<PathBuf> {
+    let found = [
+        "/usr/sbin/pgbouncer",
+        "/usr/bin/pgbouncer",
+        "/usr/local/bin/pgbouncer",
+        "/opt/homebrew/bin/pgbouncer",
+    ];
+    let found = found.into_iter().map(PathBuf::from).find(|path| path.exists());
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let must = std::env::var_os("OBS_TEST_PRIVILEGED").is_some();
+    assert!(
+        found.is_some() || !must,
+        "OBS_TEST_PRIVILEGED is set, but there is no PgBouncer: run scripts/setup"
+    );
+    #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
+    if found.is_none() {
+        eprintln!("SKIPPED: there is no PgBouncer here (Debian: pgbouncer)");
+    }
+    found
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl PgBouncer {
+    fn start(server: &str, port: u16, settings: &str) -> Option<Self> {
+        let program = program()?;
+        let (_, host) = server.split_once('@').unwrap();
+        let (host, _) = host.split_once('/').unwrap();
+        let server_port = host.rsplit_once(':').unwrap().1;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pgbouncer.ini");
+        let ini = format!(
+            "[databases]\n* = host=127.0.0.1 port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nauth_type = any\nunix_socket_dir =\ndefault_pool_size = 4\n{settings}\n"
+        );
+        // `any` lets everybody in as whoever the database's line says.
+        let ini = ini.replace(" port=", " user=obs port=");
+        std::fs::write(&file, ini).unwrap();
+        // It refuses to run as root, and must read its file as somebody else.
+        let mut command = Command::new(program);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let open = |path: &std::path::Path, mode| {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            };
+            open(folder.path(), 0o755);
+            open(&file, 0o644);
+            let id = Command::new("id").arg("-u").output().unwrap();
+            if id.stdout.starts_with(b"0\n") {
+                command.args(["-u", "postgres"]);
+            }
+        }
+        let process = command
+            .arg("-q")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("PgBouncer listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Some(Self { process, port, _folder: folder })
+    }
+
+    /// The same database through it.
+    fn url(&self, server: &str) -> String {
+        format!("postgres://obs@127.0.0.1:{}/{}", self.port, server.rsplit_once('/').unwrap().1)
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A database with the schema.
+fn prepared() -> String {
+    let url = database();
+    let live = Live::open(&url);
+    until("the schema is there", || live.persister.state() == StoreState::Up);
+    url
+}
+
+fn is_refused_with_the_way_out(settings: &str) {
+    let server = prepared();
+    let Some(pooler) = PgBouncer::start(&server, free_port(), settings) else { return };
+    let live = Live::open(&pooler.url(&server));
+    (0..20).for_each(|_| live.submit(record("bonus", "1")));
+    live.submit(failed("bonus"));
+    until("it is refused", || {
+        live.persister.last_error().is_some_and(|error| error.contains("loses prepared statements"))
+    });
+    let error = live.persister.last_error().unwrap();
+    for part in [
+        "PgBouncer before 1.21",
+        "pool_mode = session",
+        "max_prepared_statements above 0",
+        "the server itself",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Nothing is lost, and nothing is taken for a record's own fault.
+    let port = pooler.port;
+    drop(pooler);
+    let _pooler =
+        PgBouncer::start(&server, port, "pool_mode = session\nignore_startup_parameters = options")
+            .unwrap();
+    live.flush();
+    let ledger = live.test.obs().ledger();
+    assert_eq!((ledger.ok.persisted, ledger.error.persisted), (20, 1));
+    assert_eq!((ledger.ok.quarantined, ledger.error.quarantined), (0, 0));
+    assert_eq!(count(&server, "obs.run"), 21);
+}
+
+#[test]
+fn pgbouncer_1_18_in_transaction_mode_is_refused_with_the_way_out() {
+    is_refused_with_the_way_out("pool_mode = transaction");
+}
+
+#[test]
+fn so_it_is_when_it_ignores_what_it_does_not_know() {
+    is_refused_with_the_way_out(
+        "pool_mode = transaction\nignore_startup_parameters = options,extra_float_digits",
+    );
+}
+
+#[test]
+fn so_it_is_in_statement_mode_whatever_it_says() {
+    let server = prepared();
+    let Some(pooler) = PgBouncer::start(&server, free_port(), "pool_mode = statement") else {
+        return;
+    };
+    let live = Live::open(&pooler.url(&server));
+    live.submit(record("bonus", "1"));
+    until("it is refused", || {
+        live.persister.last_error().is_some_and(|error| error.contains("transaction"))
+    });
+    assert_eq!(live.persister.flush_blocking(Duration::from_millis(100)).persisted, 0);
+}
+
+#[test]
+fn pgbouncer_in_session_mode_works_from_the_first_migration_on() {
+    for settings in
+        ["pool_mode = session", "pool_mode = session\nignore_startup_parameters = options"]
+    {
+        let server = database();
+        let Some(pooler) = PgBouncer::start(&server, free_port(), settings) else { return };
+        let live = Live::open(&pooler.url(&server));
+        for _ in 0..5 {
+            (0..50).for_each(|_| live.submit(record("bonus", "1")));
+            live.submit(failed("bonus"));
+            live.flush();
+        }
+        assert_eq!(count(&server, "obs.run"), 255);
+    }
+}

@@ -1,0 +1,9 @@
+//! Fuzzes `obs_core::testing::fuzz::sanitise`, which says what must hold.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = obs_core::testing::fuzz::sanitise(text);
+});
