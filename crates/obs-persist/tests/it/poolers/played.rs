@@ -46,6 +46,21 @@ struct Pool {
 
 type Message = (u8, Vec<u8>);
 
+/// What is known about a client.
+struct Client {
+    /// What its statements are called on every session begins with this.
+    prefix: String,
+    stream: TcpStream,
+    statements: HashMap<String, Vec<u8>>,
+}
+
+/// What goes to a session, and which of its answers to a `Parse` the client asked for.
+#[derive(Default)]
+struct Round {
+    out: Vec<u8>,
+    shown: VecDeque<bool>,
+}
+
 fn read_message(stream: &mut TcpStream) -> Option<Message> {
     let mut head = [0; 5];
     stream.read_exact(&mut head).ok()?;
@@ -121,15 +136,16 @@ impl Pool {
         self.freed.notify_one();
     }
 
-    fn serve(&self, number: usize, mut client: TcpStream) {
-        if !welcome(&mut client) {
+    fn serve(&self, number: usize, mut stream: TcpStream) {
+        if !welcome(&mut stream) {
             return;
         }
-        let mut statements = HashMap::new();
+        let mut client =
+            Client { prefix: format!("c{number}"), stream, statements: HashMap::new() };
         let mut held: Option<Session> = None;
         // Up to what wants an answer.
         let mut batch = Vec::new();
-        while let Some(message) = read_message(&mut client) {
+        while let Some(message) = read_message(&mut client.stream) {
             let kind = message.0;
             if kind == b'X' {
                 break;
@@ -139,13 +155,7 @@ impl Pool {
                 continue;
             }
             let mut session = held.take().unwrap_or_else(|| self.take());
-            let Some(status) = self.pass_on(
-                &format!("c{number}"),
-                &mut statements,
-                &mut batch,
-                &mut session,
-                &mut client,
-            ) else {
+            let Some(status) = self.pass_on(&mut client, &mut batch, &mut session) else {
                 return self.put_back(session);
             };
             if status == b'I' {
@@ -166,77 +176,77 @@ impl Pool {
     /// One round trip; the state of the transaction after it.
     fn pass_on(
         &self,
-        prefix: &str,
-        statements: &mut HashMap<String, Vec<u8>>,
+        client: &mut Client,
         batch: &mut Vec<Message>,
         session: &mut Session,
-        client: &mut TcpStream,
     ) -> Option<u8> {
-        let (mut out, mut shown) = (Vec::new(), VecDeque::new());
+        let mut round = Round::default();
         for (kind, body) in batch.drain(..) {
-            if !self.keeps_statements {
-                if kind == b'P' {
-                    shown.push_back(true);
-                }
-                put(&mut out, kind, &body);
-                continue;
+            if kind == b'P' {
+                round.shown.push_back(true);
             }
-            let body = match (kind, body.first()) {
-                (b'P', _) => {
-                    shown.push_back(true);
-                    let (name, rest) = text(&body);
-                    if !name.is_empty() {
-                        statements.insert(name.clone(), rest.to_vec());
-                        session.known.insert(format!("{prefix}{name}"));
-                    }
-                    rename(prefix, &name, rest)
-                }
-                (b'B', _) => {
-                    let (portal, rest) = text(&body);
-                    let (name, rest) = text(rest);
-                    self.ensure(prefix, &name, statements, session, &mut out, &mut shown);
-                    zeroed(&portal, &rename(prefix, &name, rest))
-                }
-                (b'D' | b'C', Some(b'S')) => {
-                    let (name, rest) = text(&body[1..]);
-                    if kind == b'D' {
-                        self.ensure(prefix, &name, statements, session, &mut out, &mut shown);
-                    } else {
-                        session.known.remove(&format!("{prefix}{name}"));
-                    }
-                    [&b"S"[..], &rename(prefix, &name, rest)].concat()
-                }
-                _ => body,
+            // Whatever it wants is there before it.
+            let body = if self.keeps_statements {
+                self.translate(client, session, &mut round, (kind, body))
+            } else {
+                body
             };
-            put(&mut out, kind, &body);
+            put(&mut round.out, kind, &body);
         }
-        session.stream.write_all(&out).unwrap();
+        session.stream.write_all(&round.out).unwrap();
         let mut answer = Vec::new();
         loop {
             let (kind, body) = read_message(&mut session.stream)?;
-            if kind != b'1' || shown.pop_front().unwrap_or(true) {
+            if kind != b'1' || round.shown.pop_front().unwrap_or(true) {
                 put(&mut answer, kind, &body);
             }
             if kind == b'Z' {
-                client.write_all(&answer).ok()?;
+                client.stream.write_all(&answer).ok()?;
                 return body.first().copied();
             }
         }
     }
 
-    fn ensure(
+    fn translate(
         &self,
-        prefix: &str,
-        name: &str,
-        statements: &HashMap<String, Vec<u8>>,
+        client: &mut Client,
         session: &mut Session,
-        out: &mut Vec<u8>,
-        shown: &mut VecDeque<bool>,
-    ) {
-        let Some(statement) = statements.get(name) else { return };
-        if session.known.insert(format!("{prefix}{name}")) {
-            put(out, b'P', &rename(prefix, name, statement));
-            shown.push_back(false);
+        round: &mut Round,
+        (kind, body): Message,
+    ) -> Vec<u8> {
+        match (kind, body.first()) {
+            (b'P', _) => {
+                let (name, rest) = text(&body);
+                if !name.is_empty() {
+                    client.statements.insert(name.clone(), rest.to_vec());
+                    session.known.insert(format!("{}{name}", client.prefix));
+                }
+                rename(&client.prefix, &name, rest)
+            }
+            (b'B', _) => {
+                let (portal, rest) = text(&body);
+                let (name, rest) = text(rest);
+                self.ensure(client, &name, session, round);
+                zeroed(&portal, &rename(&client.prefix, &name, rest))
+            }
+            (b'D' | b'C', Some(b'S')) => {
+                let (name, rest) = text(&body[1..]);
+                if kind == b'D' {
+                    self.ensure(client, &name, session, round);
+                } else {
+                    session.known.remove(&format!("{}{name}", client.prefix));
+                }
+                [&b"S"[..], &rename(&client.prefix, &name, rest)].concat()
+            }
+            _ => body,
+        }
+    }
+
+    fn ensure(&self, client: &Client, name: &str, session: &mut Session, round: &mut Round) {
+        let Some(statement) = client.statements.get(name) else { return };
+        if session.known.insert(format!("{}{name}", client.prefix)) {
+            put(&mut round.out, b'P', &rename(&client.prefix, name, statement));
+            round.shown.push_back(false);
             self.counts.prepared_again.fetch_add(1, Ordering::Relaxed);
         }
     }
