@@ -58,6 +58,13 @@ pub(crate) enum Command {
     /// be called again at any time. What was exported before (to a Collector, a log, a backup) is not in
     /// reach.
     Erase(Forget),
+    /// The segments in which errors wait for the store.
+    #[command(subcommand)]
+    Spool(Look),
+    /// The ledgers that processes keep beside their segments: what became of every record.
+    ///
+    /// Of a process that died, the records that died in its memory are those that are in no other term.
+    Ledger(SpoolDir),
     /// Records that the store does not take: see them, try them again, or drop them.
     #[command(subcommand)]
     Quarantine(Judgement),
@@ -79,6 +86,23 @@ pub(crate) struct Forget {
     pub(crate) store: Store,
     #[command(flatten)]
     pub(crate) folder: Folder,
+}
+
+/// How to look at a spool. Nothing is changed; processes may live meanwhile.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Look {
+    /// Every record in it, one a line.
+    Dump(SpoolDir),
+    /// Whether every segment is whole; exit code 1 if any is damaged.
+    Verify(SpoolDir),
+}
+
+/// The folder of a spool.
+#[derive(Debug, Group)]
+pub(crate) struct SpoolDir {
+    /// The folder of the spool, or the directory of one process in it [default: OBS_SPOOL_DIR].
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// What is done with records that were set aside.

@@ -1,9 +1,11 @@
 //! The commands, each in a file of its own.
 
 mod erase;
+mod ledger;
 mod migrate;
 mod quarantine;
 mod retention;
+mod spool;
 
 use std::{future::Future, time::Duration};
 
@@ -29,6 +31,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
             retention::run(&variables.store(store.store.as_deref())?, retention, output)
         }
         Command::Erase(forget) => erase::run(forget, &variables, output),
+        Command::Spool(look) => spool::run(look, &variables, output),
+        Command::Ledger(dir) => ledger::run(&variables.spool(dir.dir.as_deref())?, output),
         Command::Quarantine(judgement) => quarantine::run(judgement, &variables, output),
     }
 }

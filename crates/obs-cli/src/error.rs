@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, io};
 
-use obs_persist::StoreError;
+use obs_persist::{StoreError, inspect::InspectError};
 
 /// What went wrong. The message names the value, the rule and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,18 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn setting(name: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
         Self::Setting { name, problem: problem.into() }
+    }
+
+    /// What cannot be looked at is a folder that cannot be used; what is no ledger is bad.
+    pub(crate) fn inspect(error: &InspectError) -> Self {
+        let mut what = error.to_string();
+        if let Some(source) = error.source() {
+            what = format!("{what}: {source}");
+        }
+        match error {
+            InspectError::Page { .. } => Self::Bad(what),
+            _ => Self::Folder(what),
+        }
     }
 
     pub(crate) fn machine(what: impl Into<Cow<'static, str>>, source: io::Error) -> Self {

@@ -154,8 +154,9 @@ impl EndpointsBuilder {
         self
     }
 
-    /// What `/metrics` answers: classic Prometheus text, from an exporter of yours. Called for each
-    /// scrape; the text of its error is not shown.
+    /// What `/metrics` answers: classic Prometheus text, e.g. of the `obs` crate's
+    /// `MetricsSnapshot::to_prometheus`, or from an exporter of yours. Called for each scrape; the
+    /// text of its error is not shown.
     ///
     /// ```
     /// # use obs_http::{Access, Endpoints};

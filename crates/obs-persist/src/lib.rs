@@ -31,6 +31,9 @@ mod waiters;
 mod watch;
 mod worker;
 
+/// What is in the folder of a spool, for an operator: read, never changed, and trusted in nothing.
+pub use spool::inspect;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 

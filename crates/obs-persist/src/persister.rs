@@ -191,8 +191,13 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn flush(&self, deadline: Duration) -> impl Future<Output = FlushReport> + Send + use<> {
-        let waiting = self.waiting(self.shared.begin_flush(deadline));
-        async { waiting.await.into() }
+        let waiting = self.if_ours(|shared| shared.begin_flush(deadline));
+        async {
+            match waiting {
+                Some(waiting) => waiting.await.into(),
+                None => FlushReport { complete: true, ..FlushReport::default() },
+            }
+        }
     }
 
     /// [`flush`](Self::flush) for a thread that may wait, inside or outside of a runtime.
@@ -205,7 +210,10 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn flush_blocking(&self, deadline: Duration) -> FlushReport {
-        self.waiting(self.shared.begin_flush(deadline)).block().into()
+        match self.if_ours(|shared| shared.begin_flush(deadline)) {
+            Some(waiting) => waiting.block().into(),
+            None => FlushReport { complete: true, ..FlushReport::default() },
+        }
     }
 
     /// Refuses new records from now on, writes what is queued, closes the store and stops the
@@ -229,8 +237,13 @@ impl Persister {
         &self,
         deadline: Duration,
     ) -> impl Future<Output = ShutdownReport> + Send + use<> {
-        let waiting = self.waiting(self.shared.begin_shutdown(deadline));
-        async { waiting.await.into() }
+        let waiting = self.if_ours(|shared| shared.begin_shutdown(deadline));
+        async {
+            match waiting {
+                Some(waiting) => waiting.await.into(),
+                None => ShutdownReport { complete: true, ..ShutdownReport::default() },
+            }
+        }
     }
 
     /// [`shutdown`](Self::shutdown) for a thread that may wait, inside or outside of a runtime.
@@ -243,7 +256,10 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn shutdown_blocking(&self, deadline: Duration) -> ShutdownReport {
-        self.waiting(self.shared.begin_shutdown(deadline)).block().into()
+        match self.if_ours(|shared| shared.begin_shutdown(deadline)) {
+            Some(waiting) => waiting.block().into(),
+            None => ShutdownReport { complete: true, ..ShutdownReport::default() },
+        }
     }
 
     /// For batch programs, between two runs: waits until half of the ok lane is free, so that the
@@ -259,6 +275,10 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn wait_for_room(&self, deadline: Duration) -> Room {
+        if self.shared.is_forked() {
+            // There never will be any.
+            return Room::Closed;
+        }
         self.shared.wait_for_room(deadline)
     }
 
@@ -303,8 +323,14 @@ impl Persister {
         StoreWatch::new(Arc::clone(&self.shared))
     }
 
-    fn waiting(&self, id: u64) -> Waiting {
-        Waiting { shared: Arc::clone(&self.shared), id }
+    /// What to wait for. In a forked child nothing: every record of its own was refused when it came, the
+    /// others are its parent's, and the threads that would answer are not here.
+    fn if_ours(&self, begin: impl FnOnce(&Arc<Shared>) -> u64) -> Option<Waiting> {
+        if self.shared.is_forked() {
+            return None;
+        }
+        let id = begin(&self.shared);
+        Some(Waiting { shared: Arc::clone(&self.shared), id })
     }
 }
 

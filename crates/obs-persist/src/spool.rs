@@ -22,6 +22,7 @@ mod bugs;
 mod codec;
 mod disk;
 mod frame;
+pub mod inspect;
 mod keeper;
 mod log;
 mod orphans;

@@ -176,6 +176,17 @@ impl Builder {
         self
     }
 
+    /// The folder of the spool, in which errors wait for the store. Variable `OBS_SPOOL_DIR`.
+    ///
+    /// ```
+    /// let builder = obs::builder().spool_dir("/var/lib/orders/spool");
+    /// # let _ = builder;
+    /// ```
+    pub fn spool_dir(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.given.spool_dir = Some(folder.into());
+        self
+    }
+
     /// How long ok rows are kept, 1 to 36,500 days; `None` is for ever. Postgres drops whole UTC
     /// days once all of them is older, SQLite deletes rows. Variable `OBS_RETENTION_OK` (days, or
     /// `off`), default 30 days.

@@ -168,6 +168,7 @@ pub(crate) struct Given {
     pub(crate) policy: Option<KeepPolicy>,
     pub(crate) sample_rate: Option<f64>,
     pub(crate) slo: Option<Duration>,
+    pub(crate) spool_dir: Option<std::path::PathBuf>,
     pub(crate) queue_records: Option<usize>,
     pub(crate) retention_ok: Option<Retain>,
     pub(crate) retention_error: Option<Retain>,
@@ -323,6 +324,11 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     limits.retention_ok = retention(environment, "OBS_RETENTION_OK", ok)?;
     let error = ("Builder::retention_error", given.retention_error, limits.retention_error);
     limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
+    let dir = match &given.spool_dir {
+        Some(dir) => Some(dir.clone()),
+        None => environment.get("OBS_SPOOL_DIR")?.map(Into::into),
+    };
+    limits.spool_dir = dir.map(obs_persist::SpoolDir::Given);
     let limits = Box::new(limits);
     Ok(if on { Rows::On { store, migrations, required, limits } } else { Rows::Off })
 }

@@ -34,7 +34,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let readers = readers(exports.as_ref(), snapshots.as_ref());
     let provider = provider::provider(resource::resource(&config, epoch), readers);
     let metrics = metrics(&config, &provider, exports.as_ref())?;
-    let rows = rows(&config, &metrics)?;
+    let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider }))
 }
@@ -96,10 +96,11 @@ fn metrics(
     Ok(Metrics::new(&meter, options)?)
 }
 
-fn rows(config: &Checked, metrics: &Metrics) -> Result<Option<RowStore>, InitError> {
+fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowStore>, InitError> {
     let Rows::On { store, migrations, required, limits } = &config.rows else { return Ok(None) };
-    let persister =
-        start_worker(store.store_with(*migrations), (**limits).clone(), metrics.store())?;
+    let mut limits = (**limits).clone();
+    limits.epoch = Some(epoch);
+    let persister = start_worker(store.store_with(*migrations), limits, metrics.store())?;
     let rows = RowStore { persister, url: store.to_string() };
     if *required {
         wait_for_store(&rows)?;
@@ -148,7 +149,10 @@ fn obs(
         builder = builder.subject_key(key);
     }
     builder = match rows {
-        Some(rows) => builder.sink(rows.persister.sink()),
+        Some(rows) => match rows.persister.ledger_page() {
+            Some(page) => builder.sink(rows.persister.sink()).ledger_page(page),
+            None => builder.sink(rows.persister.sink()),
+        },
         None => builder.recording(Recording::MetricsOnly),
     };
     if let Some(seed) = seed {

@@ -40,6 +40,7 @@
 //! | `OBS_SAMPLE_RATE` | share of ok runs that is kept, 0 to 1 | `0.05` |
 //! | `OBS_SLO` | slower runs are kept: seconds, or a number with `us`, `ms`, `s`; `off` | `0.25` |
 //! | `OBS_QUEUE_RECORDS` | ok records that wait for the store, 1 to 1,000,000 | `1000` |
+//! | `OBS_SPOOL_DIR` | folder in which errors wait for the store, and outlive the process | none: in memory |
 //! | `OBS_RETENTION_OK` | days that ok rows are kept, 1 to 36,500; `off`: for ever | `30` |
 //! | `OBS_RETENTION_ERROR` | the same for errors | `180` |
 //! | `OBS_TRACE_ENTRIES` | entries of a trace in a row, 0 to 10,000 | `200` |

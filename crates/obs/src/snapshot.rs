@@ -1,6 +1,7 @@
 //! The metrics of this process as plain values, for programs.
 
 mod convert;
+mod prometheus;
 
 use std::collections::BTreeMap;
 

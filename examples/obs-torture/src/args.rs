@@ -98,9 +98,6 @@ impl Args {
                 "`--durability` promises what only a spool can keep: add `--spool DIR`".to_owned()
             );
         }
-        if self.spool.is_some() {
-            return Err("`--spool`: there is no spool yet".to_owned());
-        }
         Ok(())
     }
 
@@ -135,6 +132,7 @@ mod tests {
             "--runs 5 --rate 2 --threads 4 --error-every 3 --inflight-at-end 1 --row-bytes 10 --seed 9 --spool d \
              --db sqlite:x --durability disk --shutdown-ms 50 --runtime multi --fork --metrics-file f --ack-fd 3",
         );
+        assert_eq!(args.check(), Ok(()));
         assert_eq!(args.durability(), Durability::Disk);
         assert_eq!((args.runs, args.ack_fd, args.runtime), (5, Some(3), Runtime::Multi));
     }

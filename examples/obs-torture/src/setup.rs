@@ -2,9 +2,12 @@
 
 use std::{error::Error, thread, time::Duration};
 
-use obs::{BuildError, Clock, KeepPolicy, Rate, Strategy, Telemetry};
+use obs::{BuildError, Clock, KeepPolicy, Rate, StoreState, Strategy, Telemetry};
 
-use crate::{args::Args, signals::Stop};
+use crate::{
+    args::{Args, Durability},
+    signals::Stop,
+};
 
 /// With nothing settled for so long, what is left will not be.
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(20);
@@ -12,7 +15,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// How often nothing must be pending, one look after the other: what dead processes left is found
 /// while others of it are settled already.
-const QUIET_LOOKS: u32 = 50;
+const QUIET_LOOKS: u32 = 20;
 
 pub(crate) fn telemetry(args: &Args) -> Result<Telemetry, Box<dyn Error>> {
     let all = Rate::new(1.0)?;
@@ -20,6 +23,9 @@ pub(crate) fn telemetry(args: &Args) -> Result<Telemetry, Box<dyn Error>> {
     let mut builder = obs::builder().policy(policy).rows(args.db.is_some());
     if let Some(url) = &args.db {
         builder = builder.store(url);
+    }
+    if let Some(dir) = args.spool.as_deref().filter(|_| args.durability() != Durability::Memory) {
+        builder = builder.spool_dir(dir);
     }
     Ok(builder.init()?)
 }
@@ -39,7 +45,9 @@ pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
         thread::park_timeout(POLL);
         let ledger = telemetry.ledger();
         let pending = [&ledger.ok, &ledger.error].map(|class| class.in_queue + class.spooled);
-        quiet = if pending == [0, 0] { quiet + 1 } else { 0 };
+        // What dead processes left is looked for when the store is there to take it.
+        let is_quiet = pending == [0, 0] && telemetry.store_state() == Some(StoreState::Up);
+        quiet = if is_quiet { quiet + 1 } else { 0 };
         let now = [&ledger.ok, &ledger.error]
             .map(|class| (class.adopted, class.persisted, class.quarantined));
         if settled.replace(now) != Some(now) {

@@ -6,4 +6,5 @@ mod calls;
 mod erase;
 mod quarantine;
 mod schema;
+mod spool;
 mod support;

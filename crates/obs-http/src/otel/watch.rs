@@ -152,3 +152,38 @@ fn observe(
     attributes.extend(outcome.map(|outcome| KeyValue::new("outcome", outcome)));
     observer.observe(count, &attributes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instruments_of_one_collection_read_one_snapshot_and_the_next_collection_another() {
+        let runtime = Runtime::new();
+        let config = runtime.deliveries("config").unwrap();
+        let watch = Watch { runtime, collections: Mutex::default() };
+        let refused = |read| watch.collection(read).deliveries["config"].totals.refused;
+        assert_eq!(refused(Read::Uptime), 0);
+        config.refused("run-time", "website");
+        assert_eq!((refused(Read::Deliveries), refused(Read::Values)), (0, 0));
+        assert_eq!((refused(Read::Uptime), refused(Read::Deliveries)), (1, 1));
+        config.refused("run-time", "website");
+        assert_eq!(refused(Read::Values), 1);
+        assert_eq!(refused(Read::Values), 2, "one instrument that is read again is the next one");
+    }
+
+    #[test]
+    fn collections_on_two_threads_do_not_share_a_snapshot_and_few_are_remembered() {
+        let runtime = Runtime::new();
+        let config = runtime.deliveries("config").unwrap();
+        let watch = Watch { runtime, collections: Mutex::default() };
+        let refused = |read| watch.collection(read).deliveries["config"].totals.refused;
+        assert_eq!(refused(Read::Deliveries), 0);
+        config.refused("run-time", "website");
+        for _ in 0..2 * COLLECTIONS_MAX {
+            let elsewhere = thread::scope(|scope| scope.spawn(|| refused(Read::Values)).join());
+            assert_eq!(elsewhere.unwrap(), 1);
+        }
+        assert_eq!(watch.collections.lock().unwrap().len(), COLLECTIONS_MAX);
+    }
+}

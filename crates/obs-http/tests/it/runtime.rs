@@ -1,6 +1,9 @@
 //! Snapshots of the process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use obs_http::{DELIVERY_KINDS_MAX, Delivery, KEYS_MAX, NAMES_MAX, otel, testing::TestRuntime};
 
@@ -8,6 +11,15 @@ use crate::support::{Exports, rig};
 
 const SERVED: Delivery<'_> =
     Delivery { endpoint: "run-time", target: "website", names: &["Theme", "Locale"], caller: None };
+
+/// Stops a thread that writes on and on, also when an assertion fails beside it.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 #[test]
 fn a_process_says_who_it_is_and_its_uptime_is_monotonic() {
@@ -93,11 +105,12 @@ fn a_snapshot_is_detached_and_one_instant_across_all_groups() {
     let test = TestRuntime::new();
     let runtime = test.runtime();
     let deliveries = [runtime.deliveries("a").unwrap(), runtime.deliveries("b").unwrap()];
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let writes = scope.spawn(|| {
+        let _stops = Stops(&stop);
+        scope.spawn(|| {
             // First a, then b: an instant has at most one more of a.
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 deliveries.iter().for_each(|kind| kind.delivered(&SERVED));
             }
         });
@@ -111,8 +124,6 @@ fn a_snapshot_is_detached_and_one_instant_across_all_groups() {
                 assert_eq!(kind.values_by_name.total(), kind.totals.values);
             }
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        writes.join().unwrap();
     });
     let before = runtime.snapshot();
     let copy = before.clone();
@@ -165,10 +176,11 @@ fn each_export_of_a_snapshot_is_one_instant() {
     let test = TestRuntime::new();
     otel::watch_runtime(&exports.meter(), test.runtime());
     let config = test.runtime().deliveries("config").unwrap();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stops = Stops(&stop);
         scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 config.delivered(&SERVED);
             }
         });
@@ -177,7 +189,6 @@ fn each_export_of_a_snapshot_is_one_instant() {
             let deliveries = export.total("obs.runtime.deliveries");
             assert_eq!(export.total("obs.runtime.values"), 2.0 * deliveries);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::platform::{self, DirError, HeldLock, Origin};
 
 /// Held while the process lives.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// The ledger's counters.
 pub(crate) const LEDGER_PAGE: &str = "ledger.page";
 /// The runs in flight.
@@ -34,7 +34,7 @@ const BAD_END: &str = ".bad";
 /// How many damaged segments are kept for somebody to look at.
 const BAD_MAX: usize = 3;
 /// How many names are looked at in one directory.
-const NAMES_MAX: usize = 10_000;
+pub(super) const NAMES_MAX: usize = 10_000;
 
 /// Why there is no directory for this process.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-pub(super) const OURS: [&str; 18] = [
+pub(super) const OURS: [&str; 19] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",
@@ -15,6 +15,7 @@ pub(super) const OURS: [&str; 18] = [
     "OBS_RETENTION_OK",
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
+    "OBS_SPOOL_DIR",
     "OBS_STORE",
     "OBS_STORE_FILE",
     "OBS_STORE_MIGRATE",

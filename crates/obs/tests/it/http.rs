@@ -3,11 +3,12 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    sync::Arc,
 };
 
 use axum::{Router, routing::get};
 use diesel::{Connection, RunQueryDsl, dsl::sql, sql_types::Text, sqlite::SqliteConnection};
-use obs::{Environment, KeepPolicy, Rate, Value, otel::meter_provider};
+use obs::{Environment, KeepPolicy, Rate, Telemetry, Value, otel::meter_provider};
 use obs_http::{
     Access, Endpoints, HttpLayer, RequestRecords, Runtime, for_axum,
     otel::{HttpMetrics, watch_runtime},
@@ -18,8 +19,38 @@ use crate::support::{PATIENCE, total, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
+/// What a service adds to its routes.
+fn service(telemetry: &Arc<Telemetry>, runtime: &Runtime) -> Router {
+    let meter = meter_provider(telemetry).meter("shop");
+    watch_runtime(&meter, runtime);
+    let all = KeepPolicy { ok_rate: Rate::new(1.0).unwrap(), ..KeepPolicy::default() };
+    let layer = HttpLayer::builder()
+        .metrics(HttpMetrics::new(&meter))
+        .records(RequestRecords::new(telemetry.obs(), all).unwrap())
+        .runtime(runtime)
+        .build();
+    let endpoints = Endpoints::builder(Access::Open)
+        .obs(telemetry.obs())
+        .store(telemetry.store_watch().unwrap())
+        .runtime(runtime)
+        .metrics_text({
+            let telemetry = Arc::clone(telemetry);
+            move || match telemetry.snapshot() {
+                Ok(snapshot) => Ok(snapshot.to_prometheus()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .build();
+    let bonus = telemetry.kind("dsl").lookup("bonus", "3");
+    let handler = async move || bonus.observe(&(), |_run| Ok::<_, String>("12.5"));
+    Router::new()
+        .route("/bonus/{user}", get(handler))
+        .merge(for_axum::router(&endpoints))
+        .layer(layer)
+}
+
 #[test]
-fn rows_and_metrics_of_one_request_share_its_ids() {
+fn one_request_is_in_rows_metrics_and_endpoints_under_its_ids() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rows.sqlite");
     let store = format!("sqlite:{}", file.display());
@@ -29,28 +60,10 @@ fn rows_and_metrics_of_one_request_share_its_ids() {
         .snapshots(true)
         .init()
         .unwrap();
+    let telemetry = Arc::new(telemetry);
 
-    // What a service adds.
-    let meter = meter_provider(&telemetry).meter("shop");
     let runtime = Runtime::of(telemetry.obs());
-    watch_runtime(&meter, &runtime);
-    let all = KeepPolicy { ok_rate: Rate::new(1.0).unwrap(), ..KeepPolicy::default() };
-    let layer = HttpLayer::builder()
-        .metrics(HttpMetrics::new(&meter))
-        .records(RequestRecords::new(telemetry.obs(), all).unwrap())
-        .runtime(&runtime)
-        .build();
-    let endpoints = Endpoints::builder(Access::Open)
-        .obs(telemetry.obs())
-        .store(telemetry.store_watch().unwrap())
-        .runtime(&runtime)
-        .build();
-    let bonus = telemetry.kind("dsl").lookup("bonus", "3");
-    let handler = async move || bonus.observe(&(), |_run| Ok::<_, String>("12.5"));
-    let app = Router::new()
-        .route("/bonus/{user}", get(handler))
-        .merge(for_axum::router(&endpoints))
-        .layer(layer);
+    let app = service(&telemetry, &runtime);
 
     let server = tokio::runtime::Runtime::new().unwrap();
     let listener = server.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -82,6 +95,13 @@ fn rows_and_metrics_of_one_request_share_its_ids() {
     });
     assert_eq!(counts.sum::<u64>(), 1);
     assert_eq!(total(&snapshot, "http.server.active_requests", &[]), 0.0);
+    let scraped = ask("/metrics");
+    assert!(scraped.contains("content-type: text/plain; version=0.0.4"), "{scraped}");
+    let series = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
+                  http_response_status_code=\"200\",http_route=\"/bonus/{user}\",\
+                  network_protocol_version=\"1.1\",url_scheme=\"http\"} 1\n";
+    assert!(scraped.contains(series), "{scraped}");
+    assert!(scraped.contains("\nobs_runtime_requests_total{class=\"2xx\"} 1\n"), "{scraped}");
     assert_eq!(total(&snapshot, "obs.runtime.requests", &[("class", "2xx")]), 1.0);
     assert!(telemetry.shutdown_blocking(PATIENCE).is_complete());
 

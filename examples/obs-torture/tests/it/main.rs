@@ -5,7 +5,10 @@
 
 mod clock;
 mod contract;
+mod forked;
+mod killed;
 mod outage;
 mod postgres;
 mod support;
+mod syncs;
 mod terminated;

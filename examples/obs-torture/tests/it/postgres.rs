@@ -73,6 +73,14 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// The same where the schema may not be there yet.
+    pub(crate) fn ids_if_any(&self, class: &str) -> BTreeSet<String> {
+        let exists = self.query(&format!("SELECT to_regclass('obs.run_{class}') IS NOT NULL"));
+        if exists == ["t"] { self.ids(class) } else { BTreeSet::new() }
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         drop(self.commands.take());

@@ -4,8 +4,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Read,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -64,11 +65,26 @@ impl Rack {
 
     /// Starts a process; `name` is for its log and its ledger.
     pub(crate) fn start(&self, name: &str, flags: &str) -> Victim {
-        self.start_in(&[], name, flags)
+        self.launch(&[], &[], name, flags)
+    }
+
+    /// The same behind another program, e.g. one that traces it.
+    pub(crate) fn start_under(&self, wrapper: &[&str], name: &str, flags: &str) -> Victim {
+        self.launch(wrapper, &[], name, flags)
     }
 
     /// The same with variables set.
     pub(crate) fn start_in(&self, environment: &[(&str, &str)], name: &str, flags: &str) -> Victim {
+        self.launch(&[], environment, name, flags)
+    }
+
+    fn launch(
+        &self,
+        wrapper: &[&str],
+        environment: &[(&str, &str)],
+        name: &str,
+        flags: &str,
+    ) -> Victim {
         let (acks, ledger) =
             (self.path(&format!("{name}.acks")), self.path(&format!("{name}.json")));
         File::create(&acks).unwrap();
@@ -77,6 +93,7 @@ impl Rack {
         command
             .args(["-c", "exec 3>>\"$1\"; shift; exec \"$@\"", "sh"])
             .arg(&acks)
+            .args(wrapper)
             .arg(env!("CARGO_BIN_EXE_obs-torture"))
             .args(flags.split_whitespace())
             .args(["--ack-fd", "3", "--metrics-file"])
@@ -249,6 +266,51 @@ pub(crate) fn assert_same(stored: &BTreeSet<String>, promised: &BTreeSet<String>
         promised.len(),
         stored.len()
     );
+}
+
+/// The runs whose records are in a spool, as `obs spool dump` lists them.
+pub(crate) fn dump(spool: &Path) -> Vec<String> {
+    let lines = told_by_obs(&["spool", "dump"], spool);
+    lines.iter().map(|line| line["run_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What `obs ledger` says about each process.
+pub(crate) fn ledgers(spool: &Path) -> Vec<Value> {
+    told_by_obs(&["ledger"], spool)
+}
+
+fn told_by_obs(command: &[&str], spool: &Path) -> Vec<Value> {
+    let output = Command::new(obs()).args(command).arg("--json").arg(spool).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The command `obs`, which cargo puts beside this program; built if only this package was.
+fn obs() -> &'static Path {
+    static OBS: OnceLock<PathBuf> = OnceLock::new();
+    OBS.get_or_init(|| {
+        let ours = Path::new(env!("CARGO_BIN_EXE_obs-torture"));
+        let obs = ours.with_file_name("obs");
+        if !obs.is_file() {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo
+                .args(["build", "--package", "obs-cli", "--target-dir"])
+                .arg(ours.ancestors().nth(2).unwrap());
+            if ours.parent().is_some_and(|folder| folder.ends_with("release")) {
+                cargo.arg("--release");
+            }
+            assert!(cargo.status().unwrap().success());
+        }
+        obs
+    })
+}
+
+/// A count that a soak sets.
+pub(crate) fn count(name: &str, usual: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let set = std::env::var(name).ok();
+    set.map_or(usual, |set| set.parse().unwrap_or_else(|_| panic!("{name}={set} is no count")))
 }
 
 /// Says that a case could not run. CI, where everything can be installed, fails then.

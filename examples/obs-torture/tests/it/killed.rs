@@ -1,0 +1,132 @@
+//! SIGKILL at any moment: what was promised is there, and what died in memory is counted.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    postgres::Postgres,
+    support::{Account, Rack, assert_same, count, dump, ledgers, term},
+};
+
+const THREADS: u64 = 4;
+
+/// How often a process is killed: few times here, 300 times in a soak.
+fn kills() -> u64 {
+    count("OBS_TEST_KILLS", 20)
+}
+
+/// So many lines of the log are waited for; different ones each time, the same for each test run.
+fn moment(round: u64) -> usize {
+    let mixed = (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    usize::try_from(50 + mixed % 2_500).unwrap()
+}
+
+#[test]
+fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start() {
+    let (rack, postgres) = (Rack::new(), Postgres::start());
+    let store = format!("--spool {} --db {}", rack.path("spool").display(), postgres.url);
+    let (mut true_losses, mut counted) = (0, 0);
+    for round in 0..kills() {
+        let flags =
+            format!("--runs 100000000 --threads {THREADS} --error-every 3 --row-bytes 300 {store}");
+        let mut victim = rack.start(&format!("victim-{round}"), &flags);
+        victim.until_acked(moment(round));
+        victim.kill();
+        let killed = victim.account();
+        let promised = killed.ids("error", &["os", "disk"]);
+        assert!(killed.ids("error", &["memory", "refused"]).is_empty(), "each error was spooled");
+        let in_reach: BTreeSet<_> =
+            dump(&rack.path("spool")).into_iter().chain(postgres.ids_if_any("error")).collect();
+        assert!(
+            promised.is_subset(&in_reach),
+            "round {round}: every promise is kept, wherever it is"
+        );
+
+        let unsettled = unsettled(&rack, &postgres);
+        let (ended, next) = rack.run(&format!("next-{round}"), &format!("--runs 0 {store}"));
+        assert_eq!(ended.code, Some(0), "round {round}: {ended:?}");
+        assert_eq!(next.ledger["imbalance"], 0);
+        let stored = postgres.ids("error");
+        let lost: Vec<_> = promised.difference(&stored).collect();
+        assert!(lost.is_empty(), "round {round}: {} of {} lost", lost.len(), promised.len());
+
+        let true_loss =
+            killed.ids("ok", &["memory"]).difference(&postgres.ids("ok")).count() as u64;
+        let crashed = next.term(&["ok", "dropped", "crash"]);
+        assert!(
+            (true_loss..=true_loss + THREADS + unsettled).contains(&crashed),
+            "round {round}: {true_loss} ok records are lost, {crashed} are counted, {unsettled} were not settled"
+        );
+        assert!(next.term(&["error", "dropped", "crash"]) <= THREADS, "{}", next.ledger);
+        assert_eq!(
+            dump(&rack.path("spool")),
+            Vec::<String>::new(),
+            "what is stored leaves the spool"
+        );
+        (true_losses, counted) = (true_losses + true_loss, counted + crashed);
+    }
+    assert!(true_losses > 0, "processes died with records in memory");
+    println!("{} kills: {true_losses} ok records lost, {counted} counted", kills());
+}
+
+/// Ok rows that the store has committed, and that the dead process had not counted as such: it died
+/// between the two. At most one batch.
+fn unsettled(rack: &Rack, postgres: &Postgres) -> u64 {
+    const BATCH: u64 = 256;
+    let [dead] = &ledgers(&rack.path("spool"))[..] else { panic!("one process died") };
+    if postgres.ids_if_any("ok").is_empty() {
+        return 0;
+    }
+    let epoch = dead["epoch"].as_str().unwrap();
+    let stored =
+        postgres.query(&format!("SELECT count(*) FROM obs.run_ok WHERE epoch = '{epoch}'"));
+    let unsettled = stored[0].parse::<u64>().unwrap() - term(dead, &["ledger", "ok", "persisted"]);
+    assert!(unsettled <= BATCH, "{unsettled}");
+    unsettled
+}
+
+#[test]
+fn every_promise_to_the_disk_is_kept_too() {
+    let (rack, postgres) = (Rack::new(), Postgres::start());
+    let store = format!("--spool {} --db {}", rack.path("spool").display(), postgres.url);
+    for (round, runtime) in ["none", "current", "multi"].into_iter().enumerate() {
+        let flags = format!(
+            "--runs 100000000 --threads 2 --error-every 2 --durability disk --runtime {runtime} {store}"
+        );
+        let mut victim = rack.start(runtime, &flags);
+        victim.until_acked(200 + 100 * round);
+        victim.kill();
+        let killed = victim.account();
+        assert!(killed.acks.iter().all(|ack| ack.class == "ok" || ack.ack == "disk"), "{runtime}");
+        let (ended, _) = rack.run("next", &format!("--runs 0 {store}"));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(killed.ids("error", &["disk"]).is_subset(&postgres.ids("error")), "{runtime}");
+    }
+}
+
+#[test]
+fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
+    let (rack, mut postgres) = (Rack::new(), Postgres::start());
+    let spool = rack.path("spool");
+    let store = format!("--spool {} --db {}", spool.display(), postgres.url);
+    postgres.tell("kill");
+    let mut victim =
+        rack.start("victim", &format!("--runs 3000 --error-every 2 --inflight-at-end 3 {store}"));
+    victim.until_acked(3_000);
+    victim.kill();
+    let Account { acks, .. } = victim.account();
+    let refused = acks.iter().filter(|ack| ack.ack == "refused").count() as u64;
+    postgres.tell("start");
+    let (ended, next) = rack.run("next", &format!("--runs 0 {store}"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(next.term(&["error", "adopted"]), 1_500 + next.term(&["error", "dropped", "crash"]));
+    assert_eq!(next.term(&["error", "persisted"]), 1_500);
+    assert_eq!(
+        next.term(&["ok", "adopted"]),
+        1_500 - refused,
+        "what was not refused died in memory"
+    );
+    assert_eq!(next.term(&["ok", "dropped", "crash"]), 1_500 - refused);
+    let promised =
+        acks.iter().filter(|ack| ack.class == "error").map(|ack| ack.id.clone()).collect();
+    assert_same(&postgres.ids("error"), &promised, "errors");
+}
