@@ -321,11 +321,8 @@ fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<
     connection.batch_execute(&format!("PRAGMA synchronous = {synchronous}"))?;
     in_transaction(connection, |connection| {
         let erased = erase::among(connection, batch)?;
-        for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
-            insert::run(connection, record)?;
-            insert::payload(connection, record)?;
-        }
-        Ok(())
+        let stays = |record: &&RunRecord| !erased.contains(&record.run_id);
+        insert::insert(connection, &batch.iter().filter(stays).collect::<Vec<_>>())
     })
 }
 
