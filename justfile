@@ -50,6 +50,10 @@ quickstart *options:
 bench-hot-path:
     cargo bench -p obs-core --bench hot_path
 
+# Rows a second into Postgres and SQLite, against COPY, UNNEST and row by row by hand: `--full`, `--json`.
+bench-drain *options:
+    cargo bench -p obs-persist --bench drain -- {{ options }}
+
 # Every interleaving of the ledger, of the values that threads have for themselves, and of a slot: `just loom slot`.
 loom *models:
     cargo run --release --locked --manifest-path crates/obs-core/loom/Cargo.toml --target-dir target/loom -- {{ models }}

@@ -10,6 +10,7 @@ use obs_persist::{
 use crate::support::{LONG, Rig, SOON, failed, until};
 
 mod killed;
+mod poisoned;
 
 fn with_spool(directory: &Path) -> PersistConfig {
     let mut config = PersistConfig::default();
