@@ -92,13 +92,13 @@ mod tests {
     fn what_is_not_settled_of_the_last_batch_is_seen_by_the_next_process() {
         let directory = tempfile::tempdir().unwrap();
         let page = BatchPage::create(directory.path()).unwrap();
-        assert_eq!(unsettled(directory.path()), []);
+        assert!(unsettled(directory.path()).is_empty());
         page.begin(ids(300).into_iter());
         assert_eq!(unsettled(directory.path()), ids(300));
         (0..298).for_each(|_| page.settled());
         assert_eq!(unsettled(directory.path()), ids(300)[298..]);
         (0..2).for_each(|_| page.settled());
-        assert_eq!(unsettled(directory.path()), []);
+        assert!(unsettled(directory.path()).is_empty());
         page.begin(ids(2).into_iter());
         assert_eq!(unsettled(directory.path()), ids(2));
     }
@@ -112,6 +112,6 @@ mod tests {
             page.words()[SETTLED].store(settled, Ordering::Relaxed);
             assert!(unsettled(directory.path()).len() <= BATCH_RECORDS_MAX);
         }
-        assert_eq!(unsettled(&directory.path().join("none")), []);
+        assert!(unsettled(&directory.path().join("none")).is_empty());
     }
 }
