@@ -38,6 +38,9 @@ impl Life {
         if let Some(page) = persister.ledger_page() {
             builder = builder.ledger_page(page);
         }
+        if let Some(page) = persister.runs_page() {
+            builder = builder.in_flight_page(page);
+        }
         Self { obs: builder.build().unwrap(), store, persister }
     }
 
