@@ -162,7 +162,9 @@ fn drain(url: &str, connections: usize, rows: &[RunRecord], server: Option<&Post
     if let Some(server) = server {
         for persister in &persisters {
             let sink = persister.sink();
-            keep(&rows[..WARM_UP]).into_iter().for_each(|kept| drop(sink.submit(kept)));
+            for kept in keep(&rows[..WARM_UP]) {
+                sink.submit(kept);
+            }
             assert!(persister.flush_blocking(DEADLINE).complete);
         }
         server.clear();
