@@ -115,7 +115,7 @@ impl Worker {
         self.insist(None).await;
         loop {
             self.maintain_if_due().await;
-            self.shared.adopt_some();
+            self.shared.adopt_some(self.duties.calendar.wall());
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
