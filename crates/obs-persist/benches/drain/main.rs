@@ -44,7 +44,7 @@ struct Size {
     slow_single_rows: usize,
 }
 
-const SHORT: Size = Size { rounds: 3, rows: 5_120, single_rows: 512, slow_single_rows: 128 };
+const SHORT: Size = Size { rounds: 9, rows: 2_560, single_rows: 256, slow_single_rows: 64 };
 const FULL: Size = Size { rounds: 11, rows: 20_480, single_rows: 2_048, slow_single_rows: 256 };
 
 /// One round's samples.
