@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread,
@@ -188,6 +189,7 @@ fn nothing_is_lost_while_threads_run_minutes_pass_and_two_drain() {
     const THREADS: u64 = 3;
     const RUNS: u64 = 20_000;
     let (test, last) = rolled_up();
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -199,16 +201,16 @@ fn nothing_is_lost_while_threads_run_minutes_pass_and_two_drain() {
                 })
             })
             .collect();
-        let go_on = || workers.iter().any(|worker| !worker.is_finished());
         scope.spawn(|| {
-            while go_on() {
+            while !over.load(Ordering::Acquire) {
                 test.obs().roll_up();
             }
         });
-        while go_on() {
+        while workers.iter().any(|worker| !worker.is_finished()) {
             test.clock().advance(MINUTE);
             let _ = test.obs().drain();
         }
+        over.store(true, Ordering::Release);
     });
     test.obs().roll_up();
     assert_eq!(last.count(|_| true), THREADS * RUNS);
