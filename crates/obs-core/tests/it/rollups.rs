@@ -22,7 +22,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Keeps the last rollup of each key, as a store does, and counts what it was handed.
 #[derive(Debug, Default)]
-struct Last(Mutex<HashMap<(i64, String, Option<String>, String, String, Status), Rollup>>);
+struct Last(Mutex<HashMap<Key, Rollup>>);
+
+/// Minute, kind, realm, strategy, version, status.
+type Key = (i64, String, Option<String>, String, String, Status);
 
 impl RollupSink for Last {
     fn take(&self, rollups: Vec<Rollup>) {
