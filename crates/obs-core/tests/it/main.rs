@@ -13,6 +13,7 @@ mod labels;
 mod ledger;
 mod metrics;
 mod records;
+mod rollups;
 mod runs;
 mod safety;
 mod seeds;
