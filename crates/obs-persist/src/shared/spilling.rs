@@ -8,6 +8,7 @@ use super::{Queued, Shared, State, Taken};
 use crate::{
     lanes::{Limit, Place},
     spool::{Orphans, Slot},
+    sync::MutexGuard,
     waiters::Fate,
 };
 
@@ -95,17 +96,22 @@ impl Shared {
         let Some(spool) = &self.spool else { return };
         let mut buffer = Vec::new();
         for _ in 0..self.batch.records {
-            let mut state = self.lock();
+            let state = self.lock();
             // The record takes up no more than itself and what its frame holds.
             let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
-            let fits = state.spilled.front().map(room);
-            if !fits.is_some_and(|bytes| state.lanes.has_room_for_error(bytes)) {
+            let first = state.spilled.front().map(|spilled| (spilled.slot, room(spilled)));
+            let Some((slot, bytes)) = first else { return };
+            if !state.lanes.has_room_for_error(bytes) {
+                return;
+            }
+            drop(state);
+            // It stays where it is meanwhile, so that the end, which may come any time, settles it.
+            let read = spool.read(slot, &mut buffer);
+            let mut state = self.lock();
+            if state.spilled.front().is_none_or(|spilled| spilled.slot != slot) {
                 return;
             }
             let Some(Spilled { ticket, slot, place }) = state.spilled.pop_front() else { return };
-            drop(state);
-            let read = spool.read(slot, &mut buffer);
-            let mut state = self.lock();
             match read {
                 Ok(record) => {
                     let bytes = record.bytes();
@@ -134,7 +140,7 @@ impl Shared {
         }
     }
 
-    fn adoption(&self) -> std::sync::MutexGuard<'_, Adoption> {
+    fn adoption(&self) -> MutexGuard<'_, Adoption> {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
