@@ -42,9 +42,21 @@ torture-tools:
 quickstart *options:
     cargo run -p quickstart -- {{ options }}
 
+# Ratios to what people use today, against their aims: `just bench --json` prints one object.
+bench *options:
+    scripts/bench {{ options }}
+
+# The same with five times as many windows, and how costs grow with strategies and nodes.
+bench-full *options:
+    scripts/bench --full {{ options }}
+
 # Nanoseconds a run: not kept, kept, failed, against the same instruments called by hand.
 bench-hot-path:
     cargo bench -p obs-core --bench hot_path
+
+# Rows a second into Postgres and SQLite, against COPY, UNNEST and row by row by hand: `--full`, `--json`.
+bench-drain *options:
+    cargo bench -p obs-persist --bench drain -- {{ options }}
 
 # Every interleaving of the ledger, of the values that threads have for themselves, and of a slot: `just loom slot`.
 loom *models:

@@ -12,6 +12,7 @@ use crate::{
     adopter::Adopter,
     capture::{Capture, Shapes},
     clock::Clock,
+    durations::Durations,
     error::BuildError,
     ids,
     in_flight::{self, InFlight, InFlightRun},
@@ -189,6 +190,21 @@ impl Obs {
     #[must_use]
     pub fn in_flight(&self, runs_max: usize) -> Vec<InFlightRun> {
         self.0.core.in_flight.as_ref().map(|it| it.list(runs_max)).unwrap_or_default()
+    }
+
+    /// How long the runs of this process took, by series and status, for quantiles to 1 %. Nothing where
+    /// runs are not measured in cells ([`Measure`](crate::otel::Measure)).
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// for durations in obs.durations() {
+    ///     println!("{:?} {:?}", durations.labels, durations.quantile(0.99));
+    /// }
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn durations(&self) -> Vec<Durations> {
+        self.0.core.recorder.durations()
     }
 
     /// The id of this process lifetime.

@@ -18,6 +18,7 @@ use sharded::ShardedSeries;
 
 use crate::{
     adopter::RecordLabels,
+    durations::Durations,
     encode::Sanitized,
     in_flight::InFlight,
     kind::KindShared,
@@ -36,6 +37,11 @@ pub(crate) trait Recorder: fmt::Debug + Send + Sync {
 
     /// Called once, when the ledger exists: exports it from then on.
     fn watch(&self, watched: &Watched<'_>);
+
+    /// The durations of all runs, by series and status.
+    fn durations(&self) -> Vec<Durations> {
+        Vec::new()
+    }
 
     /// Counts what had to be changed in a record to make it valid.
     fn sanitized(&self, changed: &Sanitized);
@@ -116,6 +122,14 @@ impl Series {
             Way::InCells(series) => series.oldest(age),
             Way::EachRun(series) => series.oldest(age),
             Way::Silent(_) => {}
+        }
+    }
+
+    /// The durations of its runs, where they are counted in cells.
+    fn durations(&self) -> Vec<Durations> {
+        match &self.0 {
+            Way::InCells(series) => series.durations(),
+            Way::EachRun(_) | Way::Silent(_) => Vec::new(),
         }
     }
 

@@ -60,6 +60,14 @@ pub(crate) fn like(suspect: &RunRecord, chance: &mut Jitter) -> Box<RunRecord> {
     canary
 }
 
+/// A canary's companion: a row of its own, with as long a document as there may be.
+pub(crate) fn filler(canary: &RunRecord, chance: &mut Jitter) -> RunRecord {
+    let mut filler = canary.clone();
+    filler.run_id = id(canary.run_id, chance);
+    filler.trace = string_of(DOCUMENT_BYTES_MAX, chance);
+    filler
+}
+
 /// The same day, so that it belongs to the same partition.
 fn id(suspect: Uuid, chance: &mut Jitter) -> Uuid {
     let random = u128::from(chance.next()) << 64 | u128::from(chance.next());

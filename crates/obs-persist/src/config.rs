@@ -80,8 +80,9 @@ pub struct PersistConfig {
     pub retention_ok: Option<Duration>,
     /// The same for errors (180 days).
     pub retention_error: Option<Duration>,
-    /// The folder of records that the store does not take although it works; without one they are
-    /// lost, and counted as `encode` (none). It is made for its owner only.
+    /// The folder of records that the store does not take although it works (`quarantine` in the
+    /// spool's folder). It is made for its owner only. Without a spool and without this folder they
+    /// are lost, and counted as `encode`.
     pub quarantine_dir: Option<PathBuf>,
     /// Records in that folder; further ones are lost, and counted as `spool_full` (1,000).
     pub quarantine_records: usize,
@@ -247,7 +248,9 @@ impl PersistConfig {
             bytes: u64::try_from(self.quarantine_bytes).unwrap_or(u64::MAX),
             age: self.quarantine_age,
         };
-        self.quarantine_dir.as_ref().map(|dir| Quarantine::with_limits(dir, limits))
+        let in_spool = || self.spool().map(|spool| spool.root.join("quarantine"));
+        let dir = self.quarantine_dir.clone().or_else(in_spool)?;
+        Some(Quarantine::with_limits(dir, limits))
     }
 
     /// Where the spool is, if there is to be one.
@@ -335,6 +338,17 @@ mod tests {
             spoil(&mut config);
             assert_eq!(config.check().unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn the_quarantine_is_in_the_spool_unless_it_has_a_folder_of_its_own() {
+        let folder = |config: &PersistConfig| Some(config.quarantine()?.folder().to_owned());
+        let mut config = PersistConfig::default();
+        assert_eq!(folder(&config), None);
+        config.spool_dir = Some(SpoolDir::Given("/spool".into()));
+        assert_eq!(folder(&config), Some("/spool/quarantine".into()));
+        config.quarantine_dir = Some("/aside".into());
+        assert_eq!(folder(&config), Some("/aside".into()));
     }
 
     #[test]

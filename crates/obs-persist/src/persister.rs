@@ -51,6 +51,7 @@ const CLERK_PATIENCE: Duration = Duration::from_millis(500);
 pub struct Persister {
     shared: Arc<Shared>,
     ledger_page: Option<Arc<dyn Page>>,
+    runs_page: Option<Arc<dyn Page>>,
     /// Holds the spool for as long as it runs.
     clerk: JoinHandle<()>,
 }
@@ -121,7 +122,7 @@ impl Persister {
     /// # Ok::<(), obs_persist::StartError>(())
     /// ```
     pub fn start_with_calendar(
-        config: PersistConfig,
+        mut config: PersistConfig,
         store: Box<dyn Store>,
         metrics: StoreMetrics,
         calendar: Clock,
@@ -130,8 +131,10 @@ impl Persister {
         let spool = open_spool(&config);
         if let Some(spool) = &spool {
             metrics.watch_spool(spool.gauge());
+            config.quarantine_dir.get_or_insert_with(|| spool.quarantine());
         }
         let ledger_page = spool.as_ref().and_then(Spool::ledger_page);
+        let runs_page = spool.as_ref().and_then(Spool::runs_page);
         let shared = Arc::new(Shared::new(&config, metrics, spool, Clock::default()));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
@@ -144,7 +147,7 @@ impl Persister {
             .spawn(move || clerk.run(&started))
             .map_err(StartError::Thread)?;
         match start.recv() {
-            Ok(Ok(())) => Ok(Self { shared, ledger_page, clerk }),
+            Ok(Ok(())) => Ok(Self { shared, ledger_page, runs_page, clerk }),
             Ok(Err(error)) => Err(StartError::Runtime(error)),
             Err(_) => Err(StartError::Runtime(io::Error::other("its thread ended early"))),
         }
@@ -175,6 +178,20 @@ impl Persister {
     #[must_use]
     pub fn ledger_page(&self) -> Option<Arc<dyn Page>> {
         self.ledger_page.clone()
+    }
+
+    /// Memory for the runs in flight, for `Obs::builder().in_flight_page(…)`: the next process then
+    /// writes a row `lost` for each run that died inside of this one. `None` without a spool.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(persister.runs_page().is_none());
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn runs_page(&self) -> Option<Arc<dyn Page>> {
+        self.runs_page.clone()
     }
 
     /// Waits until every record that was submitted before this call is settled, at most for

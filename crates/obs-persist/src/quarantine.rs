@@ -293,7 +293,8 @@ impl Quarantine {
     }
 
     /// Puts a record back into the worker's hands: the next worker that looks (a running one
-    /// within seconds, else the next process) offers it to the store again.
+    /// within seconds, else the next process) offers it to the store again. If the store still
+    /// does not take it, it comes back. The ledger has counted it as quarantined, and stays so.
     ///
     /// # Errors
     /// When it is not there, or the folder does not allow it.
@@ -378,11 +379,30 @@ impl Quarantine {
         }
         folder::make(&self.folder)?;
         self.make_room(run_id, size, now)?;
-        let path = self.path(run_id);
-        folder::write(&path, &bytes)?;
-        // It was on its way back; that ends here.
-        folder::remove(&self.retry_path(run_id))?;
-        Ok(())
+        let (path, retrying) = (self.path(run_id), self.retry_path(run_id));
+        if retrying.exists() {
+            // It was on its way back: it comes to one place first, and is replaced there.
+            folder::rename(&retrying, &path)?;
+        }
+        folder::write(&path, &bytes)
+    }
+
+    /// Records on their way back into the store, at most so many. What cannot be read is set aside
+    /// again.
+    pub(crate) fn retried(&self, records_max: usize) -> Result<Vec<RunRecord>, QuarantineError> {
+        let mut records = Vec::new();
+        for found in folder::retried(self, records_max)? {
+            match file::read::<Filed>(&found.path) {
+                Ok((filed, _)) if filed.record.run_id == found.run_id => records.push(filed.record),
+                _ => folder::rename(&found.path, &self.path(found.run_id))?,
+            }
+        }
+        Ok(records)
+    }
+
+    /// The store has these records now.
+    pub(crate) fn returned(&self, run_ids: &[Uuid]) -> Result<(), QuarantineError> {
+        run_ids.iter().try_for_each(|run_id| folder::remove(&self.retry_path(*run_id)).map(drop))
     }
 
     /// Deletes what is past its age; says how many.

@@ -1,6 +1,6 @@
 //! Lines in the log about records that the store does not take: never one per record.
 
-use std::{path::Path, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
 use obs_core::{Clock, Escaped, Tick};
 
@@ -12,6 +12,7 @@ const GAP: Duration = Duration::from_secs(60);
 pub(crate) struct SetAside {
     kept: Rarely,
     lost: Rarely,
+    stuck: Rarely,
 }
 
 /// Counts what happens, and says so now and then.
@@ -45,6 +46,17 @@ impl SetAside {
                 %reason,
                 why,
                 "the store works but does not take some records; they are lost and counted"
+            );
+        }
+    }
+
+    pub(crate) fn stuck(&mut self, store: &str, reason: &(dyn Error + 'static)) {
+        if let Some(times) = self.stuck.happened() {
+            tracing::warn!(
+                store,
+                times,
+                reason,
+                "records of the quarantine cannot be tried again; it is tried later"
             );
         }
     }

@@ -42,11 +42,11 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, ledger};
+use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger};
 use uuid::Uuid;
 
 use self::{
-    adopt::{Home, HomeError, LEDGER_PAGE},
+    adopt::{Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
     disk::RealDisk,
     keeper::Round,
@@ -87,6 +87,7 @@ pub(crate) struct Spool {
     root: PathBuf,
     epoch: Uuid,
     ledger_page: Option<Arc<MappedPage>>,
+    runs_page: Option<Arc<MappedPage>>,
     // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
     // somebody else may already have taken over.
     home: RwLock<Option<Home>>,
@@ -136,14 +137,15 @@ impl Spool {
         };
         let place = (home.directory.clone(), epoch);
         let log = Arc::new(Log::new(Arc::new(RealDisk), place, limits, Clock::default()));
-        let page = Words::create(&home.directory.join(LEDGER_PAGE), ledger::PAGE_WORDS);
-        let ledger_page = match page {
+        let page = |name, words| match Words::create(&home.directory.join(name), words) {
             Ok(words) => Some(Arc::new(MappedPage(words))),
             Err(error) => {
-                tracing::warn!(%error, "what dies in memory with this process will not be counted");
+                tracing::warn!(%error, page = name, "what dies in memory with this process will not be known");
                 None
             }
         };
+        let ledger_page = page(LEDGER_PAGE, ledger::PAGE_WORDS);
+        let runs_page = page(RUNS_PAGE, in_flight::PAGE_WORDS);
         log.expect_keeper();
         let kept = Arc::clone(&log);
         let keeper = thread::Builder::new()
@@ -155,6 +157,7 @@ impl Spool {
             root: home.root.clone(),
             epoch,
             ledger_page,
+            runs_page,
             home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
             successor: OnceLock::new(),
@@ -165,6 +168,16 @@ impl Spool {
     /// Where the ledger's counts can live, so that the next process sees them.
     pub(crate) fn ledger_page(&self) -> Option<Arc<dyn Page>> {
         self.ledger_page.clone().map(|page| page as Arc<dyn Page>)
+    }
+
+    /// Where the runs in flight can live.
+    pub(crate) fn runs_page(&self) -> Option<Arc<dyn Page>> {
+        self.runs_page.clone().map(|page| page as Arc<dyn Page>)
+    }
+
+    /// Where records go that the store does not take, unless somebody says otherwise.
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     /// Writes a record: when this returns, it survives the end of the process.

@@ -103,6 +103,22 @@ impl StoreUrl {
         Err(StoreUrlError::Scheme { begin: scheme(url) })
     }
 
+    /// The file of an embedded store.
+    ///
+    /// ```
+    /// let url = obs_persist::StoreUrl::parse("sqlite:data/obs.db")?;
+    /// assert_eq!(url.file(), Some(std::path::Path::new("data/obs.db")));
+    /// assert_eq!(obs_persist::StoreUrl::parse("postgres://localhost/obs")?.file(), None);
+    /// # Ok::<(), obs_persist::StoreUrlError>(())
+    /// ```
+    #[must_use]
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match &self.0 {
+            Address::Sqlite(path) => Some(path.as_ref()),
+            _ => None,
+        }
+    }
+
     /// A store for this address; it connects when its worker prepares it.
     ///
     /// ```no_run

@@ -1,6 +1,7 @@
 //! The worker: one task that writes batches, and tries for as long as there is something to write.
 
 mod deliver;
+mod retried;
 
 use std::{sync::Arc, time::Duration};
 
@@ -80,6 +81,8 @@ struct Worker {
     prepared: bool,
     /// When it last began to connect.
     connected_at: Option<Tick>,
+    /// When it last looked for records of the quarantine.
+    looked_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
     said_up: Option<bool>,
     said: Said,
@@ -97,6 +100,7 @@ impl Worker {
             jitter: Jitter::from_system(),
             prepared: false,
             connected_at: None,
+            looked_at: None,
             said_up: None,
             said: Said::default(),
             set_aside: SetAside::default(),
@@ -120,7 +124,9 @@ impl Worker {
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Idle => {
+                    self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
+                    let rest = self.rest(rest);
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,

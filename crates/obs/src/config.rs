@@ -9,6 +9,7 @@ mod otlp;
 mod parse;
 mod safety;
 mod secret;
+mod spool;
 
 use std::{
     collections::BTreeMap,
@@ -145,7 +146,9 @@ impl Environment {
 
 impl<K: Into<String>, V: AsRef<OsStr>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let ours = |name: &str| name.starts_with("OBS_") || name.starts_with("OTEL_");
+        let ours = |name: &str| {
+            name.starts_with("OBS_") || name.starts_with("OTEL_") || name == "XDG_STATE_HOME"
+        };
         let variables =
             variables.into_iter().map(|(name, value)| (name.into(), value.as_ref().to_owned()));
         Self(variables.filter(|(name, _)| ours(name)).collect())
@@ -214,7 +217,14 @@ pub(crate) struct Checked {
 #[derive(Clone, Debug)]
 pub(crate) enum Rows {
     Off,
-    On { store: StoreUrl, migrations: Migrations, required: bool, limits: Box<PersistConfig> },
+    On {
+        store: StoreUrl,
+        migrations: Migrations,
+        required: bool,
+        limits: Box<PersistConfig>,
+        /// Whether the next process is to find the runs in flight.
+        lost_runs: bool,
+    },
 }
 
 /// Where metrics go, with what that needs.
@@ -324,13 +334,10 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     limits.retention_ok = retention(environment, "OBS_RETENTION_OK", ok)?;
     let error = ("Builder::retention_error", given.retention_error, limits.retention_error);
     limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
-    let dir = match &given.spool_dir {
-        Some(dir) => Some(dir.clone()),
-        None => environment.get("OBS_SPOOL_DIR")?.map(Into::into),
-    };
-    limits.spool_dir = dir.map(obs_persist::SpoolDir::Given);
+    let lost_runs = spool::check(given, environment, &store, &mut limits)?;
     let limits = Box::new(limits);
-    Ok(if on { Rows::On { store, migrations, required, limits } } else { Rows::Off })
+    let rows = Rows::On { store, migrations, required, limits, lost_runs };
+    Ok(if on { rows } else { Rows::Off })
 }
 
 fn store(given: &Given, environment: &Environment) -> Result<StoreUrl, ConfigError> {

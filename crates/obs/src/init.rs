@@ -97,7 +97,9 @@ fn metrics(
 }
 
 fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowStore>, InitError> {
-    let Rows::On { store, migrations, required, limits } = &config.rows else { return Ok(None) };
+    let Rows::On { store, migrations, required, limits, .. } = &config.rows else {
+        return Ok(None);
+    };
     let mut limits = (**limits).clone();
     limits.epoch = Some(epoch);
     let persister = start_worker(store.store_with(*migrations), limits, metrics.store())?;
@@ -135,6 +137,21 @@ fn wait_for_store(rows: &RowStore) -> Result<(), InitError> {
     }
 }
 
+/// Lets the ledger and the runs in flight live where the next process finds them, if there is a spool.
+fn on_pages(
+    config: &Checked,
+    mut builder: obs_core::Builder,
+    persister: &Persister,
+) -> obs_core::Builder {
+    if let Some(page) = persister.ledger_page() {
+        builder = builder.ledger_page(page);
+    }
+    match (&config.rows, persister.runs_page()) {
+        (Rows::On { lost_runs: true, .. }, Some(page)) => builder.in_flight_page(page),
+        _ => builder,
+    }
+}
+
 fn obs(
     config: &Checked,
     metrics: Metrics,
@@ -149,10 +166,7 @@ fn obs(
         builder = builder.subject_key(key);
     }
     builder = match rows {
-        Some(rows) => match rows.persister.ledger_page() {
-            Some(page) => builder.sink(rows.persister.sink()).ledger_page(page),
-            None => builder.sink(rows.persister.sink()),
-        },
+        Some(rows) => on_pages(config, builder, &rows.persister).sink(rows.persister.sink()),
         None => builder.recording(Recording::MetricsOnly),
     };
     if let Some(seed) = seed {

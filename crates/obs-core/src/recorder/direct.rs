@@ -143,6 +143,12 @@ impl DirectSeries {
         self.measure_rare(end);
     }
 
+    /// The labels of the series, under the names that its metrics have.
+    pub(super) fn labels(&self) -> Vec<(String, String)> {
+        let text = |pair: &KeyValue| (pair.key.to_string(), pair.value.to_string());
+        self.own.iter().map(text).collect()
+    }
+
     pub(super) fn drops(&self) -> &Arc<SeriesDrops> {
         &self.drops
     }

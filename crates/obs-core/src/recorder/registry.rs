@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     adopter::RecordLabels,
+    durations::Durations,
     encode::Sanitized,
     label::{Label, LabelBook, OTHER},
     ledger::SeriesDrops,
@@ -78,8 +79,11 @@ impl Drains {
 
     /// Brings every instrument up to date with its cells.
     pub(super) fn drain(&self) {
-        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        series.iter().for_each(|series| series.drain());
+        self.all().iter().for_each(|series| series.drain());
+    }
+
+    fn all(&self) -> Vec<Arc<Series>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -293,6 +297,10 @@ impl Recorder for Registry {
     fn watch(&self, watched: &Watched<'_>) {
         self.tracked.store(watched.in_flight.is_some(), Ordering::Release);
         ledger_metrics::watch(&self.meter, watched, &self.drops, &self.drains);
+    }
+
+    fn durations(&self) -> Vec<Durations> {
+        self.drains.all().iter().flat_map(|series| series.durations()).collect()
     }
 
     fn sanitized(&self, changed: &Sanitized) {

@@ -6,6 +6,7 @@
 //! bucket and add up to what the runs added up to.
 
 mod cells;
+mod fine;
 mod replay;
 mod table;
 
@@ -18,8 +19,10 @@ use std::{
 
 use super::{RunEnd, direct::DirectSeries};
 use crate::{
+    durations::Durations,
     ledger::{Book, SeriesDrops},
     per_thread::{Local, PerThread, Slots},
+    status::Status,
 };
 use cells::Cells;
 use replay::Replay;
@@ -91,7 +94,7 @@ impl ShardedSeries {
     fn end_in(&self, own: &Cells, book: &Book, end: &RunEnd<'_>) {
         own.nodes(self.nodes.bucket(end.nodes)).add(end.nodes);
         let durations = own.durations(end.status.index(), &self.durations);
-        durations[self.durations.bucket(end.nanos)].add(end.nanos);
+        durations.add(end.nanos, self.durations.bucket(end.nanos));
         match own.runs() {
             _ if end.kept => {}
             Some(runs) => runs.not_kept(end.status),
@@ -105,6 +108,19 @@ impl ShardedSeries {
 
     pub(super) fn oldest(&self, age: Duration) {
         self.instruments.oldest(age);
+    }
+
+    /// The durations of this series' runs, one for each status that occurred.
+    pub(super) fn durations(&self) -> Vec<Durations> {
+        let replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock nobody hands out cells of ended threads, so these are all that are not retired.
+        let living = self.cells.living();
+        let of = |status| {
+            let ranges = replay.fine(status, &living).ranges(&self.durations);
+            let labels = self.instruments.labels();
+            (!ranges.is_empty()).then(|| Durations::new(labels, status, ranges))
+        };
+        Status::ALL.into_iter().filter_map(of).collect()
     }
 
     pub(super) fn drain(&self) {

@@ -6,6 +6,7 @@ mod support;
 
 mod acks;
 mod adoption;
+mod durations;
 mod in_flight;
 mod keeping;
 mod labels;

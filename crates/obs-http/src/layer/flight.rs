@@ -159,11 +159,12 @@ impl Flight {
             metrics.active(-1, self.method, self.scheme);
             metrics.ended(&ended);
         }
-        if let Some(runtime) = &self.shared.runtime {
-            runtime.request_ended(ended.route, ended.class(), took);
-        }
         if let Some(records) = &self.shared.records {
             records.record(&ended);
+        }
+        // Last, so that whoever sees nothing in flight finds everything else done.
+        if let Some(runtime) = &self.shared.runtime {
+            runtime.request_ended(ended.route, ended.class(), took);
         }
     }
 }

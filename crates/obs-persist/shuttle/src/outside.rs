@@ -41,6 +41,7 @@ pub(crate) mod quarantine {
     };
 
     use obs_core::{DropReason, RunRecord, Timestamp};
+    use uuid::Uuid;
 
     #[derive(Debug, Default)]
     pub(crate) struct Quarantine {
@@ -75,6 +76,15 @@ pub(crate) mod quarantine {
                 return Err(Full);
             }
             self.taken.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        /// Nobody gives records back.
+        pub(crate) const fn retried(&self, _: usize) -> Result<Vec<RunRecord>, Full> {
+            Ok(Vec::new())
+        }
+
+        pub(crate) const fn returned(&self, _: &[Uuid]) -> Result<(), Full> {
             Ok(())
         }
     }

@@ -204,6 +204,8 @@ impl fmt::Display for Panicked {
     }
 }
 
+impl std::error::Error for Panicked {}
+
 /// Runs a future on its own. To the checker a panic is a failure, to its owner here it is a result.
 pub(crate) async fn spawn<F>(future: F) -> Result<F::Output, Panicked>
 where

@@ -49,26 +49,36 @@ fn check(_path: &Path) -> Result<(), QuarantineError> {
     Ok(())
 }
 
-/// Every file that is named after a run; at most [`FILES_MAX`].
+/// Every file that is named after a run; at most [`FILES_MAX`] of each kind.
 pub(super) fn files(quarantine: &Quarantine) -> Result<Vec<Found>, QuarantineError> {
+    let mut found = list(quarantine.folder(), false, FILES_MAX)?;
+    found.extend(retried(quarantine, FILES_MAX)?);
+    Ok(found)
+}
+
+/// Those on their way back, at most so many.
+pub(super) fn retried(
+    quarantine: &Quarantine,
+    files_max: usize,
+) -> Result<Vec<Found>, QuarantineError> {
+    list(&quarantine.folder().join(RETRY), true, files_max)
+}
+
+fn list(folder: &Path, retrying: bool, files_max: usize) -> Result<Vec<Found>, QuarantineError> {
     let mut found = Vec::new();
-    for (folder, retrying) in
-        [(quarantine.folder().to_owned(), false), (quarantine.folder().join(RETRY), true)]
-    {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => {
-                return Err(QuarantineError::Io { what: "list", path: folder, source });
-            }
-        };
-        for entry in entries.take(FILES_MAX) {
-            let entry = entry.map_err(QuarantineError::io("list", &folder))?;
-            let Some(run_id) = run_of(&entry.path()) else { continue };
-            // It may be gone by now: somebody else dropped it.
-            let Ok(metadata) = entry.metadata() else { continue };
-            found.push(Found { path: entry.path(), run_id, bytes: metadata.len(), retrying });
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(source) => {
+            return Err(QuarantineError::Io { what: "list", path: folder.to_owned(), source });
         }
+    };
+    for entry in entries.take(files_max) {
+        let entry = entry.map_err(QuarantineError::io("list", folder))?;
+        let Some(run_id) = run_of(&entry.path()) else { continue };
+        // It may be gone by now: somebody else dropped it.
+        let Ok(metadata) = entry.metadata() else { continue };
+        found.push(Found { path: entry.path(), run_id, bytes: metadata.len(), retrying });
     }
     Ok(found)
 }

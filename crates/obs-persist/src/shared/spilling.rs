@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use obs_core::{Adopter, Class, DropReason, RunRecord, Ticket};
 
-use super::{Queued, Shared, State, Taken};
+use super::{Queued, Shared, State, Taken, Worker};
 use crate::{
     lanes::{Limit, Place},
     spool::{Orphans, Slot},
@@ -156,6 +156,11 @@ impl Shared {
         while !orphans.is_empty() && self.lock().spilled.len() < ADOPTED_AHEAD {
             let adopted = orphans.adopt_next(books);
             let mut state = self.lock();
+            if state.worker == Worker::Closed {
+                // The end came meanwhile: the next process may have them.
+                adopted.into_iter().for_each(|(ticket, _)| ticket.stays());
+                return;
+            }
             for (ticket, slot) in adopted {
                 let place = state.lanes.spill();
                 state.spilled.push_back(Spilled { ticket, slot, place });

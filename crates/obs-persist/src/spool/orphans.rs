@@ -5,14 +5,14 @@
 
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
-use obs_core::{Adopter, Class, RecordLabels, Ticket, ledger};
+use obs_core::{Adopter, Class, RecordLabels, Ticket, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, Found, LEDGER_PAGE, read_segment},
+    adopt::{DeadEpoch, Found, LEDGER_PAGE, RUNS_PAGE, read_segment},
     codec,
-    frame::Seed,
-    log::Log,
+    frame::{self, Seed},
+    log::{Log, Refusal},
     segment::{Slot, path_of},
 };
 use crate::platform;
@@ -59,17 +59,18 @@ impl Orphans {
 
     /// The records of the next segment, entered into the books; then what died in memory.
     pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<Adopted> {
-        let adopted = match self.segments.pop_front() {
+        let mut adopted = match self.segments.pop_front() {
             Some((epoch, number)) => self.adopt_segment(&epoch, number, books),
             None => Vec::new(),
         };
-        let Self { segments, pages, found, .. } = self;
+        let Self { log, segments, pages, found } = self;
         // An epoch's page is compared with what was found in all of its segments.
         pages.retain(|page| {
             let more = segments.iter().any(|(epoch, _)| epoch.epoch == page.epoch);
             if !more {
                 let found = found.iter().find(|(epoch, _)| *epoch == page.epoch);
                 enter_crash(page, found.map_or(0, |(_, found)| *found), books);
+                adopted.extend(lost_runs(page, log, books));
             }
             more
         });
@@ -146,4 +147,31 @@ fn enter_crash(dead: &DeadEpoch, found: u64, books: &Adopter) {
         let epoch = dead.epoch;
         tracing::warn!(%epoch, ok, error, "records died in the memory of an earlier process; they are counted");
     }
+}
+
+/// The rows of the runs that a process died with. They are written to our own spool first: a process
+/// that dies now leaves them twice, under the same id, and never not at all.
+fn lost_runs(dead: &DeadEpoch, log: &Log, books: &Adopter) -> Vec<Adopted> {
+    let path = dead.directory.join(RUNS_PAGE);
+    let Ok(words) = platform::read_words(&path, in_flight::PAGE_WORDS) else { return Vec::new() };
+    let records = in_flight::read_page(&words).map(|page| page.records()).unwrap_or_default();
+    let mut buffer = Vec::new();
+    let mut adopted = Vec::new();
+    for record in records {
+        frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
+        let fits = codec::encode(&record, &mut buffer).is_ok() && frame::finish(&mut buffer);
+        let ticket = books.adopt(record.class(), &RecordLabels::of(&record));
+        let written = if fits { log.append(&mut buffer) } else { Err(Refusal::TooLarge) };
+        match written {
+            Ok(slot) => adopted.push((ticket, slot)),
+            Err(refusal) => ticket.dropped(refusal.into()),
+        }
+    }
+    if !adopted.is_empty() {
+        let (epoch, runs) = (dead.epoch, adopted.len());
+        tracing::warn!(%epoch, runs, "runs ended with their process; each becomes a row");
+    }
+    // Only now: its records are elsewhere.
+    let _ = fs::remove_file(&path);
+    adopted
 }

@@ -2,14 +2,19 @@
 //!
 //! SQLite writes nothing before a commit as long as its cache has room, so a full disk would let
 //! the canary pass. With a cache of one page, what the canary changes is pushed out to the log
-//! while the transaction runs.
+//! while the transaction runs; all but the pages that were touched last. So some large rows go with
+//! it: on a disk that is all but full, it must not fit where a record does not.
 
 use diesel::{QueryResult, connection::SimpleConnection, result::Error, sqlite::SqliteConnection};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use obs_core::RunRecord;
 
 use super::{in_transaction, insert};
-use crate::store::StoreError;
+use crate::{canary, retry::Jitter, store::StoreError};
+
+/// Large rows that go with the canary: their pages outnumber those of any record that could stay
+/// in the cache.
+const FILLERS: usize = 4;
 
 pub(super) async fn try_out(
     connection: Option<&mut SyncConnectionWrapper<SqliteConnection>>,
@@ -29,6 +34,12 @@ fn write_and_take_back(connection: &mut SqliteConnection, row: &RunRecord) -> Qu
     let written = in_transaction(connection, |connection| {
         insert::run(connection, row)?;
         insert::payload(connection, row)?;
+        let mut chance = Jitter::from_system();
+        for _ in 0..FILLERS {
+            let filler = canary::filler(row, &mut chance);
+            insert::run(connection, &filler)?;
+            insert::payload(connection, &filler)?;
+        }
         Err::<(), _>(Error::RollbackTransaction)
     });
     // Back to what it was at the start: SQLite's own default of 2 MB.

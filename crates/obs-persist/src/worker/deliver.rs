@@ -22,6 +22,8 @@ pub(super) struct Batch {
     records: Arc<[RunRecord]>,
     bisection: Bisection,
     refusal: Option<Refusal>,
+    /// The records come from the quarantine: the ledger has counted them, their files are theirs.
+    retried: bool,
 }
 
 /// What the store last said about a part of the batch.
@@ -53,7 +55,11 @@ impl Setback {
 impl Batch {
     pub(super) fn new(records: Vec<RunRecord>) -> Self {
         let bisection = Bisection::of(records.len());
-        Self { records: records.into(), bisection, refusal: None }
+        Self { records: records.into(), bisection, refusal: None, retried: false }
+    }
+
+    pub(super) fn retried(records: Vec<RunRecord>) -> Self {
+        Self { retried: true, ..Self::new(records) }
     }
 
     /// How many records are neither written nor set aside.
@@ -84,7 +90,9 @@ impl Worker {
                 Next::Canary(at) => self.try_canary(batch, at).await?,
                 Next::Convict(at) => {
                     let fate = self.set_aside(batch, at).await;
-                    self.shared.settle(at..at + 1, fate);
+                    if !batch.retried {
+                        self.shared.settle(at..at + 1, fate);
+                    }
                     batch.bisection.settled();
                 }
             }
@@ -104,7 +112,11 @@ impl Worker {
         self.shared.wrote(outcome, took);
         match result {
             Ok(Ok(())) => {
-                self.shared.settle(part, Fate::Persisted);
+                if batch.retried {
+                    self.returned(&batch.records[part]).await;
+                } else {
+                    self.shared.settle(part, Fate::Persisted);
+                }
                 batch.bisection.settled();
                 Ok(())
             }

@@ -19,7 +19,10 @@ use tempfile::TempDir;
 
 use crate::{
     proxy::{Mode, Proxy},
-    support::{LONG, Live, count, database, execute, failed, postgres, timed, try_postgres, until},
+    support::{
+        LONG, Live, count, database, execute, failed, postgres, sqlite, sqlite_url, timed,
+        try_postgres, until,
+    },
 };
 
 /// What the worker may take to write what waited, once the store is back.
@@ -307,35 +310,15 @@ fn a_store_that_is_slow_or_refuses_for_a_while_gets_every_row() {
 #[test]
 fn a_database_whose_disk_is_full_gets_every_row_once_there_is_room_and_nothing_is_set_aside() {
     let url = database();
-    let Some(disk) = SmallDisk::new(&url) else { return };
+    let data = postgres(&url, "SHOW data_directory").remove(0);
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(data).unwrap());
+    let Some(disk) = SmallDisk::new(24, owner) else { return };
     let name = url.rsplit_once('/').unwrap().1;
     let space = format!("small_{name}");
     execute(&url, &format!("CREATE TABLESPACE {space} LOCATION '{}'", disk.path().display()));
     execute(&url, &format!("ALTER DATABASE {name} SET default_tablespace = {space}"));
     let rig = rig(&url, |_| {});
-    let large = || {
-        let mut large = failed("bonus");
-        // Hexadecimal of ids, so that it takes its room however it is compressed.
-        let noise: String = (0..300).map(|_| record("", "").run_id.simple().to_string()).collect();
-        large.trace = Some(Json::parse(&format!("\"{noise}\"")).unwrap());
-        large
-    };
-    let mut submitted = 0;
-    let is_full = || {
-        let error = rig.live.persister.last_error();
-        error.is_some_and(|error| error.contains("No space left"))
-    };
-    while !is_full() {
-        assert!(submitted < 20_000, "it is never full");
-        rig.live.submit(large());
-        submitted += 1;
-        thread::park_timeout(Duration::from_millis(1));
-    }
-    every(Duration::from_millis(50), seconds(3, 10), || {
-        rig.live.submit(large());
-        rig.live.submit(failed("bonus"));
-        submitted += 2;
-    });
+    let submitted = fill(&rig, "No space left");
     disk.make_room();
     rig.settle(&url, submitted);
     drop(rig);
@@ -344,12 +327,58 @@ fn a_database_whose_disk_is_full_gets_every_row_once_there_is_room_and_nothing_i
     postgres(&url, &format!("DROP TABLESPACE {space}"));
 }
 
+/// Submits until the store says that its disk is full, and then for a while; says how many.
+fn fill(rig: &Rig, says: &str) -> usize {
+    let large = || {
+        let mut large = failed("bonus");
+        // Ids in hexadecimal, so that it takes its room however it is compressed.
+        let noise: String = (0..300).map(|_| record("", "").run_id.simple().to_string()).collect();
+        large.trace = Some(Json::parse(&format!("\"{noise}\"")).unwrap());
+        large
+    };
+    let mut submitted = 0;
+    let is_full = || rig.live.persister.last_error().is_some_and(|error| error.contains(says));
+    while !is_full() {
+        let ledger = rig.live.test.obs().ledger();
+        let error = rig.live.persister.last_error();
+        assert!(submitted < 5_000, "it is never full: {error:?} {ledger}");
+        assert_eq!(ledger.error.quarantined, 0, "{ledger}");
+        rig.live.submit(large());
+        submitted += 1;
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    every(Duration::from_millis(50), seconds(2, 10), || {
+        rig.live.submit(large());
+        rig.live.submit(failed("bonus"));
+        submitted += 2;
+    });
+    submitted
+}
+
+#[test]
+fn a_file_on_a_full_disk_gets_every_row_once_there_is_room_and_nothing_is_set_aside() {
+    let Some(disk) = SmallDisk::new(16, 0) else { return };
+    let file = disk.path().join("runs.db");
+    let rig = rig(&sqlite_url(&file), |_| {});
+    let submitted = fill(&rig, "full");
+    disk.make_room();
+    rig.live.flush();
+    let rows = |table: &str| sqlite(&file, &format!("SELECT CAST(count(*) AS TEXT) FROM {table}"));
+    assert_eq!(
+        [rows("run"), rows("run_payload")],
+        [[submitted.to_string()], [submitted.to_string()]]
+    );
+    assert_eq!(rig.quarantine.list().unwrap(), []);
+    let ledger = rig.live.test.obs().ledger();
+    assert_eq!((ledger.error.persisted, ledger.error.quarantined), (submitted as u64, 0));
+}
+
 /// A small file system of its own with a ballast in it; needs the right to mount.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
     #[expect(clippy::print_stderr, reason = "a skipped case says so")]
-    fn new(url: &str) -> Option<Self> {
+    fn new(megabytes: u32, owner: u32) -> Option<Self> {
         const MAY_MOUNT: u64 = 1 << 21;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -362,9 +391,7 @@ impl SmallDisk {
         }
         let folder = tempfile::tempdir().unwrap();
         let disk = Self(folder);
-        let data = &postgres(url, "SHOW data_directory")[0];
-        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(data).unwrap());
-        let options = format!("size=24m,mode=0700,uid={owner}");
+        let options = format!("size={megabytes}m,mode=0700,uid={owner}");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(disk.0.path())
@@ -373,7 +400,7 @@ impl SmallDisk {
         assert!(mounted.success(), "cannot mount although we have the right to");
         fs::create_dir(disk.path()).unwrap();
         std::os::unix::fs::chown(disk.path(), Some(owner), None).unwrap();
-        fs::write(disk.ballast(), vec![0; 12 << 20]).unwrap();
+        fs::write(disk.ballast(), vec![0; (megabytes as usize) << 19]).unwrap();
         // The way there is private by default.
         let open: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(disk.0.path(), open).unwrap();

@@ -118,8 +118,9 @@ fn a_record_whose_write_takes_too_long_is_never_held_to_be_bad() {
     rig.submit_ok(2);
     until("it was tried a few times", || rig.store.writes() >= 4 || rig.store.canaries() >= 4);
     rig.store.set_stalled(false);
-    let report = rig.persister.flush_blocking(LONG);
-    assert_eq!((report.persisted, report.quarantined), (2, 0));
+    assert!(rig.persister.flush_blocking(LONG).complete);
+    let ledger = rig.ledger();
+    assert_eq!((ledger.ok.persisted, ledger.ok.quarantined), (2, 0));
 }
 
 #[test]
@@ -182,4 +183,42 @@ fn a_worker_that_panics_in_the_middle_settles_each_record_once() {
     let ledger = rig.ledger();
     assert_eq!(ledger.ok.persisted, report.persisted);
     assert_eq!(ledger.ok.dropped.of(DropReason::Abandoned), lost);
+}
+
+#[test]
+fn a_record_that_is_retried_goes_into_a_store_that_takes_it_now() {
+    let poisoned = poisoned(10);
+    let rig = &poisoned.rig;
+    (0..3).for_each(|_| poisoned.submit_poison());
+    assert_eq!(rig.persister.flush_blocking(LONG).quarantined, 3);
+    let entries = poisoned.quarantine.list().unwrap();
+    poisoned.quarantine.retry(entries[0].run_id).unwrap();
+    until("it came back", || {
+        let now = poisoned.quarantine.show(entries[0].run_id);
+        now.is_ok_and(|now| !now.entry.retrying && now.entry.since > entries[0].since)
+    });
+    assert_eq!((poisoned.set_aside(), rig.store.rows().len()), (3, 0));
+
+    rig.store.set_poison(None);
+    for entry in &entries[..2] {
+        poisoned.quarantine.retry(entry.run_id).unwrap();
+    }
+    until("they are written", || rig.store.rows().len() == 2);
+    until("their files are gone", || poisoned.set_aside() == 1);
+    let ledger = rig.ledger();
+    assert_eq!((ledger.ok.quarantined, ledger.ok.persisted), (3, 0), "they were counted before");
+}
+
+#[test]
+fn a_record_that_is_retried_while_no_process_runs_is_found_by_the_next_one() {
+    let poisoned = poisoned(10);
+    poisoned.submit_poison();
+    assert_eq!(poisoned.rig.persister.flush_blocking(LONG).quarantined, 1);
+    let Poisoned { rig, quarantine, _folder } = poisoned;
+    drop(rig);
+    quarantine.retry(quarantine.list().unwrap()[0].run_id).unwrap();
+    let dir = quarantine.folder().to_owned();
+    let rig = Rig::over(MemoryStore::new(), |config| config.quarantine_dir = Some(dir));
+    until("it is written", || rig.store.rows().len() == 1);
+    until("its file is gone", || quarantine.list().unwrap().is_empty());
 }

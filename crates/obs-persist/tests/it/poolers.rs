@@ -1,9 +1,12 @@
 //! A pooler in between: PgBouncer as Debian ships it, and one that is played by the test.
 
+mod played;
+
 use std::{
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -179,4 +182,39 @@ fn pgbouncer_in_session_mode_works_from_the_first_migration_on() {
         }
         assert_eq!(count(&server, "obs.run"), 255);
     }
+}
+
+/// The same database through a pooler that is played.
+fn through(pooler: &played::Played, server: &str) -> String {
+    format!("postgres://obs@127.0.0.1:{}/{}", pooler.port, server.rsplit_once('/').unwrap().1)
+}
+
+#[test]
+fn a_transaction_pooler_that_keeps_prepared_statements_works_from_the_first_migration_on() {
+    let server = database();
+    let pooler = played::Played::start(&server, true);
+    let live = Live::open(&through(&pooler, &server));
+    for _ in 0..10 {
+        (0..50).for_each(|_| live.submit(record("bonus", "1")));
+        live.submit(failed("bonus"));
+        live.flush();
+    }
+    assert_eq!((count(&server, "obs.run"), count(&server, "obs.run_payload")), (510, 510));
+    // It did change sessions, and had to prepare again.
+    for transactions in &pooler.counts.transactions {
+        assert!(transactions.load(Ordering::Relaxed) > 5);
+    }
+    assert!(pooler.counts.prepared_again.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn one_that_loses_them_is_refused_whoever_made_it() {
+    let server = prepared();
+    let pooler = played::Played::start(&server, false);
+    let live = Live::open(&through(&pooler, &server));
+    live.submit(record("bonus", "1"));
+    until("it is refused", || {
+        live.persister.last_error().is_some_and(|error| error.contains("loses prepared statements"))
+    });
+    assert_eq!(count(&server, "obs.run"), 0);
 }

@@ -10,6 +10,7 @@ use obs_persist::{
 use crate::support::{LONG, Rig, SOON, failed, until};
 
 mod killed;
+mod poisoned;
 
 fn with_spool(directory: &Path) -> PersistConfig {
     let mut config = PersistConfig::default();
@@ -36,6 +37,9 @@ impl Life {
         let mut builder = Obs::builder().sink(persister.sink());
         if let Some(page) = persister.ledger_page() {
             builder = builder.ledger_page(page);
+        }
+        if let Some(page) = persister.runs_page() {
+            builder = builder.in_flight_page(page);
         }
         Self { obs: builder.build().unwrap(), store, persister }
     }

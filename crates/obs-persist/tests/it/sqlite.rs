@@ -149,6 +149,8 @@ fn rows_wait_while_somebody_else_holds_the_file() {
     let live = Live::over(StoreUrl::parse(&sqlite_url(&path)).unwrap().store(), config);
     until("it is set up", || live.persister.state() == StoreState::Up);
     let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    // Ours may be at its maintenance.
+    other.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
     other.batch_execute("BEGIN EXCLUSIVE").unwrap();
     (0..10).for_each(|_| live.submit(record("bonus", "1")));
     let waiting = live.persister.flush_blocking(std::time::Duration::from_millis(200));

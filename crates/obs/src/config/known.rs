@@ -3,10 +3,11 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-pub(super) const OURS: [&str; 19] = [
+pub(super) const OURS: [&str; 23] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",
+    "OBS_LOST_RUNS",
     "OBS_QUEUE_RECORDS",
     "OBS_REDACT_ALLOW",
     "OBS_REDACT_KEYS",
@@ -15,7 +16,10 @@ pub(super) const OURS: [&str; 19] = [
     "OBS_RETENTION_OK",
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
+    "OBS_SPOOL",
+    "OBS_SPOOL_BYTES_MAX",
     "OBS_SPOOL_DIR",
+    "OBS_SPOOL_FSYNC",
     "OBS_STORE",
     "OBS_STORE_FILE",
     "OBS_STORE_MIGRATE",

@@ -1,3 +1,5 @@
+use obs_persist::SpoolDir;
+
 use super::*;
 
 mod safety;
@@ -29,7 +31,7 @@ fn without_any_variable_every_setting_is_its_default() {
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.export_interval, Duration::from_secs(60));
     assert_eq!(config.temporality, Temporality::Cumulative);
-    let Rows::On { store, migrations, required, limits } = config.rows else {
+    let Rows::On { store, migrations, required, limits, .. } = config.rows else {
         panic!("rows are off")
     };
     assert_eq!(migrations, Migrations::AtStart);
@@ -37,7 +39,10 @@ fn without_any_variable_every_setting_is_its_default() {
         (store.to_string().as_str(), required, limits.queue_records),
         (STORE_DEFAULT, false, 1_000)
     );
-    assert_eq!(*limits, PersistConfig::default());
+    let mut usual = PersistConfig::default();
+    usual.spool_dir = Some(SpoolDir::Default("./obs.sqlite.spool".into()));
+    assert_eq!(limits.spool_dir, usual.spool_dir);
+    assert_eq!(*limits, usual);
 }
 
 const QUEUE: &str = "outside 1 to 1000000 (a queue holds at least one record): use a value inside";
@@ -59,7 +64,19 @@ const PROMETHEUS: &str =
 const TEMPORALITY: &str = "there is no such temporality: use cumulative, delta or lowmemory";
 const RATE_WAY_OUT: &str = "is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty";
 
-const BAD_VALUES: [(&str, &str, &str); 29] = [
+const SPOOL: &str =
+    "outside 8388608 to 68719476736 (two segments of 4 MiB are the least): use a value inside";
+
+const BAD_VALUES: [(&str, &str, &str); 34] = [
+    ("OBS_SPOOL", "on", "not what a spool can hold: use errors, or off"),
+    ("OBS_SPOOL_BYTES_MAX", "4096", SPOOL),
+    ("OBS_SPOOL_BYTES_MAX", "1GB", WHOLE),
+    ("OBS_SPOOL_FSYNC", "100ms", "no such policy: use interval (every 100 ms), always or never"),
+    (
+        "OBS_LOST_RUNS",
+        "true",
+        "neither on nor off: on keeps runs in flight where the next process finds them",
+    ),
     ("OBS_SAMPLE_RATE", "5%", "not a number: use a decimal number, e.g. 0.05"),
     ("OBS_QUEUE_RECORDS", "0", QUEUE),
     ("OBS_QUEUE_RECORDS", "1000001", QUEUE),
@@ -277,7 +294,7 @@ fn code_wins_over_the_environment() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a=environment,b=environment"),
     ]);
     let config = check(&given, &environment).unwrap();
-    let Rows::On { store, migrations, required, limits } = config.rows else {
+    let Rows::On { store, migrations, required, limits, .. } = config.rows else {
         panic!("rows are off")
     };
     assert_eq!(
@@ -433,4 +450,26 @@ fn a_value_that_is_not_text_is_an_error() {
         check(&Given::default(), &environment).unwrap_err().to_string(),
         "OBS_STORE: the value is not valid UTF-8: set it to plain text or unset it"
     );
+}
+
+#[test]
+fn the_spool_is_beside_the_file_of_the_store_or_where_services_keep_their_state() {
+    let spool_of = |variables: &[(&str, &str)]| match config(variables).unwrap().rows {
+        Rows::On { limits, .. } => limits.spool_dir,
+        Rows::Off => panic!("rows are off"),
+    };
+    let default = |path: &str| Some(SpoolDir::Default(path.into()));
+    let postgres = ("OBS_STORE", "postgres://localhost/obs");
+    assert_eq!(spool_of(&[("OBS_STORE", "sqlite:data/obs.db")]), default("data/obs.db.spool"));
+    let state = ("XDG_STATE_HOME", "/state");
+    let Some(SpoolDir::Default(one)) = spool_of(&[postgres, state]) else { panic!("no default") };
+    assert!(
+        one.starts_with("/state/obs") && one.ends_with("postgres---localhost-5432-obs"),
+        "{one:?}"
+    );
+    let other = spool_of(&[("OBS_STORE", "postgres://localhost/other"), state]);
+    assert_ne!(other, Some(SpoolDir::Default(one)), "each store has its own");
+    let given = [postgres, ("OBS_SPOOL_DIR", "/spool")];
+    assert_eq!(spool_of(&given), Some(SpoolDir::Given("/spool".into())));
+    assert_eq!(spool_of(&[postgres, ("OBS_SPOOL", "off")]), None);
 }

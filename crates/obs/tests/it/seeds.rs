@@ -173,15 +173,17 @@ fn bad_values_of_the_environment_are_errors_and_no_defaults() {
 }
 
 #[test]
-fn every_test_that_the_page_about_the_seeds_names_exists() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let page = std::fs::read_to_string(crates.join("../docs/seeds.md")).unwrap();
-    let named: Vec<(&str, &str)> =
-        page.split('`').filter_map(|text| text.split_once(".rs::")).collect();
-    assert!(named.len() > 100, "{}", named.len());
-    for (file, test) in named {
-        let path = crates.join(format!("{file}.rs"));
-        let source = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(source.contains(&format!("fn {test}(")), "{} has no {test}", path.display());
+fn every_test_that_a_page_names_exists() {
+    for (page, least) in [("seeds", 100), ("reliability", 40)] {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let page = std::fs::read_to_string(crates.join(format!("../docs/{page}.md"))).unwrap();
+        let named: Vec<(&str, &str)> =
+            page.split('`').filter_map(|text| text.split_once(".rs::")).collect();
+        assert!(named.len() > least, "{}", named.len());
+        for (file, test) in named {
+            let path = crates.join(format!("{file}.rs"));
+            let source = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(source.contains(&format!("fn {test}(")), "{} has no {test}", path.display());
+        }
     }
 }

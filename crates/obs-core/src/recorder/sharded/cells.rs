@@ -11,7 +11,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering, fence},
 };
 
-use super::table::DurationTable;
+use super::{
+    fine::{Fine, FineTotals},
+    table::DurationTable,
+};
 use crate::{ledger::Runs, status::Status};
 
 /// Aligned so that no two threads' cells share a pair of cache lines.
@@ -23,7 +26,22 @@ pub(super) struct Cells {
     runs: Option<Arc<Runs>>,
     nodes: Box<[Bucket]>,
     /// By status; made at the first run that ends so.
-    durations: [OnceLock<Box<[Bucket]>>; Status::ALL.len()],
+    durations: [OnceLock<Spreads>; Status::ALL.len()],
+}
+
+/// The durations of runs that ended with one status.
+#[derive(Debug)]
+pub(super) struct Spreads {
+    buckets: Box<[Bucket]>,
+    fine: Fine,
+}
+
+impl Spreads {
+    #[inline(always)]
+    pub(super) fn add(&self, nanos: u64, bucket: usize) {
+        self.buckets[bucket].add(nanos);
+        self.fine.add(nanos, bucket);
+    }
 }
 
 impl Cells {
@@ -48,7 +66,8 @@ impl Cells {
         &self.nodes[bucket]
     }
 
-    pub(super) fn durations(&self, status: usize, table: &DurationTable) -> &[Bucket] {
+    #[inline(always)]
+    pub(super) fn durations(&self, status: usize, table: &DurationTable) -> &Spreads {
         match self.durations[status].get() {
             Some(known) => known,
             None => self.first_durations(status, table),
@@ -57,8 +76,9 @@ impl Cells {
 
     #[cold]
     #[inline(never)]
-    fn first_durations(&self, status: usize, table: &DurationTable) -> &[Bucket] {
-        self.durations[status].get_or_init(|| buckets(table.len()))
+    fn first_durations(&self, status: usize, table: &DurationTable) -> &Spreads {
+        self.durations[status]
+            .get_or_init(|| Spreads { buckets: buckets(table.len()), fine: Fine::new(table) })
     }
 
     pub(super) fn read_started(&self) -> u64 {
@@ -72,7 +92,14 @@ impl Cells {
 
     /// Adds what was counted to `durations`.
     pub(super) fn read_durations(&self, status: usize, durations: &mut [Counted]) -> bool {
-        self.durations[status].get().is_none_or(|buckets| read_all(buckets, durations))
+        self.durations[status].get().is_none_or(|known| read_all(&known.buckets, durations))
+    }
+
+    /// Adds the fine counts to `totals`.
+    pub(super) fn read_fine(&self, status: usize, totals: &mut FineTotals) {
+        if let Some(known) = self.durations[status].get() {
+            totals.add(&known.fine);
+        }
     }
 }
 

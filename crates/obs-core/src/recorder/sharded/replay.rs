@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::{
     cells::{Cells, Counted},
+    fine::FineTotals,
     table::{DurationTable, NodeTable, seconds},
 };
 use crate::{
@@ -44,6 +45,11 @@ impl Totals {
             && (0..Status::ALL.len()).all(|at| cells.read_durations(at, &mut self.durations[at]))
     }
 
+    /// Of how many runs the nodes are counted.
+    fn nodes_seen(&self) -> u64 {
+        self.nodes.iter().map(|bucket| bucket.count).sum()
+    }
+
     fn ended(&self) -> u64 {
         self.durations.iter().flatten().map(|bucket| bucket.count).sum()
     }
@@ -53,12 +59,13 @@ impl Totals {
 pub(super) struct Replay {
     replayed: Totals,
     retired: Totals,
+    retired_fine: [FineTotals; Status::ALL.len()],
 }
 
 impl Replay {
     pub(super) fn new(durations: &DurationTable, nodes: &NodeTable) -> Self {
         let nothing = Totals::new(durations, nodes);
-        Self { replayed: nothing.clone(), retired: nothing }
+        Self { replayed: nothing.clone(), retired: nothing, retired_fine: Default::default() }
     }
 
     /// Keeps what threads counted that have ended. Nobody writes there any more, so it can be read.
@@ -67,7 +74,17 @@ impl Replay {
             let readable = self.retired.add_ends(cells);
             debug_assert!(readable, "a thread that has ended writes no more");
             self.retired.started += cells.read_started();
+            for (at, fine) in self.retired_fine.iter_mut().enumerate() {
+                cells.read_fine(at, fine);
+            }
         }
+    }
+
+    /// All fine counts of a status, as of now.
+    pub(super) fn fine(&self, status: Status, living: &[Arc<Cells>]) -> FineTotals {
+        let mut totals = self.retired_fine[status.index()].clone();
+        living.iter().for_each(|cells| cells.read_fine(status.index(), &mut totals));
+        totals
     }
 
     pub(super) fn run(
@@ -84,7 +101,9 @@ impl Replay {
         now.started += started_in().iter().map(|cells| cells.read_started()).sum::<u64>();
         let started = now.started - self.replayed.started;
         let ended = now.ended() - self.replayed.ended();
-        if started == 0 && ended == 0 {
+        // Nodes are read before the ends, so those of the last runs may come after all ends are replayed.
+        let nodes = now.nodes_seen() - self.replayed.nodes_seen();
+        if started == 0 && ended == 0 && nodes == 0 {
             return;
         }
         instruments.started.add(started);

@@ -84,6 +84,11 @@ impl DurationTable {
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
+
+    /// The largest value of a bucket.
+    pub(super) fn limit(&self, bucket: usize) -> u64 {
+        self.table.limits.get(bucket).copied().unwrap_or(u64::MAX)
+    }
 }
 
 /// The seconds of a duration in nanoseconds, exactly as `Duration::as_secs_f64` has them.

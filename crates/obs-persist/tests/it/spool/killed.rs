@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use obs_core::Status;
 use obs_persist::testing::MemoryStore;
 use uuid::Uuid;
 
@@ -26,6 +27,9 @@ fn child() {
     let life = Life::begin(&directory, store);
     let strategy = life.kind().strategy("bonus").version("1").build().unwrap();
     let mut out = std::io::stdout().lock();
+    let mut open = strategy.start();
+    // The harness has begun a line.
+    writeln!(out, "\nopen {}", open.id()).unwrap();
     // At most; the parent kills us long before.
     for at in 0..1_000_000 {
         let mut run = strategy.start();
@@ -43,7 +47,7 @@ fn child() {
 }
 
 /// What a child said before it was killed: acknowledged errors, and how many ok records.
-fn kill_after(directory: &Path, lines: usize) -> (HashSet<Uuid>, u64) {
+fn kill_after(directory: &Path, lines: usize) -> (HashSet<Uuid>, u64, Option<Uuid>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "spool::killed::child", "--nocapture", "--test-threads=1"])
         .env(CHILD, directory)
@@ -51,9 +55,10 @@ fn kill_after(directory: &Path, lines: usize) -> (HashSet<Uuid>, u64) {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-    let (mut errors, mut ok) = (HashSet::new(), 0);
+    let (mut errors, mut ok, mut open) = (HashSet::new(), 0, None);
     let mut take = |line: String| match line.split_once(' ') {
         Some(("os", id)) => drop(errors.insert(id.parse::<Uuid>().unwrap())),
+        Some(("open", id)) => open = id.parse().ok(),
         Some(("ok", id)) if id.parse::<Uuid>().is_ok() => ok += 1,
         _ => {}
     };
@@ -62,7 +67,7 @@ fn kill_after(directory: &Path, lines: usize) -> (HashSet<Uuid>, u64) {
     child.wait().unwrap();
     // What it said before it died.
     said.map_while(Result::ok).for_each(take);
-    (errors, ok)
+    (errors, ok, open)
 }
 
 #[test]
@@ -70,16 +75,20 @@ fn acknowledged_errors_outlive_a_kill_and_what_died_in_memory_is_counted() {
     let root = tempfile::tempdir().unwrap();
     let spool = root.path().join("spool");
     for lines in [20, 500, 900] {
-        let (errors, ok) = kill_after(&spool, lines);
+        let (errors, ok, open) = kill_after(&spool, lines);
         let next = Life::begin(&spool, MemoryStore::new());
         until("errors are adopted", || next.obs.ledger().error.adopted >= errors.len() as u64);
-        until("they are written", || next.obs.ledger().error.spooled == 0);
+        until("the run in flight is a row", || {
+            next.store.rows().iter().any(|row| row.status == Status::Lost)
+        });
         assert!(next.persister.flush_blocking(LONG).complete);
         let rows: Vec<Uuid> = next.store.rows().iter().map(|row| row.run_id).collect();
         let distinct: HashSet<Uuid> = rows.iter().copied().collect();
         assert_eq!(rows.len(), distinct.len());
         let lost: Vec<_> = errors.difference(&distinct).collect();
         assert!(lost.is_empty(), "{} of {} acknowledged errors are lost", lost.len(), errors.len());
+        let lost = next.store.rows().into_iter().find(|row| Some(row.run_id) == open);
+        assert_eq!(lost.map(|row| row.status), Some(Status::Lost), "a run in flight becomes a row");
         until("the crash is counted", || next.obs.ledger().ok.adopted > 0);
         let ledger = next.obs.ledger();
         assert_eq!(ledger.imbalance(), 0, "{ledger}");

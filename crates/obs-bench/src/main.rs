@@ -1,0 +1,57 @@
+//! `just bench`: what obs costs, side by side with what people use today, in one process.
+//!
+//! All variants of a table take turns in short windows, so that whatever else the machine does hits all of
+//! them; figures are medians, nothing is left out. A ratio is between two medians of one run; its spread is
+//! that of the ratios of windows that stood next to each other. At the end the totals of every variant are
+//! checked against what it exported: a wrong fast number is a failed benchmark.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the real clock")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+#![expect(clippy::unwrap_used, reason = "a benchmark may stop when something is wrong")]
+
+mod allocations;
+mod engine;
+mod growth;
+mod hot;
+#[cfg(feature = "peers")]
+mod peers;
+mod report;
+mod tail;
+mod windows;
+
+use std::{env, process::ExitCode};
+
+use report::Report;
+
+/// How long the tables take: `--full` takes five times as many windows.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    rounds: usize,
+    pairs: usize,
+}
+
+const SHORT: Effort = Effort { rounds: 41, pairs: 12 };
+const FULL: Effort = Effort { rounds: 201, pairs: 40 };
+
+fn main() -> ExitCode {
+    let options: Vec<String> = env::args().skip(1).collect();
+    let known = ["--json", "--full"];
+    if let Some(unknown) = options.iter().find(|option| !known.contains(&option.as_str())) {
+        println!("unknown option {unknown}: there are {}", known.join(" and "));
+        return ExitCode::from(64);
+    }
+    let json = options.iter().any(|option| option == "--json");
+    let full = options.iter().any(|option| option == "--full");
+    let effort = if full { FULL } else { SHORT };
+    let mut report = Report::new(json);
+    hot::run(effort, &mut report);
+    allocations::run(&mut report);
+    tail::run(effort, &mut report);
+    engine::run(effort, &mut report);
+    if full {
+        growth::run(&mut report);
+    }
+    report.unmeasured();
+    report.print();
+    ExitCode::SUCCESS
+}
