@@ -263,3 +263,6 @@ impl Worker {
         self.shared.set_store(Some(reason));
     }
 }
+
+#[cfg(test)]
+mod tests;
