@@ -38,6 +38,10 @@ verify:
 torture-tools:
     scripts/torture-tools
 
+# Faults from outside with their full counts: 300 kills, an outage of a minute; `just soak killed` for a part.
+soak *tests:
+    scripts/soak {{ tests }}
+
 # The main job: `just quickstart --runs 100000`.
 quickstart *options:
     cargo run -p quickstart -- {{ options }}
@@ -61,6 +65,14 @@ bench-drain *options:
 # Every interleaving of the ledger, of the values that threads have for themselves, and of a slot: `just loom slot`.
 loom *models:
     cargo run --release --locked --manifest-path crates/obs-core/loom/Cargo.toml --target-dir target/loom -- {{ models }}
+
+# Random schedules of the worker, the lanes, flushes and shutdowns: `just shuttle 10000 spooled`.
+shuttle *options:
+    cargo run --release --locked --manifest-path crates/obs-persist/shuttle/Cargo.toml --target-dir target/shuttle -- {{ options }}
+
+# What the tests would not notice: mutants of the ledger, the spool and the encoder, in a copy of the tree.
+mutants *options:
+    scripts/mutants {{ options }}
 
 # Instructions a run, against the bounds: `just instructions --accept not-kept` after a wanted change.
 instructions *options:

@@ -50,6 +50,8 @@ pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;
 pub use spool::Fsync;
-pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
+pub use store::{
+    CountFuture, MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture,
+};
 pub use url::{StoreUrl, StoreUrlError};
 pub use watch::StoreWatch;

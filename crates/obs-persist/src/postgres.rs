@@ -13,12 +13,19 @@ mod tls;
 
 use std::sync::Arc;
 
-use diesel_async::AsyncPgConnection;
+use diesel::{
+    dsl::sql,
+    sql_types::{self, Array, BigInt},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use obs_core::{Class, Clock, RunRecord, Timestamp};
+use uuid::Uuid;
 
 use crate::erasure::{EraseFuture, Erasure};
 use crate::migrations::Migrations;
-use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
+use crate::store::{
+    CountFuture, MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture,
+};
 
 use partitions::Days;
 pub(crate) use target::{Target, TargetError};
@@ -125,6 +132,23 @@ impl PostgresStore {
     }
 }
 
+/// Ids are all that a role which writes may read.
+async fn count_stored(
+    connected: Option<&mut Connected>,
+    run_ids: &[Uuid],
+) -> Result<u64, StoreError> {
+    let Some(Connected { connection, .. }) = connected else {
+        return Err(StoreError::transient("cannot look for rows", "there is no connection"));
+    };
+    let count = sql::<BigInt>("SELECT count(run_id) FROM obs.run_ok WHERE run_id = ANY(")
+        .bind::<Array<sql_types::Uuid>, _>(run_ids)
+        .sql(")")
+        .get_result::<i64>(connection)
+        .await
+        .map_err(|source| StoreError::transient("cannot look for rows", source))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 impl Store for PostgresStore {
     fn name(&self) -> String {
         self.target.to_string()
@@ -136,6 +160,10 @@ impl Store for PostgresStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn count_stored<'a>(&'a mut self, run_ids: &'a [Uuid]) -> CountFuture<'a> {
+        Box::pin(count_stored(self.connection.as_mut(), run_ids))
     }
 
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {

@@ -516,6 +516,11 @@ impl Shared {
         let Taken { ticket, place, slot } = taken;
         // What is in the spool is not lost with the memory.
         let fate = if slot.is_some() && fate.is_of_memory() { Fate::Spooled } else { fate };
+        if slot.is_none()
+            && let Some(page) = self.spool.as_ref().and_then(Spool::batch_page)
+        {
+            page.settled();
+        }
         match fate {
             Fate::Persisted => ticket.persisted(),
             Fate::Quarantined => ticket.quarantined(),

@@ -18,6 +18,7 @@
 //! S5 Freeing space needs none, and the next two segments have theirs.
 
 mod adopt;
+mod batch;
 mod bugs;
 mod codec;
 mod disk;
@@ -87,6 +88,7 @@ pub(crate) struct Spool {
     root: PathBuf,
     epoch: Uuid,
     ledger_page: Option<Arc<MappedPage>>,
+    batch_page: Option<batch::BatchPage>,
     runs_page: Option<Arc<MappedPage>>,
     // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
     // somebody else may already have taken over.
@@ -144,6 +146,7 @@ impl Spool {
                 None
             }
         };
+        let batch_page = batch::BatchPage::create(&home.directory).ok();
         let ledger_page = page(LEDGER_PAGE, ledger::PAGE_WORDS);
         let runs_page = page(RUNS_PAGE, in_flight::PAGE_WORDS);
         log.expect_keeper();
@@ -157,12 +160,18 @@ impl Spool {
             root: home.root.clone(),
             epoch,
             ledger_page,
+            batch_page,
             runs_page,
             home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
             successor: OnceLock::new(),
             config: config.clone(),
         })
+    }
+
+    /// The batch that is on its way, for the next process.
+    pub(crate) const fn batch_page(&self) -> Option<&batch::BatchPage> {
+        self.batch_page.as_ref()
     }
 
     /// Where the ledger's counts can live, so that the next process sees them.

@@ -12,18 +12,19 @@ use diesel::{
     QueryResult, RunQueryDsl,
     connection::SimpleConnection,
     dsl::sql,
-    sql_types::BigInt,
+    sql_types::{BigInt, Binary},
     sqlite::{Sqlite, SqliteConnection},
 };
 use diesel_async::{AsyncConnection, sync_connection_wrapper::SyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use obs_core::{Class, Clock, RunRecord, Timestamp};
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use crate::{
     erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
-    store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
+    store::{CountFuture, MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
 };
 
 use ballast::{BALLAST_BYTES, Ballast};
@@ -165,6 +166,29 @@ impl SqliteStore {
     }
 }
 
+async fn count_stored(
+    connection: Option<&mut SyncConnectionWrapper<SqliteConnection>>,
+    run_ids: Vec<Uuid>,
+) -> Result<u64, StoreError> {
+    let Some(connection) = connection else {
+        return Err(StoreError::transient("cannot look for rows", "the file is not open"));
+    };
+    let count = move |connection: &mut SqliteConnection| {
+        let mut stored = 0_u64;
+        for id in &run_ids {
+            let row = sql::<BigInt>(
+                "SELECT count(*) FROM run WHERE status IN ('ok', 'cancelled') AND run_id = ",
+            )
+            .bind::<Binary, _>(id.as_bytes().as_slice());
+            let count: i64 = row.get_result(connection)?;
+            stored = stored.saturating_add(u64::try_from(count).unwrap_or(0));
+        }
+        Ok(stored)
+    };
+    let failed = |source| StoreError::transient("cannot look for rows", source);
+    connection.spawn_blocking(count).await.map_err(failed)
+}
+
 impl Store for SqliteStore {
     fn name(&self) -> String {
         format!("sqlite:{}", obs_core::Escaped(&self.path))
@@ -194,6 +218,10 @@ impl Store for SqliteStore {
         let act =
             move |connection: &mut SqliteConnection| erase::erase(connection, &erasure, files, now);
         Box::pin(self.on("cannot erase from the file", act))
+    }
+
+    fn count_stored<'a>(&'a mut self, run_ids: &'a [Uuid]) -> CountFuture<'a> {
+        Box::pin(count_stored(self.connection.as_mut(), run_ids.to_vec()))
     }
 
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {

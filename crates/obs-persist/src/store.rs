@@ -3,11 +3,15 @@
 use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use obs_core::{Class, Escaped, RunRecord, Timestamp};
+use uuid::Uuid;
 
 use crate::erasure::{EraseFuture, Erasure};
 
 /// What a [`Store`] returns: a boxed future, so that `dyn Store` works.
 pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// What [`Store::count_stored`] returns, boxed like a [`StoreFuture`].
+pub type CountFuture<'a> = Pin<Box<dyn Future<Output = Result<u64, StoreError>> + Send + 'a>>;
 
 /// What [`Store::maintain`] returns, boxed like a [`StoreFuture`].
 pub type MaintainFuture<'a> =
@@ -151,6 +155,21 @@ pub trait Store: fmt::Debug + Send + 'static {
     fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
         let _ = (now, retention);
         Box::pin(async { Ok(Maintained::default()) })
+    }
+
+    /// How many of these runs have an ok row: a process was killed after it had sent them, and before it
+    /// knew. A store that cannot tell leaves this out; they are counted as lost then.
+    ///
+    /// ```
+    /// # use obs_persist::{Store, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// assert_eq!(MemoryStore::new().count_stored(&[uuid::Uuid::nil()]).await?, 0);
+    /// # Ok::<(), obs_persist::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    fn count_stored<'a>(&'a mut self, run_ids: &'a [Uuid]) -> CountFuture<'a> {
+        let _ = run_ids;
+        Box::pin(async { Ok(0) })
     }
 
     /// Keeps out, from now on, every run of a subject that began before now (or soon after it), and

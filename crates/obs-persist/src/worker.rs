@@ -113,6 +113,7 @@ impl Worker {
         self.insist(None).await;
         loop {
             self.maintain_if_due().await;
+            self.ask_for_doubts().await;
             self.shared.adopt_some();
             match self.shared.next_step() {
                 Step::Write => {
@@ -134,6 +135,25 @@ impl Worker {
         }
         let mut store = self.store.lock().await;
         let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
+    }
+
+    /// Asks the store for records of dead processes that it may have committed in their last moment. One
+    /// that cannot answer leaves them counted as lost.
+    async fn ask_for_doubts(&mut self) {
+        while self.prepared
+            && let Some((epoch, ids)) = self.shared.doubt()
+        {
+            let limit = self.duties.timeouts.write;
+            let asked = {
+                let mut store = self.store.lock().await;
+                timeout(limit, store.count_stored(&ids)).await
+            };
+            match asked {
+                Ok(Ok(stored)) => self.shared.answered(epoch, stored),
+                // Whatever state the connection is in now.
+                _ => self.prepared = false,
+            }
+        }
     }
 
     /// Connects if need be and delivers the batch if there is one, until that works or makes no

@@ -1,7 +1,7 @@
 //! Random schedules of the lanes, the worker, the clerk and those who flush and shut down, with the very
 //! files that obs-persist is built from, and the checker's locks and a simulated time in them.
 //!
-//!   just shuttle                    every model, 300 schedules of each kind
+//!   just shuttle                    every model, 2,000 schedules of each kind
 //!   just shuttle 10000 [NAME...]    so many, of these only
 //!
 //! Half of the schedules are drawn by PCT, with three changes of priority, half at random. The checker
@@ -44,7 +44,7 @@ pub(crate) use tree::{
 };
 
 /// How many schedules of each kind, unless told.
-const SCHEDULES: usize = 300;
+const SCHEDULES: usize = 2_000;
 
 /// How often PCT changes the priorities of a schedule.
 const DEPTH: usize = 3;

@@ -27,9 +27,10 @@ use crate::{
     worker::{self, Duties, Timeouts},
 };
 
-pub(crate) const ALL: [(&str, fn()); 5] = [
+pub(crate) const ALL: [(&str, fn()); 6] = [
     ("well", well),
     ("troubled", troubled),
+    ("panicked", panicked),
     ("spooled", spooled),
     ("room", room),
     ("impatient", impatient),
@@ -45,12 +46,15 @@ enum Mood {
     /// It writes, refuses, commits and fails, hangs, or panics, as chance will have it.
     Troubled,
     Down,
+    /// Its first write panics.
+    Panics,
 }
 
 #[derive(Clone, Debug)]
 struct Memory {
     rows: Arc<std::sync::Mutex<HashSet<Uuid>>>,
     mood: Mood,
+    panicked: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Mood {
@@ -61,7 +65,7 @@ impl std::fmt::Debug for Mood {
 
 impl Memory {
     fn new(mood: Mood) -> Self {
-        Self { rows: Arc::default(), mood }
+        Self { rows: Arc::default(), mood, panicked: Arc::default() }
     }
 
     fn rows(&self) -> u64 {
@@ -76,6 +80,10 @@ impl Memory {
         let refused = |what: &'static str| Err(StoreError::permanent(what));
         match self.mood {
             Mood::Down => return refused("down"),
+            Mood::Panics if !batch.is_empty() && !self.panicked.swap(true, Ordering::Relaxed) => {
+                std::panic::resume_unwind(Box::new("told to panic"));
+            }
+            Mood::Panics => self.commit(batch),
             Mood::Well => self.commit(batch),
             Mood::Troubled => match shuttle::rand::thread_rng().gen_range(0..10) {
                 0..5 => self.commit(batch),
@@ -193,17 +201,20 @@ impl Rig {
 
     /// Everything has come to its end; the books, balanced and closed.
     fn end(self) -> (Ledger, Memory) {
-        self.clerk.join().unwrap();
-        future::block_on(self.worker).unwrap();
-        self.ended.store(true, Ordering::Release);
-        if let Some(time) = self.time {
+        let Self { test, shared, store, ended, clerk, worker, time } = self;
+        clerk.join().unwrap();
+        future::block_on(worker).unwrap();
+        ended.store(true, Ordering::Release);
+        if let Some(time) = time {
             time.join().unwrap();
         }
-        let ledger = self.test.obs().ledger();
+        // A ticket that it still holds would be counted as abandoned now.
+        drop(Arc::into_inner(shared).expect("nobody holds it any more"));
+        let ledger = test.obs().ledger();
         assert_eq!(ledger.imbalance(), 0, "{ledger}");
         assert_eq!(ledger.ok.in_queue + ledger.error.in_queue, 0, "{ledger}");
         assert_eq!(ledger.ok.spooled, 0, "{ledger}");
-        (ledger, self.store)
+        (ledger, store)
     }
 }
 
@@ -267,6 +278,23 @@ fn troubled() {
     let settled = |class: &ClassLedger| class.persisted + class.quarantined + class.dropped.total();
     assert_eq!(both(&ledger, settled), 4, "{ledger}");
     assert!(store.rows() >= both(&ledger, |class| class.persisted), "{ledger}");
+}
+
+/// A worker that panics: its batch is counted as abandoned at once, and the next one writes the rest.
+fn panicked() {
+    let rig = Rig::new(Mood::Panics, None).with_time();
+    rig.submits(&[Class::Ok, Class::Error]).join().unwrap();
+    let flush = rig.flushes();
+    let first = flush.join().unwrap();
+    assert!(first.complete && first.left == 0, "{first:?}");
+    rig.submits(&[Class::Ok]).join().unwrap();
+    let report = rig.shuts_down();
+    assert!(report.complete, "{report:?}");
+    let (ledger, store) = rig.end();
+    let lost = both(&ledger, |class| dropped(class, DropReason::Abandoned));
+    assert!(lost >= 1, "{ledger}");
+    assert_eq!(both(&ledger, |class| class.persisted) + lost, 3, "{ledger}");
+    assert_eq!(store.rows() + lost, 3, "{ledger}");
 }
 
 /// With a spool: an error that it has taken ends in the store, in the quarantine, or stays in it.

@@ -6,6 +6,8 @@ use obs_core::{
     Ack, Adopter, Class, DropReason, Durable, RecordLabels, RunRecord, Ticket, testing::record,
 };
 
+use uuid::Uuid;
+
 use crate::sync::Mutex;
 
 /// How many records a spool of a model holds.
@@ -98,9 +100,22 @@ impl Spool {
         }
     }
 
+    /// Where the batch in flight is noted for the next process; a model has none.
+    pub(crate) const fn batch_page(&self) -> Option<&Page> {
+        None
+    }
+
     pub(crate) const fn close(&self) {}
 
     pub(crate) const fn leave(&self) {}
+}
+
+pub(crate) struct Page;
+
+impl Page {
+    pub(crate) fn begin(&self, _: impl Iterator<Item = Uuid>) {}
+
+    pub(crate) const fn settled(&self) {}
 }
 
 /// Records of a dead process.
@@ -113,6 +128,12 @@ impl Orphans {
     pub(crate) const fn is_empty(&self) -> bool {
         self.left == 0
     }
+
+    pub(crate) const fn doubt(&self) -> Option<(Uuid, Vec<Uuid>)> {
+        None
+    }
+
+    pub(crate) const fn answered(&self, _: Uuid, _: u64) {}
 
     pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<(Ticket, Slot)> {
         self.left -= 1;

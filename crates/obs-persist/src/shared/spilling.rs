@@ -1,13 +1,14 @@
 //! Errors that are only in the spool: how they leave the lanes out, and how they come back.
 
-use std::sync::PoisonError;
+use std::{ops::Range, sync::PoisonError};
 
 use obs_core::{Adopter, Class, DropReason, RunRecord, Ticket};
+use uuid::Uuid;
 
 use super::{Queued, Shared, State, Taken, Worker};
 use crate::{
     lanes::{Limit, Place},
-    spool::{Orphans, Slot},
+    spool::{Orphans, Slot, Spool},
     sync::MutexGuard,
     waiters::Fate,
 };
@@ -144,14 +145,47 @@ impl Shared {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over records of dead processes, as many as may wait; for the worker.
-    pub(crate) fn adopt_some(&self) {
-        let (Some(spool), true) = (&self.spool, self.is_open()) else { return };
+    /// Records of a dead process that the store may have; for the worker, before it adopts.
+    pub(crate) fn doubt(&self) -> Option<(Uuid, Vec<Uuid>)> {
+        let (Some(spool), true) = (&self.spool, self.is_open()) else { return None };
         let mut adoption = self.adoption();
         *adoption = match std::mem::take(&mut *adoption) {
             Adoption::Begun(books) => Adoption::Running(books, spool.orphans()),
             other => other,
         };
+        match &mut *adoption {
+            Adoption::Running(_, orphans) => orphans.doubt(),
+            _ => None,
+        }
+    }
+
+    /// The store has so many of them.
+    pub(crate) fn answered(&self, epoch: Uuid, stored: u64) {
+        if let Adoption::Running(_, orphans) = &mut *self.adoption() {
+            orphans.answered(epoch, stored);
+        }
+    }
+
+    /// Notes which records of a part of the batch are in memory alone: if the store takes them and we die
+    /// before they are counted, the next process asks for them.
+    pub(crate) fn note_part(&self, part: Range<usize>, records: &[RunRecord]) {
+        let Some(page) = self.spool.as_ref().and_then(Spool::batch_page) else { return };
+        let state = self.lock();
+        let in_memory = part.filter(|at| {
+            state
+                .in_flight
+                .get(*at)
+                .is_some_and(|taken| taken.as_ref().is_some_and(|taken| taken.slot.is_none()))
+        });
+        page.begin(in_memory.filter_map(|at| records.get(at)).map(|record| record.run_id));
+    }
+
+    /// Takes over records of dead processes, as many as may wait; for the worker.
+    pub(crate) fn adopt_some(&self) {
+        if !self.is_open() {
+            return;
+        }
+        let mut adoption = self.adoption();
         let Adoption::Running(books, orphans) = &mut *adoption else { return };
         while !orphans.is_empty() && self.lock().spilled.len() < ADOPTED_AHEAD {
             let adopted = orphans.adopt_next(books);

@@ -13,6 +13,7 @@ use obs_core::Timestamp;
 use uuid::Uuid;
 
 use super::{
+    batch::BATCH_PAGE,
     disk::Disk,
     frame::Seed,
     log::Log,
@@ -138,7 +139,7 @@ fn remove_done(directory: &Path) {
         }
     }
     // The lock goes last: until then nobody else takes the directory for theirs.
-    for name in [LEDGER_PAGE, RUNS_PAGE, LOCK] {
+    for name in [LEDGER_PAGE, RUNS_PAGE, BATCH_PAGE, LOCK] {
         let _ = fs::remove_file(directory.join(name));
     }
     let _ = fs::remove_dir(directory);

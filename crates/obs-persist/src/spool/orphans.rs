@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     adopt::{DeadEpoch, Found, LEDGER_PAGE, RUNS_PAGE, read_segment},
-    codec,
+    batch, codec,
     frame::{self, Seed},
     log::{Log, Refusal},
     segment::{Slot, path_of},
@@ -26,6 +26,10 @@ pub(crate) struct Orphans {
     pages: Vec<Arc<DeadEpoch>>,
     /// Records that were found so far, by epoch.
     found: Vec<(Uuid, u64)>,
+    /// Records that a store may have taken without its process having counted that, by epoch.
+    doubts: Vec<(Uuid, Vec<Uuid>)>,
+    /// How many of those it has, by epoch.
+    stored: Vec<(Uuid, u64)>,
 }
 
 /// One record, now ours.
@@ -50,7 +54,19 @@ impl Orphans {
                 "records of processes that ended without writing them are taken over"
             );
         }
-        Self { log, segments, pages: dead, found: Vec::new() }
+        let doubts = dead.iter().map(|dead| (dead.epoch, batch::unsettled(&dead.directory)));
+        let doubts = doubts.filter(|(_, ids)| !ids.is_empty()).collect();
+        Self { log, segments, pages: dead, found: Vec::new(), doubts, stored: Vec::new() }
+    }
+
+    /// An epoch and its records for which a store has to be asked; `None` once all is answered.
+    pub(crate) fn doubt(&mut self) -> Option<(Uuid, Vec<Uuid>)> {
+        self.doubts.pop()
+    }
+
+    /// The store has so many of them.
+    pub(crate) fn answered(&mut self, epoch: Uuid, stored: u64) {
+        self.stored.push((epoch, stored));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -63,13 +79,18 @@ impl Orphans {
             Some((epoch, number)) => self.adopt_segment(&epoch, number, books),
             None => Vec::new(),
         };
-        let Self { log, segments, pages, found } = self;
+        let Self { log, segments, pages, found, stored, .. } = self;
         // An epoch's page is compared with what was found in all of its segments.
         pages.retain(|page| {
             let more = segments.iter().any(|(epoch, _)| epoch.epoch == page.epoch);
             if !more {
-                let found = found.iter().find(|(epoch, _)| *epoch == page.epoch);
-                enter_crash(page, found.map_or(0, |(_, found)| *found), books);
+                let of = |counts: &[(Uuid, u64)]| {
+                    counts
+                        .iter()
+                        .find(|(epoch, _)| *epoch == page.epoch)
+                        .map_or(0, |(_, count)| *count)
+                };
+                enter_crash(page, (of(found), of(stored)), books);
                 adopted.extend(lost_runs(page, log, books));
             }
             more
@@ -130,7 +151,7 @@ impl Orphans {
 }
 
 /// Enters what died in a process's memory, and what it said was in its spool and is not.
-fn enter_crash(dead: &DeadEpoch, found: u64, books: &Adopter) {
+fn enter_crash(dead: &DeadEpoch, (found, stored): (u64, u64), books: &Adopter) {
     let path = dead.directory.join(LEDGER_PAGE);
     let Ok(words) = platform::read_words(&path, ledger::PAGE_WORDS) else { return };
     if fs::remove_file(&path).is_err() {
@@ -141,6 +162,12 @@ fn enter_crash(dead: &DeadEpoch, found: u64, books: &Adopter) {
     let spooled = page.ledger.ok.spooled + page.ledger.error.spooled;
     let (ok, error) =
         (page.died(Class::Ok), page.died(Class::Error) + spooled.saturating_sub(found));
+    // What the store has did not die, only its count.
+    let stored = stored.min(ok);
+    for _ in 0..stored {
+        books.adopt(Class::Ok, &RecordLabels::default()).persisted();
+    }
+    let ok = ok - stored;
     books.crashed(Class::Ok, ok);
     books.crashed(Class::Error, error);
     if ok + error > 0 {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     postgres::Postgres,
-    support::{Account, Rack, assert_same, count, dump, ledgers, term},
+    support::{Account, Rack, assert_same, count, dump},
 };
 
 const THREADS: u64 = 4;
@@ -24,7 +24,7 @@ fn moment(round: u64) -> usize {
 fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start() {
     let (rack, postgres) = (Rack::new(), Postgres::start());
     let store = format!("--spool {} --db {}", rack.path("spool").display(), postgres.url);
-    let (mut true_losses, mut counted) = (0, 0);
+    let (mut true_losses, mut counted, mut doubts) = (0, 0, 0);
     for round in 0..kills() {
         let flags =
             format!("--runs 100000000 --threads {THREADS} --error-every 3 --row-bytes 300 {store}");
@@ -41,7 +41,6 @@ fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start()
             "round {round}: every promise is kept, wherever it is"
         );
 
-        let unsettled = unsettled(&rack, &postgres);
         let (ended, next) = rack.run(&format!("next-{round}"), &format!("--runs 0 {store}"));
         assert_eq!(ended.code, Some(0), "round {round}: {ended:?}");
         assert_eq!(next.ledger["imbalance"], 0);
@@ -53,8 +52,8 @@ fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start()
             killed.ids("ok", &["memory"]).difference(&postgres.ids("ok")).count() as u64;
         let crashed = next.term(&["ok", "dropped", "crash"]);
         assert!(
-            (true_loss..=true_loss + THREADS + unsettled).contains(&crashed),
-            "round {round}: {true_loss} ok records are lost, {crashed} are counted, {unsettled} were not settled"
+            (true_loss..=true_loss + THREADS).contains(&crashed),
+            "round {round}: {true_loss} ok records are lost, {crashed} are counted"
         );
         assert!(next.term(&["error", "dropped", "crash"]) <= THREADS, "{}", next.ledger);
         assert_eq!(
@@ -63,25 +62,14 @@ fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start()
             "what is stored leaves the spool"
         );
         (true_losses, counted) = (true_losses + true_loss, counted + crashed);
+        doubts += next.term(&["ok", "persisted"]);
     }
     assert!(true_losses > 0, "processes died with records in memory");
-    println!("{} kills: {true_losses} ok records lost, {counted} counted", kills());
-}
-
-/// Ok rows that the store has committed, and that the dead process had not counted as such: it died
-/// between the two. At most one batch.
-fn unsettled(rack: &Rack, postgres: &Postgres) -> u64 {
-    const BATCH: u64 = 256;
-    let [dead] = &ledgers(&rack.path("spool"))[..] else { panic!("one process died") };
-    if postgres.ids_if_any("ok").is_empty() {
-        return 0;
-    }
-    let epoch = dead["epoch"].as_str().unwrap();
-    let stored =
-        postgres.query(&format!("SELECT count(*) FROM obs.run_ok WHERE epoch = '{epoch}'"));
-    let unsettled = stored[0].parse::<u64>().unwrap() - term(dead, &["ledger", "ok", "persisted"]);
-    assert!(unsettled <= BATCH, "{unsettled}");
-    unsettled
+    println!(
+        "{} kills: {true_losses} ok records lost, {counted} counted; {doubts} were stored, which their process did not \
+         live to count",
+        kills()
+    );
 }
 
 #[test]
