@@ -39,6 +39,9 @@ pub(crate) const ALL: [(&str, fn()); 6] = [
 /// How long callers wait.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longer than time ever jumps: whoever waits so long is woken by somebody, or never.
+const FOR_EVER: Duration = Duration::from_secs(1_000);
+
 /// What a store may do to a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mood {
@@ -284,11 +287,10 @@ fn troubled() {
 fn panicked() {
     let rig = Rig::new(Mood::Panics, None).with_time();
     rig.submits(&[Class::Ok, Class::Error]).join().unwrap();
-    let flush = rig.flushes();
-    let first = flush.join().unwrap();
+    let first = answer(&rig.shared, rig.shared.begin_flush(FOR_EVER));
     assert!(first.complete && first.left == 0, "{first:?}");
     rig.submits(&[Class::Ok]).join().unwrap();
-    let report = rig.shuts_down();
+    let report = answer(&rig.shared, rig.shared.begin_shutdown(FOR_EVER));
     assert!(report.complete, "{report:?}");
     let (ledger, store) = rig.end();
     let lost = both(&ledger, |class| dropped(class, DropReason::Abandoned));
