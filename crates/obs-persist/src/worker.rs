@@ -114,7 +114,7 @@ impl Worker {
         loop {
             self.maintain_if_due().await;
             self.ask_for_doubts().await;
-            self.shared.adopt_some();
+            self.shared.adopt_some(self.duties.calendar.wall());
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
@@ -141,7 +141,7 @@ impl Worker {
     /// that cannot answer leaves them counted as lost.
     async fn ask_for_doubts(&mut self) {
         while self.prepared
-            && let Some((epoch, ids)) = self.shared.doubt()
+            && let Some((epoch, ids)) = self.shared.doubt(self.duties.calendar.wall())
         {
             let limit = self.duties.timeouts.write;
             let asked = {
