@@ -1,6 +1,10 @@
 //! Stands in for the spool: what its files hold, in memory, behind one of the checker's locks.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use obs_core::{
     Ack, Adopter, Class, DropReason, Durable, RecordLabels, RunRecord, Ticket, testing::record,
@@ -18,7 +22,8 @@ const ORPHANS: usize = 2;
 
 pub(crate) struct Spool {
     files: std::sync::Arc<Mutex<Files>>,
-    orphans: bool,
+    /// Whether a dead process left some that nobody has taken over.
+    orphans: AtomicBool,
 }
 
 #[derive(Default)]
@@ -58,7 +63,7 @@ impl Files {
 
 impl Spool {
     pub(crate) fn new(orphans: bool) -> Self {
-        Self { files: std::sync::Arc::default(), orphans }
+        Self { files: std::sync::Arc::default(), orphans: AtomicBool::new(orphans) }
     }
 
     /// How many records the next process would find.
@@ -73,6 +78,10 @@ impl Spool {
             return Err(Refusal::Full);
         }
         Ok(files.put(record.clone()))
+    }
+
+    pub(crate) const fn outlook(&self) -> Ack {
+        Ack::Os
     }
 
     pub(crate) const fn promise(&self) -> Ack {
@@ -96,7 +105,7 @@ impl Spool {
     pub(crate) fn orphans(&self) -> Orphans {
         Orphans {
             files: std::sync::Arc::clone(&self.files),
-            left: if self.orphans { ORPHANS } else { 0 },
+            left: if self.orphans.swap(false, Ordering::Relaxed) { ORPHANS } else { 0 },
         }
     }
 
@@ -127,6 +136,10 @@ pub(crate) struct Orphans {
 impl Orphans {
     pub(crate) const fn is_empty(&self) -> bool {
         self.left == 0
+    }
+
+    pub(crate) const fn has_room(&self) -> bool {
+        true
     }
 
     pub(crate) const fn doubt(&self) -> Option<(Uuid, Vec<Uuid>)> {
