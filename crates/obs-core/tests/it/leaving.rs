@@ -14,25 +14,32 @@ fn forgotten_runs_stay_in_flight_and_are_the_only_ones() {
         let run = strategy.start();
         if at % 14 == 3 { std::mem::forget(run) } else { drop(run) }
     }
-    let runs = test.obs().ledger().runs;
+    let ledger = test.obs().ledger();
+    let runs = &ledger.runs;
     assert_eq!((runs.started, runs.finished, runs.active), (100, 100 - FORGOTTEN, FORGOTTEN));
-    test.assert_balanced();
+    assert_eq!(ledger.imbalance(), 0);
 }
 
 #[test]
 fn ten_thousand_runs_within_each_other_are_each_in_flight_until_their_own_end() {
     const DEPTH: u64 = 10_000;
+    /// How often the books are read.
+    const STEP: usize = 100;
     let test = TestObs::new();
     let strategy = test.obs().kind("dsl").lookup("bonus", "1");
     let active = || test.obs().ledger().runs.active;
     let mut open = Vec::new();
     for depth in 0..DEPTH {
-        assert_eq!(active(), depth);
+        if open.len().is_multiple_of(STEP) {
+            assert_eq!(active(), depth);
+        }
         open.push(strategy.start());
     }
     while let Some(inner) = open.pop() {
         inner.finish(Ok::<_, String>(())).unwrap();
-        assert_eq!(active(), open.len() as u64);
+        if open.len().is_multiple_of(STEP) {
+            assert_eq!(active(), open.len() as u64);
+        }
     }
     test.assert_balanced();
     assert_eq!(test.obs().ledger().runs.finished, DEPTH);

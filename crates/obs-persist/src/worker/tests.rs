@@ -88,8 +88,8 @@ fn an_hour_without_the_store_costs_no_error_and_little_memory_and_few_attempts()
 #[ignore = "the test above runs it"]
 async fn an_hour() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = PersistConfig::default();
-    config.spool_dir = Some(SpoolDir::Given(folder.path().join("spool")));
+    let spool_dir = Some(SpoolDir::Given(folder.path().join("spool")));
+    let config = PersistConfig { spool_dir, ..PersistConfig::default() };
     let spool = Spool::open(&config.spool().unwrap(), spool::random_epoch()).unwrap();
     let hands = ManualClock::new();
     let clock = Clock::from(&hands);
