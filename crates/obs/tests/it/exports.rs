@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use obs::{Environment, Exported};
+use obs::{Environment, Exported, FinishedRun};
 
 use crate::support::{FakeCollector, PATIENCE, metrics_only, total, two_runs, until};
 
@@ -184,4 +184,23 @@ fn what_we_do_on_our_own_threads_is_not_observed() {
         .build();
     assert!(telemetry.flush_blocking(PATIENCE).is_complete());
     assert!(suppressed.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_snapshot_has_quantiles_of_durations_that_are_finer_than_the_buckets() {
+    let telemetry = metrics_only().snapshots(true).init().unwrap();
+    let strategy = telemetry.kind("dsl.execution").lookup("bonus", "1");
+    for millis in 1..=1_000 {
+        let duration = Duration::from_millis(millis);
+        strategy.record(FinishedRun { duration, ..FinishedRun::default() });
+    }
+    let durations = telemetry.snapshot().unwrap().durations;
+    let [ok] = &durations[..] else { panic!("one series with one status: {durations:?}") };
+    assert_eq!(
+        (ok.count, &*ok.status, &*ok.attributes["obs.kind"]),
+        (1_000, "ok", "dsl.execution")
+    );
+    for (found, exact) in [(ok.p50, 0.5), (ok.p90, 0.9), (ok.p99, 0.99), (ok.p99_9, 0.999)] {
+        assert!((found - exact).abs() <= 0.01 * exact, "{found} and {exact}");
+    }
 }
