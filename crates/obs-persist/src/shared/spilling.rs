@@ -105,16 +105,17 @@ impl Shared {
             let state = self.lock();
             // The record takes up no more than itself and what its frame holds.
             let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
-            let first = state.spilled.front().map(|spilled| (spilled.slot, room(spilled)));
-            let Some((slot, bytes)) = first else { return };
+            let Some(first) = state.spilled.front() else { return };
+            let (bytes, slot) = (room(first), first.slot);
             if !state.lanes.has_room_for_error(bytes) {
                 return;
             }
             drop(state);
-            // It stays where it is meanwhile, so that the end, which may come any time, settles it.
+            // It stays the first meanwhile, or a new error would go straight into the lanes and overtake.
             let read = spool.read(slot, &mut buffer);
             let mut state = self.lock();
-            if state.spilled.front().is_none_or(|spilled| spilled.slot != slot) {
+            // The end may have settled it meanwhile.
+            if state.spilled.front().is_none_or(|first| first.slot != slot) {
                 return;
             }
             let Some(Spilled { ticket, slot, place }) = state.spilled.pop_front() else { return };
