@@ -397,8 +397,11 @@ mod tests {
         let mut before = 0;
         for size in [1, 15, 16, 17, 31, 32, 33, 100] {
             let batch: Vec<_> = (0..size).map(|_| record("bonus", "1")).collect();
-            // Some are there already, some are twice in the batch.
+            // Some are there already.
             write(&mut connection, &batch[..batch.len() / 3]).unwrap();
+            write(&mut connection, &batch).unwrap();
+            assert_eq!(counts(&mut connection), (before + size, before + size), "{size}");
+            // All are there already, some are twice in the batch.
             let twice: Vec<_> = batch.iter().chain(&batch[batch.len() / 2..]).cloned().collect();
             write(&mut connection, &twice).unwrap();
             assert_eq!(counts(&mut connection), (before + size, before + size), "{size}");
