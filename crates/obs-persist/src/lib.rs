@@ -26,6 +26,7 @@ mod shared;
 mod spool;
 mod sqlite;
 mod store;
+mod sync;
 mod url;
 mod waiters;
 mod watch;

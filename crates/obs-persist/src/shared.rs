@@ -19,7 +19,7 @@ use std::{
     collections::VecDeque,
     fmt,
     ops::Range,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -28,7 +28,6 @@ use obs_core::{
     Ack, Adopter, Class, Clock, DropReason, Durable, Kept, RunRecord, StoreMetrics, StoreState,
     Tick, Ticket,
 };
-use tokio::sync::Notify;
 
 use crate::{
     batch::{self, BatchLimits, Facts, Step},
@@ -38,6 +37,7 @@ use crate::{
     platform::Process,
     report::{FlushReport, ShutdownReport},
     spool::{Slot, Spool},
+    sync::{Condvar, Mutex, MutexGuard, Notify},
     waiters::{Answer, Fate, Waiters},
 };
 
@@ -131,7 +131,12 @@ pub enum Room {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &PersistConfig, metrics: StoreMetrics, spool: Option<Spool>) -> Self {
+    pub(crate) fn new(
+        config: &PersistConfig,
+        metrics: StoreMetrics,
+        spool: Option<Spool>,
+        clock: Clock,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
                 lanes: Lanes::new(config.lanes()),
@@ -148,7 +153,7 @@ impl Shared {
             end: Notify::new(),
             clerk: Condvar::new(),
             room: Condvar::new(),
-            clock: Clock::default(),
+            clock,
             metrics,
             maintenance: Due::default(),
             batch: config.batch(),

@@ -10,6 +10,7 @@ mod durations;
 mod in_flight;
 mod keeping;
 mod labels;
+mod leaving;
 mod ledger;
 mod metrics;
 mod records;

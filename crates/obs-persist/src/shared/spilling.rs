@@ -5,10 +5,11 @@ use std::{ops::Range, sync::PoisonError};
 use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
 use uuid::Uuid;
 
-use super::{Queued, Shared, State, Taken};
+use super::{Queued, Shared, State, Taken, Worker};
 use crate::{
     lanes::{Limit, Place},
     spool::{Orphans, Slot, Spool},
+    sync::MutexGuard,
     waiters::Fate,
 };
 
@@ -146,7 +147,7 @@ impl Shared {
         }
     }
 
-    fn adoption(&self) -> std::sync::MutexGuard<'_, Adoption> {
+    fn adoption(&self) -> MutexGuard<'_, Adoption> {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,6 +200,11 @@ impl Shared {
         {
             let adopted = orphans.adopt_next(books);
             let mut state = self.lock();
+            if state.worker == Worker::Closed {
+                // The end came meanwhile: the next process may have them.
+                adopted.into_iter().for_each(|(ticket, _)| ticket.stays());
+                return;
+            }
             for (ticket, slot) in adopted {
                 let place = state.lanes.spill();
                 state.spilled.push_back(Spilled { ticket, slot, place });
