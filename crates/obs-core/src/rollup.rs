@@ -93,7 +93,7 @@ impl RollupBucket {
 /// impl RollupSink for Print {
 ///     fn take(&self, rollups: Vec<Rollup>) {
 ///         for rollup in rollups {
-///             println!("{} {} {}: {}", rollup.minute, rollup.strategy_id, rollup.status, rollup.count);
+///             println!("{} {} {}: {}", rollup.minute.as_micros(), rollup.strategy_id, rollup.status, rollup.count);
 ///         }
 ///     }
 /// }
