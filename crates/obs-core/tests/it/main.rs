@@ -14,6 +14,7 @@ mod leaving;
 mod ledger;
 mod metrics;
 mod records;
+mod rollups;
 mod runs;
 mod safety;
 mod seeds;
