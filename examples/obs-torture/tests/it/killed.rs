@@ -93,12 +93,13 @@ fn every_promise_to_the_disk_is_kept_too() {
 
 #[test]
 fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
+    const OPEN: u64 = 3;
     let (rack, mut postgres) = (Rack::new(), Postgres::start());
     let spool = rack.path("spool");
     let store = format!("--spool {} --db {}", spool.display(), postgres.url);
     postgres.tell("kill");
-    let mut victim =
-        rack.start("victim", &format!("--runs 3000 --error-every 2 --inflight-at-end 3 {store}"));
+    let flags = format!("--runs 3000 --error-every 2 --inflight-at-end {OPEN} {store}");
+    let mut victim = rack.start("victim", &flags);
     victim.until_acked(3_000);
     victim.kill();
     let Account { acks, .. } = victim.account();
@@ -106,8 +107,9 @@ fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
     postgres.tell("start");
     let (ended, next) = rack.run("next", &format!("--runs 0 {store}"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(next.term(&["error", "adopted"]), 1_500 + next.term(&["error", "dropped", "crash"]));
-    assert_eq!(next.term(&["error", "persisted"]), 1_500);
+    let crashed = next.term(&["error", "dropped", "crash"]);
+    assert_eq!(next.term(&["error", "adopted"]), 1_500 + OPEN + crashed);
+    assert_eq!(next.term(&["error", "persisted"]), 1_500 + OPEN);
     assert_eq!(
         next.term(&["ok", "adopted"]),
         1_500 - refused,
@@ -116,5 +118,11 @@ fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
     assert_eq!(next.term(&["ok", "dropped", "crash"]), 1_500 - refused);
     let promised =
         acks.iter().filter(|ack| ack.class == "error").map(|ack| ack.id.clone()).collect();
-    assert_same(&postgres.ids("error"), &promised, "errors");
+    let (stored, lost) = (postgres.ids("error"), lost(&postgres));
+    assert_eq!(lost.len() as u64, OPEN, "runs that were inside are rows");
+    assert_same(&stored.difference(&lost).cloned().collect(), &promised, "errors");
+}
+
+fn lost(postgres: &Postgres) -> BTreeSet<String> {
+    postgres.query("SELECT run_id FROM obs.run_error WHERE status = 'lost'").into_iter().collect()
 }
