@@ -195,7 +195,7 @@ fn pwrite(folder: &Path, bytes: &Rc<Cell<u64>>) -> Variant {
 
 /// Something that makes a record of one kibibyte.
 fn input() -> Value {
-    let lines: Vec<Value> = (0..10)
+    let lines: Vec<Value> = (0..18)
         .map(|line| json!({ "article": format!("book-{line}"), "amount": line, "price": 12.5 }))
         .collect();
     json!({ "event": "order", "channel": "web", "lines": lines })
