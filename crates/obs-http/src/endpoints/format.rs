@@ -69,15 +69,19 @@ fn media_range(range: &str) -> (String, u32) {
         match parameter.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
             Some(("q" | "Q", value)) => weight = weight.min(thousandths(value)),
             // Before 1.0 it is the same text but for its name.
-            Some(("version", version)) if media == "application/openmetrics-text" => {
-                if !["1.0.0", "0.0.1"].contains(&version.trim_matches('"')) {
-                    weight = 0;
-                }
+            Some(("version", version))
+                if media == "application/openmetrics-text" && !has_version(version) =>
+            {
+                weight = 0;
             }
             _ => {}
         }
     }
     (media, weight)
+}
+
+fn has_version(version: &str) -> bool {
+    ["1.0.0", "0.0.1"].contains(&version.trim_matches('"'))
 }
 
 #[expect(
