@@ -52,6 +52,9 @@ pub enum Exporter {
     Otlp,
     /// To standard output, as a table for people.
     Console,
+    /// To whom scrapes it: a page on `OTEL_EXPORTER_PROMETHEUS_HOST` and `…_PORT`, by default
+    /// <http://localhost:9464/metrics>. Needs the feature `http`.
+    Prometheus,
     /// Nowhere. Rows, the ledger and snapshots work all the same.
     None,
 }
@@ -205,6 +208,8 @@ pub(crate) struct Checked {
     pub(crate) safety: Safety,
     /// Where everything else goes, and who we are.
     pub(crate) model: Model,
+    /// Who may read the page for Prometheus; `None`: everybody on this machine.
+    pub(crate) prometheus_token: Option<SecretString>,
     /// Variables that are set, concern metrics, and have no effect: named in one warning.
     pub(crate) ignored: Vec<String>,
 }
@@ -228,6 +233,9 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
     let (policy, slo) = policy(given, environment)?;
     let model = variables::model(given, environment)?;
     refuse_unsupported(&model, environment)?;
+    if let Some(rule) = model.meter_provider.clash() {
+        return Err(ConfigError::hidden("OTEL_METRICS_EXPORTER", rule));
+    }
     Ok(Checked {
         rows: rows(given, environment)?,
         policy,
@@ -235,6 +243,12 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
         limits: limits(given, environment)?,
         safety: safety::check(given, environment)?,
         model,
+        prometheus_token: secret::secret(
+            environment,
+            "OBS_PROMETHEUS_TOKEN",
+            "OBS_PROMETHEUS_TOKEN_FILE",
+        )?
+        .map(|(_, token)| token),
         ignored: known::without_effect(environment),
     })
 }

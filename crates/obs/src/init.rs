@@ -11,10 +11,16 @@ use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Safety, SpoolUse, model::Temporality},
+    config::{
+        self, Checked, Rows, Safety, SpoolUse,
+        model::{ExemplarFilter, Temporality},
+    },
     drainer::Drainer,
     error::InitError,
-    export::{Exports, Reader},
+    export::{
+        Exports, Reader, Readers,
+        pull::{Pull, Source},
+    },
     instruments::Book,
     provider, resource,
     telemetry::{Parts, RowStore, Telemetry},
@@ -31,18 +37,35 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let config = config::check(&builder.given, &environment)?;
     warn_of_ignored(&config);
     let epoch = epoch()?;
-    let exports = exports(&config)?;
-    let snapshots = builder.snapshots.then(|| snapshot_reader(&config, exports.as_ref()));
-    let readers = readers(exports.as_ref(), snapshots.as_ref());
-    let provider = provider::provider(resource::resource(&config, epoch), readers);
+    let mut readers = Readers::default();
+    let exports = exports(&config, &mut readers)?;
+    // Whoever asks for all metrics from outside the exports.
+    let asked = (builder.snapshots || config.model.meter_provider.pull().is_some())
+        .then(|| readers.of(Temporality::Cumulative));
     // Where nobody looks, nothing need be counted.
-    let is_read = exports.is_some() || snapshots.is_some();
-    let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, snapshots.is_some()))?;
+    let is_read = !readers.is_empty();
+    let resource = resource::resource(&config, epoch);
+    let provider = provider::provider(resource, &config.model.meter_provider, readers.all());
+    let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, asked.is_some()))?;
     let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let instruments = Book::new(&provider);
-    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, instruments, drainer }))
+    let pull = match &asked {
+        Some(reader) => pull(&config, (&obs, rows.as_ref()), reader, &provider)?,
+        None => None,
+    };
+    let snapshots = asked.filter(|_| builder.snapshots);
+    Ok(Telemetry::new(Parts {
+        obs,
+        rows,
+        exports,
+        pull,
+        snapshots,
+        provider,
+        instruments,
+        drainer,
+    }))
 }
 
 fn warn_of_ignored(config: &Checked) {
@@ -59,48 +82,44 @@ fn epoch() -> Result<Uuid, InitError> {
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-fn exports(config: &Checked) -> Result<Option<Exports>, InitError> {
-    Exports::start(config).map_err(|error| InitError::Export(Box::new(error)))
+fn exports(config: &Checked, readers: &mut Readers) -> Result<Option<Exports>, InitError> {
+    Exports::start(&config.model.meter_provider, readers)
+        .map_err(|error| InitError::Export(Box::new(error)))
 }
 
-/// What snapshots are read from: the exporter's own reader where that one is cumulative, because a
-/// second reader doubles the cost of every measurement.
-fn snapshot_reader(config: &Checked, exports: Option<&Exports>) -> Reader {
-    let is_cumulative = config
-        .model
-        .meter_provider
-        .periodic()
-        .all(|reader| reader.exporter.temporality == Temporality::Cumulative);
-    match exports {
-        Some(exports) if is_cumulative => exports.reader(),
-        _ => Reader::new(Temporality::Cumulative),
-    }
-}
-
-fn readers(exports: Option<&Exports>, snapshots: Option<&Reader>) -> Vec<Reader> {
-    let exporting = exports.map(Exports::reader);
-    let separate =
-        snapshots.filter(|reader| exporting.as_ref().is_none_or(|other| !reader.is(other)));
-    exporting.iter().chain(separate).cloned().collect()
+/// The page for Prometheus, if it is to have one.
+fn pull(
+    config: &Checked,
+    (obs, rows): (&Obs, Option<&RowStore>),
+    reader: &Reader,
+    provider: &crate::otel::SdkMeterProvider,
+) -> Result<Option<Pull>, InitError> {
+    let Some(settings) = config.model.meter_provider.pull() else { return Ok(None) };
+    let source = Source {
+        obs: obs.clone(),
+        reader: reader.clone(),
+        store: rows.map(|rows| rows.persister.watch()),
+        meter: provider::meter(provider),
+    };
+    let started = Pull::start(&settings.prometheus, config.prometheus_token.as_ref(), source);
+    started.map(Some).map_err(|error| InitError::Export(Box::new(error)))
 }
 
 fn metrics(
     config: &Checked,
     provider: &crate::otel::SdkMeterProvider,
     exports: Option<&Exports>,
-    (is_read, exemplars): (bool, bool),
+    (is_read, asked): (bool, bool),
 ) -> Result<Metrics, InitError> {
     let meter = provider::meter(provider);
     if let Some(exports) = exports {
-        exports.count_failures(
-            meter
-                .u64_counter("obs.export.failures")
-                .with_description("Exports that did not reach their target")
-                .with_unit("{export}")
-                .build(),
-        );
+        exports.count_on(&meter);
     }
-    let measure = if is_read { Measure::InCells } else { Measure::EachRun };
+    // Cells know buckets, not values: exponential histograms are given each value.
+    let exact = config.model.meter_provider.is_exponential();
+    let measure = if is_read && !exact { Measure::InCells } else { Measure::EachRun };
+    let exemplars =
+        asked && config.model.meter_provider.exemplar_filter != ExemplarFilter::AlwaysOff;
     let mut options =
         MetricsOptions { bound: true, measure, exemplars, ..MetricsOptions::default() };
     options.slos.extend(config.slo);

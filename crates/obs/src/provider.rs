@@ -6,10 +6,10 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::{
     Resource,
-    metrics::{Instrument, SdkMeterProvider, Stream},
+    metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream},
 };
 
-use crate::export::Reader;
+use crate::{config::model::MeterProvider, export::Reader};
 
 /// The scope of our instruments.
 const SCOPE: &str = "obs";
@@ -20,11 +20,19 @@ const RUN_SERIES_MAX: usize = 2_000;
 /// 135 KB an instrument and reader at 2,000.
 const OTHER_SERIES_MAX: usize = 200;
 
+/// OpenTelemetry's defaults of an exponential histogram.
+const EXPONENTIAL: Aggregation =
+    Aggregation::Base2ExponentialHistogram { max_size: 160, max_scale: 20, record_min_max: true };
+
 pub(crate) fn provider(
     resource: Resource,
+    settings: &MeterProvider,
     readers: impl IntoIterator<Item = Reader>,
 ) -> SdkMeterProvider {
-    let builder = SdkMeterProvider::builder().with_resource(resource).with_view(limit_series);
+    let exponential = settings.is_exponential();
+    let builder = SdkMeterProvider::builder()
+        .with_resource(resource)
+        .with_view(move |instrument: &Instrument| stream(instrument, exponential));
     readers.into_iter().fold(builder, |builder, reader| builder.with_reader(reader)).build()
 }
 
@@ -33,12 +41,21 @@ pub(crate) fn meter(provider: &SdkMeterProvider) -> Meter {
     provider.meter_with_scope(scope.build())
 }
 
-fn limit_series(instrument: &Instrument) -> Option<Stream> {
+fn stream(instrument: &Instrument, exponential: bool) -> Option<Stream> {
+    let ours = instrument.scope().name() == SCOPE;
+    let exponential = exponential && instrument.kind() == InstrumentKind::Histogram;
     // The application's own instruments keep what it and the SDK decide.
-    if instrument.scope().name() != SCOPE {
+    if !ours && !exponential {
         return None;
     }
-    Stream::builder().with_cardinality_limit(series_max(instrument.name())).build().ok()
+    let mut stream = Stream::builder();
+    if ours {
+        stream = stream.with_cardinality_limit(series_max(instrument.name()));
+    }
+    if exponential {
+        stream = stream.with_aggregation(EXPONENTIAL);
+    }
+    stream.build().ok()
 }
 
 fn series_max(name: &str) -> usize {
@@ -58,7 +75,8 @@ mod tests {
 
     fn series_of(name: &'static str, sets: u64) -> usize {
         let reader = Reader::new(Temporality::Cumulative);
-        let provider = provider(Resource::builder_empty().build(), [reader.clone()]);
+        let settings = MeterProvider::default();
+        let provider = provider(Resource::builder_empty().build(), &settings, [reader.clone()]);
         let counter = meter(&provider).u64_counter(name).build();
         for set in 0..sets {
             counter.add(1, &[KeyValue::new("set", set.to_string())]);

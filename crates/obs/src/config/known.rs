@@ -3,11 +3,13 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-pub(super) const OURS: [&str; 23] = [
+pub(super) const OURS: [&str; 25] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",
     "OBS_LOST_RUNS",
+    "OBS_PROMETHEUS_TOKEN",
+    "OBS_PROMETHEUS_TOKEN_FILE",
     "OBS_QUEUE_RECORDS",
     "OBS_REDACT_ALLOW",
     "OBS_REDACT_KEYS",

@@ -70,6 +70,38 @@ pub(crate) enum ExemplarFilter {
 }
 
 impl MeterProvider {
+    /// The page for Prometheus, if there is to be one. One process has one.
+    pub(crate) fn pull(&self) -> Option<&Pull> {
+        self.readers.iter().find_map(|reader| match reader {
+            Reader::Pull(pull) => Some(pull),
+            Reader::Periodic(_) => None,
+        })
+    }
+
+    /// Whether histograms are exponential ones. It is the provider's, and thereby all its readers', so
+    /// settings in which readers differ are [refused](Self::clash).
+    pub(crate) fn is_exponential(&self) -> bool {
+        let exponential = HistogramAggregation::Base2Exponential;
+        self.periodic().any(|reader| reader.exporter.histogram_aggregation == exponential)
+    }
+
+    /// Settings that are right one by one, and impossible together.
+    pub(crate) fn clash(&self) -> Option<&'static str> {
+        let exponential = HistogramAggregation::Base2Exponential;
+        let all = self.periodic().all(|it| it.exporter.histogram_aggregation == exponential);
+        let pulls = self.readers.iter().filter(|reader| matches!(reader, Reader::Pull(_))).count();
+        if pulls > 1 {
+            Some("there are two pages for Prometheus: one process has one")
+        } else if self.is_exponential() && (!all || pulls > 0) {
+            Some(
+                "exponential histograms are for all readers or for none, and Prometheus' page has none: \
+                 use explicit_bucket_histogram everywhere, or leave the other readers out",
+            )
+        } else {
+            None
+        }
+    }
+
     /// The readers that export at an interval.
     pub(crate) fn periodic(&self) -> impl Iterator<Item = &Periodic> {
         self.readers.iter().filter_map(|reader| match reader {

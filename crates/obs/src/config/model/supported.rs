@@ -1,6 +1,6 @@
 //! What the model can say and nothing consumes yet. Whoever consumes it deletes its entry here.
 
-use super::{CardinalityLimits, ExemplarFilter, HistogramAggregation, Model, Propagator, Reader};
+use super::{CardinalityLimits, ExemplarFilter, Model, Propagator, Reader};
 
 /// A setting that nothing consumes yet: where it is in a file, and the variables that say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,24 +26,8 @@ fn of_metrics(model: &Model) -> Option<Entry> {
             Reader::Pull(pull) => &pull.cardinality_limits,
         } != CardinalityLimits::default()
     };
-    let pulls = |reader: &Reader| matches!(reader, Reader::Pull(_));
-    let exponential = metrics
-        .periodic()
-        .any(|reader| reader.exporter.histogram_aggregation != HistogramAggregation::default());
-    let entries: [(bool, Entry); 6] = [
-        (
-            metrics.readers.iter().any(pulls),
-            ("meter_provider.readers.pull", &["OTEL_METRICS_EXPORTER"]),
-        ),
-        (metrics.readers.len() > 1, ("meter_provider.readers", &["OTEL_METRICS_EXPORTER"])),
+    let entries: [(bool, Entry); 3] = [
         (metrics.readers.iter().any(limited), ("meter_provider.readers.cardinality_limits", &[])),
-        (
-            exponential,
-            (
-                "meter_provider.readers.periodic.exporter.default_histogram_aggregation",
-                &["OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"],
-            ),
-        ),
         (!metrics.views.is_empty(), ("meter_provider.views", &[])),
         (
             metrics.exemplar_filter == ExemplarFilter::AlwaysOn,
