@@ -13,7 +13,7 @@ use tonic_types::StatusExt as _;
 
 use super::{
     connect::Connector,
-    send::{Again, Refusal, USER_AGENT, cut},
+    send::{Again, Refusal, USER_AGENT},
     sentence,
 };
 use crate::config::model::Otlp;
@@ -92,7 +92,7 @@ fn refusal(status: &Status) -> Refusal {
     };
     let reason = match std::error::Error::source(status) {
         Some(cause) => format!("{}: {}", status.code(), sentence(cause)),
-        None => format!("{}: {}", status.code(), cut(status.message())),
+        None => format!("{}: {}", status.code(), status.message()),
     };
     Refusal { reason, again }
 }

@@ -3,8 +3,9 @@
 //!
 //! OpenTelemetry's exporter reads the answer, too, but keeps to itself what was rejected.
 
-use std::{fmt, time::Duration};
+use std::{cmp::Reverse, fmt, time::Duration};
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use obs_core::Escaped;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
@@ -18,8 +19,10 @@ use crate::config::{Protocol, model::Otlp};
 
 /// What our requests say they come from.
 pub(super) const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));
-/// What is quoted of a Collector's words.
-pub(super) const SAID_BYTES_MAX: usize = 256;
+/// What is looked at of a Collector's words.
+const HEARD_BYTES_MAX: usize = 4 * 1024;
+/// What is quoted of them.
+const SAID_BYTES_MAX: usize = 256;
 /// How often a request is tried again. Its timeout ends it earlier.
 const RETRIES_MAX: u32 = 3;
 /// The wait before the first of them; it doubles from one to the next.
@@ -49,6 +52,7 @@ pub(crate) struct Sender {
     target: String,
     timeout: Duration,
     way: Way,
+    secrets: Secrets,
 }
 
 #[derive(Debug)]
@@ -118,7 +122,8 @@ impl Sender {
                 })?))
             }
         };
-        Ok(Self { target, timeout: settings.timeout, way })
+        let secrets = Secrets::of(&settings.headers);
+        Ok(Self { target, timeout: settings.timeout, way, secrets })
     }
 
     /// Where it sends.
@@ -165,21 +170,26 @@ impl Sender {
         let answer = match &self.way {
             Way::Http(client) => client.post(request).await,
             Way::Grpc(client) => client.call(request).await,
-        }?;
-        Ok(taken(&answer))
+        };
+        match answer {
+            Ok(answer) => {
+                let (rejected, said) = partial(&answer);
+                Ok(Taken { rejected, said: self.secrets.quote(&said) })
+            }
+            Err(Refusal { reason, again }) => {
+                Err(Refusal { reason: self.secrets.quote(&reason), again })
+            }
+        }
     }
 }
 
-/// What an answer says. The answers of all services have the same numbers for the same things; one that
-/// is no answer of OTLP rejects nothing.
-fn taken(answer: &[u8]) -> Taken {
+/// How many items were rejected, and why. The answers of all services have the same numbers for the same
+/// things; one that is no answer of OTLP rejects nothing.
+fn partial(answer: &[u8]) -> (u64, String) {
     let partial =
         ExportMetricsServiceResponse::decode(answer).ok().and_then(|it| it.partial_success);
     let partial = partial.unwrap_or_default();
-    Taken {
-        rejected: u64::try_from(partial.rejected_data_points).unwrap_or(0),
-        said: cut(&partial.error_message),
-    }
+    (u64::try_from(partial.rejected_data_points).unwrap_or(0), partial.error_message)
 }
 
 fn jitter() -> Duration {
@@ -188,12 +198,80 @@ fn jitter() -> Duration {
     Duration::from_millis(random % (RETRY_JITTER_MAX_MS + 1))
 }
 
-/// What another program says, escaped and short.
-pub(super) fn cut(said: &str) -> String {
-    let mut at = said.len().min(SAID_BYTES_MAX);
-    while !said.is_char_boundary(at) {
+/// What must not come back in a Collector's words: the values of headers, and their parts, since a value
+/// may be `Bearer` and a token.
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Shorter parts are no secrets, and would make any text unreadable.
+    const BYTES_MIN: usize = 4;
+
+    fn of(headers: &HeaderMap) -> Self {
+        let values = headers.values().filter_map(|value| value.to_str().ok());
+        let parts = values.flat_map(|value| std::iter::once(value).chain(value.split_whitespace()));
+        let mut secrets: Vec<String> =
+            parts.filter(|part| part.len() >= Self::BYTES_MIN).map(str::to_owned).collect();
+        // The whole before its parts.
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        secrets.dedup();
+        Self(secrets)
+    }
+
+    /// Words of others: without secrets, escaped and short.
+    fn quote(&self, said: &str) -> String {
+        let mut text = cut(said, HEARD_BYTES_MAX).to_owned();
+        for secret in &self.0 {
+            text = text.replace(secret, "***");
+        }
+        Escaped(cut(text.trim(), SAID_BYTES_MAX)).to_string()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} secrets", self.0.len())
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut at = text.len().min(bytes_max);
+    while !text.is_char_boundary(at) {
         at -= 1;
     }
-    let text = Escaped(&said[..at]).to_string();
-    text.trim().to_owned()
+    &text[..at]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_are_quoted_without_our_secrets_escaped_and_short() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer hunter2".parse().unwrap());
+        headers.insert("x-tenant", "a".parse().unwrap());
+        let secrets = Secrets::of(&headers);
+        let quoted = secrets.quote("no: Bearer hunter2, nor hunter2 alone\n");
+        assert_eq!(quoted, "no: ***, nor *** alone");
+        assert_eq!(secrets.quote("red \x1b[31m"), "red \\u{1b}[31m");
+        assert!(secrets.quote(&"ä".repeat(10_000)).len() <= SAID_BYTES_MAX);
+        // A secret that is cut in the middle is not left in parts.
+        let before = "x".repeat(SAID_BYTES_MAX - 3);
+        assert!(!secrets.quote(&format!("{before}hunter2")).contains("hun"));
+        assert!(!format!("{secrets:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_part_that_was_rejected_is_read_and_anything_else_is_none() {
+        assert_eq!(partial(&[]), (0, String::new()));
+        assert_eq!(partial(b"<html>"), (0, String::new()));
+        // Field 1: { field 1: 7, field 2: "old" }.
+        let answer = [0x0a, 7, 0x08, 7, 0x12, 3, b'o', b'l', b'd'];
+        assert_eq!(partial(&answer), (7, "old".to_owned()));
+        // Less than nothing is nothing.
+        let mut negative = vec![0x0a, 11, 0x08];
+        negative.extend([0xff; 9]);
+        negative.push(0x01);
+        assert_eq!(partial(&negative).0, 0);
+    }
 }

@@ -1,5 +1,6 @@
 //! The real Collector: what its Prometheus endpoint shows is what the program says.
 
+mod options;
 mod process;
 mod scrape;
 

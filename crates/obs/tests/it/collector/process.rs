@@ -28,6 +28,11 @@ pub(super) struct Collector {
 impl Collector {
     /// `None` only if whoever runs the tests has said that there is to be no Collector.
     pub(super) fn start(tls: Option<&Certificates>) -> Option<Self> {
+        Self::start_with(tls, &[])
+    }
+
+    /// The same with lines of configuration in addition, each `path::to::key: value`.
+    pub(super) fn start_with(tls: Option<&Certificates>, more: &[String]) -> Option<Self> {
         let binary = binary()?;
         let folder = tempfile::tempdir().unwrap();
         let (grpc, http, prometheus) = (free_port(), free_port(), free_port());
@@ -49,6 +54,7 @@ impl Collector {
                     .arg(format!("--config=yaml:{tls}::key_file: {}", files.server_key.display()));
             }
         }
+        command.args(more.iter().map(|line| format!("--config=yaml:{line}")));
         let process = command.spawn().unwrap();
         let mut collector = Self { process, grpc, http, prometheus, _folder: folder };
         collector.wait_until_ready();
