@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt,
+    path::Path,
     time::Duration,
 };
 
@@ -26,10 +27,12 @@ use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, St
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use error::ConfigError;
-pub(crate) use model::Model;
+pub(crate) use model::{Model, Otlp};
 pub(crate) use safety::Safety;
 pub(crate) use spool::SpoolUse;
 
+/// The `OBS_STORE` that sends rows to the Collector of OpenTelemetry's variables for logs.
+pub(crate) const STORE_OTLP: &str = "otlp";
 /// The default of `OBS_STORE`.
 pub(crate) const STORE_DEFAULT: &str = "sqlite:./obs.sqlite";
 /// The default of `OBS_QUEUE_RECORDS`.
@@ -219,12 +222,40 @@ pub(crate) struct Checked {
 pub(crate) enum Rows {
     Off,
     On {
-        store: StoreUrl,
+        store: StoreAddress,
         migrations: Migrations,
         required: bool,
         limits: Box<PersistConfig>,
         spool: SpoolUse,
     },
+}
+
+/// What is stored where.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreAddress {
+    Url(StoreUrl),
+    /// As log events, at a Collector.
+    Otlp(Box<Otlp>),
+}
+
+impl StoreAddress {
+    /// The file, if it is one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Url(url) => url.file(),
+            Self::Otlp(_) => None,
+        }
+    }
+}
+
+/// Without a password.
+impl fmt::Display for StoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Otlp(otlp) => write!(f, "otlp {}", otlp.endpoint),
+        }
+    }
 }
 
 /// Lifts the raw values, or says which one is wrong.
@@ -338,14 +369,19 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     Ok(if on { rows } else { Rows::Off })
 }
 
-fn store(given: &Given, environment: &Environment) -> Result<StoreUrl, ConfigError> {
+fn store(given: &Given, environment: &Environment) -> Result<StoreAddress, ConfigError> {
     let (setting, url) = match &given.store {
         Some(url) => ("Builder::store", url.clone()),
         None => secret::secret(environment, "OBS_STORE", "OBS_STORE_FILE")?
             .unwrap_or_else(|| ("OBS_STORE", STORE_DEFAULT.into())),
     };
+    if url.expose_secret().trim() == STORE_OTLP {
+        let otlp = variables::logs_target(given, environment)?;
+        return Ok(StoreAddress::Otlp(Box::new(otlp)));
+    }
     // The value may hold a password: the store's own message shows what it may.
     StoreUrl::parse(url.expose_secret())
+        .map(StoreAddress::Url)
         .map_err(|error| ConfigError::secret_because(setting, error))
 }
 

@@ -37,7 +37,7 @@ use outlet::Outlet;
 
 pub(crate) use reader::{Reader, Readers};
 pub(crate) use runtime::PrivateRuntime;
-pub(crate) use send::SenderError;
+pub(crate) use send::{Again, Refusal, Sender, SenderError, Service, Taken};
 
 /// The metrics that were not exported, and why.
 ///

@@ -7,12 +7,13 @@ use obs_core::{
     otel::{Measure, Metrics, MetricsOptions},
 };
 use obs_persist::{PersistConfig, Persister, Store};
+use opentelemetry_sdk::Resource;
 use uuid::Uuid;
 
 use crate::{
     builder::Builder,
     config::{
-        self, Checked, Rows, Safety, SpoolUse,
+        self, Checked, Rows, Safety, SpoolUse, StoreAddress,
         model::{ExemplarFilter, Temporality},
     },
     drainer::Drainer,
@@ -23,6 +24,7 @@ use crate::{
     },
     instruments::Book,
     provider, resource,
+    store::OtlpStore,
     telemetry::{Parts, RowStore, Telemetry},
 };
 
@@ -45,9 +47,10 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     // Where nobody looks, nothing need be counted.
     let is_read = !readers.is_empty();
     let resource = resource::resource(&config, epoch);
-    let provider = provider::provider(resource, &config.model.meter_provider, readers.all());
+    let provider =
+        provider::provider(resource.clone(), &config.model.meter_provider, readers.all());
     let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, asked.is_some()))?;
-    let rows = rows(&config, &metrics, epoch)?;
+    let rows = rows(&config, &metrics, (epoch, &resource))?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let instruments = Book::new(&provider);
@@ -126,7 +129,11 @@ fn metrics(
     Ok(Metrics::new(&meter, options)?)
 }
 
-fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowStore>, InitError> {
+fn rows(
+    config: &Checked,
+    metrics: &Metrics,
+    (epoch, resource): (Uuid, &Resource),
+) -> Result<Option<RowStore>, InitError> {
     let Rows::On { store, migrations, required, limits, spool } = &config.rows else {
         return Ok(None);
     };
@@ -140,7 +147,11 @@ fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowSt
     }
     let mut limits = (**limits).clone();
     limits.epoch = Some(epoch);
-    let persister = start_worker(store.store_with(*migrations), limits, metrics.store())?;
+    let store_of_rows: Box<dyn Store> = match store {
+        StoreAddress::Url(url) => url.store_with(*migrations),
+        StoreAddress::Otlp(otlp) => Box::new(OtlpStore::new(otlp.clone(), resource)),
+    };
+    let persister = start_worker(store_of_rows, limits, metrics.store())?;
     let rows = RowStore { persister, url: store.to_string() };
     if *required {
         wait_for_store(&rows)?;

@@ -88,6 +88,7 @@ mod provider;
 mod report;
 mod resource;
 mod snapshot;
+mod store;
 mod telemetry;
 
 /// For tests of applications: a manual clock, a capturing sink, assertions on the ledger.
