@@ -10,7 +10,7 @@ use obs_stack::root;
 use serde_json::{Value, json};
 
 use crate::programs::{PROMTOOL, run};
-use world::{Expected, World};
+use world::World;
 
 const RULES: [&str; 2] = ["recording", "alerts"];
 
@@ -32,9 +32,9 @@ fn each_fault_fires_its_alert_with_its_labels_within_its_window() {
     let faults = faults::all();
     let alerts: std::collections::BTreeSet<_> =
         faults.iter().flat_map(|(_, _, expected)| expected.iter().map(|one| one.alert)).collect();
-    let tested: Vec<_> =
+    let untested: Vec<_> =
         alert_names().into_iter().filter(|name| !alerts.contains(&**name)).collect();
-    assert!(tested.is_empty(), "no fault fires {tested:?}");
+    assert!(untested.is_empty(), "no fault fires {untested:?}");
     let cases: Vec<_> =
         faults.iter().map(|(name, world, expected)| world.case(name, expected)).collect();
     test_rules(&cases);
