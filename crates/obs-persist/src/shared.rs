@@ -13,6 +13,7 @@
 //! Tickets stay here while their records are being written. So whatever happens to the worker,
 //! somebody can settle them.
 
+mod asking;
 mod spilling;
 
 use std::{
@@ -37,7 +38,7 @@ use crate::{
     maintenance::Due,
     platform::Process,
     report::{FlushReport, ShutdownReport},
-    spool::{Slot, Spool},
+    spool::{Mark, Slot, Spool, UnderWay},
     waiters::{Answer, Fate, Waiters},
 };
 
@@ -77,6 +78,8 @@ struct State {
     /// The batch that is being written, record by record: `None` is settled. The records are with
     /// the worker.
     in_flight: Vec<Option<Taken>>,
+    /// What of it is in memory only, on a page that outlives the process.
+    under_way: UnderWay,
     waiters: Waiters,
     /// Threads that wait for room: as good a reason as a flush to write at once.
     room_waiters: usize,
@@ -96,6 +99,7 @@ struct Taken {
     ticket: Ticket,
     place: Place,
     slot: Option<Slot>,
+    mark: Option<Mark>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +142,7 @@ impl Shared {
                 spilled: VecDeque::new(),
                 waiting_since: None,
                 in_flight: Vec::with_capacity(config.batch_records),
+                under_way: spool.as_ref().map_or_else(|| UnderWay::on(None), Spool::under_way),
                 waiters: Waiters::default(),
                 room_waiters: 0,
                 worker: Worker::Running,
@@ -375,7 +380,11 @@ impl Shared {
                 };
                 bytes += item.place.bytes;
                 let Queued { record, ticket, slot } = item.value;
-                state.in_flight.push(Some(Taken { ticket, place: item.place, slot }));
+                let mark = match slot {
+                    Some(_) => None,
+                    None => state.under_way.note(record.run_id, ticket.class()),
+                };
+                state.in_flight.push(Some(Taken { ticket, place: item.place, slot, mark }));
                 records.push(record);
             }
         }
@@ -497,10 +506,11 @@ impl Shared {
         }
         while let Some(item) = state.lanes.take(usize::MAX) {
             let Queued { ticket, slot, .. } = item.value;
-            self.settle_one(state, Taken { ticket, place: item.place, slot }, Fate::Lost(reason));
+            let taken = Taken { ticket, place: item.place, slot, mark: None };
+            self.settle_one(state, taken, Fate::Lost(reason));
         }
         for Spilled { ticket, slot, place } in std::mem::take(&mut state.spilled) {
-            let taken = Taken { ticket, place, slot: Some(slot) };
+            let taken = Taken { ticket, place, slot: Some(slot), mark: None };
             self.settle_one(state, taken, Fate::Lost(reason));
         }
         state.worker = Worker::Closed;
@@ -508,7 +518,11 @@ impl Shared {
     }
 
     fn settle_one(&self, state: &mut State, taken: Taken, fate: Fate) {
-        let Taken { ticket, place, slot } = taken;
+        let Taken { ticket, place, slot, mark } = taken;
+        // Before: killed in between, one record too many counts as lost, not one too few.
+        if let Some(mark) = mark {
+            state.under_way.take_back(mark);
+        }
         // What is in the spool is not lost with the memory.
         let fate = if slot.is_some() && fate.is_of_memory() { Fate::Spooled } else { fate };
         match fate {

@@ -20,6 +20,7 @@
 mod adopt;
 mod bugs;
 mod codec;
+mod crash;
 mod disk;
 mod frame;
 pub mod inspect;
@@ -30,6 +31,7 @@ mod recover;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod under_way;
 
 use std::{
     cell::RefCell,
@@ -46,7 +48,7 @@ use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger
 use uuid::Uuid;
 
 use self::{
-    adopt::{Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
+    adopt::{BATCH_PAGE, Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
     disk::RealDisk,
     keeper::Round,
@@ -58,6 +60,7 @@ pub use log::Fsync;
 pub(crate) use log::Refusal;
 pub(crate) use orphans::Orphans;
 pub(crate) use segment::{SEGMENT_BYTES, Slot};
+pub(crate) use under_way::{Mark, UnderWay};
 
 /// How long a thread waits for its record to be synced, where the policy is to wait.
 const SYNC_PATIENCE: Duration = Duration::from_secs(1);
@@ -88,6 +91,7 @@ pub(crate) struct Spool {
     epoch: Uuid,
     ledger_page: Option<Arc<MappedPage>>,
     runs_page: Option<Arc<MappedPage>>,
+    batch_page: Option<Arc<MappedPage>>,
     // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
     // somebody else may already have taken over.
     home: RwLock<Option<Home>>,
@@ -146,6 +150,7 @@ impl Spool {
         };
         let ledger_page = page(LEDGER_PAGE, ledger::PAGE_WORDS);
         let runs_page = page(RUNS_PAGE, in_flight::PAGE_WORDS);
+        let batch_page = page(BATCH_PAGE, under_way::UNDER_WAY_WORDS);
         log.expect_keeper();
         let kept = Arc::clone(&log);
         let keeper = thread::Builder::new()
@@ -158,6 +163,7 @@ impl Spool {
             epoch,
             ledger_page,
             runs_page,
+            batch_page,
             home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
             successor: OnceLock::new(),
@@ -173,6 +179,11 @@ impl Spool {
     /// Where the runs in flight can live.
     pub(crate) fn runs_page(&self) -> Option<Arc<dyn Page>> {
         self.runs_page.clone().map(|page| page as Arc<dyn Page>)
+    }
+
+    /// What is with the store and not settled.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        UnderWay::on(self.batch_page.clone().map(|page| page as Arc<dyn Page>))
     }
 
     /// Where records go that the store does not take, unless somebody says otherwise.

@@ -5,6 +5,7 @@ mod canary;
 mod erase;
 mod insert;
 mod retention;
+mod stored;
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -24,6 +25,7 @@ use crate::{
     erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
     store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
+    stored::{Stored, StoredFuture, Unsettled},
 };
 
 use ballast::{BALLAST_BYTES, Ballast};
@@ -198,6 +200,13 @@ impl Store for SqliteStore {
 
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
         Box::pin(canary::try_out(self.connection.as_mut(), row))
+    }
+
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        let ids: Vec<_> = unsettled.run_ids().collect();
+        let act = move |connection: &mut SqliteConnection| stored::rows(connection, &ids);
+        let rows = self.on("cannot read from the file", act);
+        Box::pin(async { rows.await.map(Stored::Rows) })
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

@@ -4,7 +4,10 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, t
 
 use obs_core::{Class, Escaped, RunRecord, Timestamp};
 
-use crate::erasure::{EraseFuture, Erasure};
+use crate::{
+    erasure::{EraseFuture, Erasure},
+    stored::{Stored, StoredFuture, Unsettled},
+};
 
 /// What a [`Store`] returns: a boxed future, so that `dyn Store` works.
 pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
@@ -184,6 +187,36 @@ pub trait Store: fmt::Debug + Send + 'static {
         let _ = (erasure, files);
         let name = self.name();
         Box::pin(async { Err(cannot_erase(name)) })
+    }
+
+    /// A number by which another process can tell later whether this connection, or what the server
+    /// does for it, is still there; never 0. A store that has none leaves it out.
+    ///
+    /// ```
+    /// # use obs_persist::{Store, testing::MemoryStore};
+    /// assert_eq!(MemoryStore::new().session(), Some(1));
+    /// ```
+    fn session(&self) -> Option<u64> {
+        None
+    }
+
+    /// Which of these records, which a dead process had handed to the store, are rows: the others count as
+    /// lost. Called after `prepare`, between batches, at most ten times a second.
+    ///
+    /// A store that cannot tell leaves it out: all of them count as lost then, and a few that are rows
+    /// may be among them.
+    ///
+    /// ```
+    /// # use obs_persist::{Store, Stored, Unsettled, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// let stored = MemoryStore::new().stored(&Unsettled::default()).await?;
+    /// assert!(matches!(stored, Stored::Rows(rows) if rows.is_empty()));
+    /// # Ok::<(), obs_persist::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        let _ = unsettled;
+        Box::pin(async { Ok(Stored::Unknown) })
     }
 
     /// Ends the connection in an orderly way.

@@ -1,5 +1,6 @@
 //! The worker: one task that writes batches, and tries for as long as there is something to write.
 
+mod dead;
 mod deliver;
 mod retried;
 
@@ -85,6 +86,8 @@ struct Worker {
     connected_at: Option<Tick>,
     /// When it last looked for records of the quarantine.
     looked_at: Option<Tick>,
+    /// When it last asked about dead processes.
+    asked_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
     said_up: Option<bool>,
     said: Said,
@@ -103,6 +106,7 @@ impl Worker {
             prepared: false,
             connected_at: None,
             looked_at: None,
+            asked_at: None,
             said_up: None,
             said: Said::default(),
             set_aside: SetAside::default(),
@@ -116,6 +120,7 @@ impl Worker {
         loop {
             self.maintain_if_due().await;
             self.shared.adopt_some();
+            self.ask_about_dead().await;
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
@@ -128,12 +133,13 @@ impl Worker {
                 Step::Idle => {
                     self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
-                    let rest = self.rest(rest);
+                    let rest = self.rest_of_asking(self.rest(rest));
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,
             }
         }
+        self.ask_at_end().await;
         let mut store = self.store.lock().await;
         let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
     }
@@ -199,6 +205,7 @@ impl Worker {
             Ok(result) => result?,
             Err(_) => return Err(StoreError::late("preparing the store", limit)),
         }
+        self.shared.writes_through(store.session());
         self.prepared = true;
         Ok(())
     }

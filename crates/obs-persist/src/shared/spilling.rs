@@ -118,7 +118,7 @@ impl Shared {
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "a record cannot be read back from the spool");
-                    let taken = Taken { ticket, place, slot: Some(slot) };
+                    let taken = Taken { ticket, place, slot: Some(slot), mark: None };
                     self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
                     super::release(state);
                 }
@@ -134,7 +134,7 @@ impl Shared {
         }
     }
 
-    fn adoption(&self) -> std::sync::MutexGuard<'_, Adoption> {
+    pub(super) fn adoption(&self) -> std::sync::MutexGuard<'_, Adoption> {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -158,7 +158,7 @@ impl Shared {
                 state.waiting_since = Some(self.clock.now());
             }
         }
-        if orphans.is_empty() {
+        if orphans.is_done() {
             *adoption = Adoption::Done;
         }
     }
@@ -166,6 +166,7 @@ impl Shared {
     /// Nobody will settle anything any more: the next process may have what is left.
     pub(crate) fn leave_spool(&self) {
         if let Some(spool) = &self.spool {
+            *self.adoption() = Adoption::Done;
             spool.leave();
         }
     }

@@ -26,6 +26,8 @@ pub(super) const LOCK: &str = "lock";
 pub(crate) const LEDGER_PAGE: &str = "ledger.page";
 /// The runs in flight.
 pub(crate) const RUNS_PAGE: &str = "runs.page";
+/// What is with the store and not settled.
+pub(super) const BATCH_PAGE: &str = "batch.page";
 /// A directory that has no lock yet.
 const UNFINISHED: &str = ".new-";
 /// Where damaged segments go.
@@ -115,6 +117,11 @@ impl DeadEpoch {
 
 impl Drop for DeadEpoch {
     fn drop(&mut self) {
+        // What died there is not counted yet: the next process will.
+        let is_there = |name| self.directory.join(name).exists();
+        if is_there(LEDGER_PAGE) || is_there(BATCH_PAGE) {
+            return;
+        }
         remove_done(&self.directory);
     }
 }
@@ -138,7 +145,7 @@ fn remove_done(directory: &Path) {
         }
     }
     // The lock goes last: until then nobody else takes the directory for theirs.
-    for name in [LEDGER_PAGE, RUNS_PAGE, LOCK] {
+    for name in [LEDGER_PAGE, BATCH_PAGE, RUNS_PAGE, LOCK] {
         let _ = fs::remove_file(directory.join(name));
     }
     let _ = fs::remove_dir(directory);

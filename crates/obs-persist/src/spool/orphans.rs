@@ -1,21 +1,26 @@
 //! The records of dead processes, taken over a segment at a time.
 //!
-//! Where a process died, its ledger's page says how many records died in its memory. They are entered
-//! once: the page is removed at that moment, and the segments go when their records are in the store.
+//! Where a process died, its ledger's page says how many records died in its memory. They are
+//! [entered](super::crash) once: the page is removed at that moment, and the segments go when their
+//! records are in the store.
 
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
-use obs_core::{Adopter, Class, RecordLabels, Ticket, in_flight, ledger};
+use obs_core::{Adopter, RecordLabels, Ticket, in_flight};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, Found, LEDGER_PAGE, RUNS_PAGE, read_segment},
+    adopt::{DeadEpoch, Found, RUNS_PAGE, read_segment},
     codec,
+    crash::{self, Question},
     frame::{self, Seed},
     log::{Log, Refusal},
     segment::{Slot, path_of},
 };
-use crate::platform;
+use crate::{
+    platform,
+    stored::{Stored, Unsettled},
+};
 
 /// What is left to take over.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub(crate) struct Orphans {
     pages: Vec<Arc<DeadEpoch>>,
     /// Records that were found so far, by epoch.
     found: Vec<(Uuid, u64)>,
+    /// What only the store knows.
+    questions: VecDeque<Question>,
 }
 
 /// One record, now ours.
@@ -50,11 +57,36 @@ impl Orphans {
                 "records of processes that ended without writing them are taken over"
             );
         }
-        Self { log, segments, pages: dead, found: Vec::new() }
+        Self { log, segments, pages: dead, found: Vec::new(), questions: VecDeque::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.pages.is_empty()
+    }
+
+    /// Whether nothing is left to take over or to ask.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_empty() && !self.has_question()
+    }
+
+    pub(crate) fn has_question(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// What to ask the store next; what it was asked for long enough counts as lost.
+    pub(crate) fn ask(&mut self, books: &Adopter) -> Option<Arc<Unsettled>> {
+        while let Some(question) = self.questions.front_mut() {
+            if let Some(unsettled) = question.ask() {
+                return Some(unsettled);
+            }
+            self.answered(&Stored::Unknown, books);
+        }
+        None
+    }
+
+    /// What the store said to the last question.
+    pub(crate) fn answered(&mut self, stored: &Stored, books: &Adopter) {
+        self.questions.pop_front_if(|question| question.answered(stored, books));
     }
 
     /// The records of the next segment, entered into the books; then what died in memory.
@@ -63,13 +95,13 @@ impl Orphans {
             Some((epoch, number)) => self.adopt_segment(&epoch, number, books),
             None => Vec::new(),
         };
-        let Self { log, segments, pages, found } = self;
+        let Self { log, segments, pages, found, questions } = self;
         // An epoch's page is compared with what was found in all of its segments.
         pages.retain(|page| {
             let more = segments.iter().any(|(epoch, _)| epoch.epoch == page.epoch);
             if !more {
                 let found = found.iter().find(|(epoch, _)| *epoch == page.epoch);
-                enter_crash(page, found.map_or(0, |(_, found)| *found), books);
+                questions.extend(crash::enter(page, found.map_or(0, |(_, found)| *found), books));
                 adopted.extend(lost_runs(page, log, books));
             }
             more
@@ -126,26 +158,6 @@ impl Orphans {
             None => self.found.push((epoch.epoch, count)),
         }
         tickets.into_iter().zip(slots).collect()
-    }
-}
-
-/// Enters what died in a process's memory, and what it said was in its spool and is not.
-fn enter_crash(dead: &DeadEpoch, found: u64, books: &Adopter) {
-    let path = dead.directory.join(LEDGER_PAGE);
-    let Ok(words) = platform::read_words(&path, ledger::PAGE_WORDS) else { return };
-    if fs::remove_file(&path).is_err() {
-        // Better not counted than twice.
-        return;
-    }
-    let Ok(page) = ledger::read_page(&words) else { return };
-    let spooled = page.ledger.ok.spooled + page.ledger.error.spooled;
-    let (ok, error) =
-        (page.died(Class::Ok), page.died(Class::Error) + spooled.saturating_sub(found));
-    books.crashed(Class::Ok, ok);
-    books.crashed(Class::Error, error);
-    if ok + error > 0 {
-        let epoch = dead.epoch;
-        tracing::warn!(%epoch, ok, error, "records died in the memory of an earlier process; they are counted");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::support::{LONG, Rig, SOON, failed, until};
 
 mod killed;
 mod poisoned;
+mod unsettled;
 
 fn with_spool(directory: &Path) -> PersistConfig {
     let mut config = PersistConfig::default();

@@ -274,11 +274,6 @@ pub(crate) fn dump(spool: &Path) -> Vec<String> {
     lines.iter().map(|line| line["run_id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What `obs ledger` says about each process.
-pub(crate) fn ledgers(spool: &Path) -> Vec<Value> {
-    told_by_obs(&["ledger"], spool)
-}
-
 fn told_by_obs(command: &[&str], spool: &Path) -> Vec<Value> {
     let output = Command::new(obs()).args(command).arg("--json").arg(spool).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
