@@ -38,6 +38,10 @@ verify:
 torture-tools:
     scripts/torture-tools
 
+# Faults from outside with their full counts: 300 kills, an outage of a minute; `just soak killed` for a part.
+soak *tests:
+    scripts/soak {{ tests }}
+
 # The main job: `just quickstart --runs 100000`.
 quickstart *options:
     cargo run -p quickstart -- {{ options }}

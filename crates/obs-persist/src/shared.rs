@@ -406,12 +406,6 @@ impl Shared {
         self.room.notify_all();
     }
 
-    /// The worker panicked: what became of the rest of its batch is not known.
-    pub(crate) fn abandon(&self) {
-        let records = self.lock().in_flight.len();
-        self.settle(0..records, Fate::Lost(DropReason::Abandoned));
-    }
-
     /// The store's state, for threads that wait for room.
     pub(crate) fn set_store(&self, error: Option<String>) {
         let mut state = self.lock();

@@ -65,10 +65,11 @@ impl Unsettled {
         self.ok.is_empty() && self.error.is_empty()
     }
 
-    /// How many of a class are lost, if these are rows.
-    pub(crate) fn lost(&self, class: Class, rows: &BTreeSet<Uuid>) -> u64 {
+    /// How many of a class are rows, and how many are lost, if these are the rows.
+    pub(crate) fn split(&self, class: Class, rows: &BTreeSet<Uuid>) -> (u64, u64) {
         let ids = if class == Class::Ok { &self.ok } else { &self.error };
-        ids.iter().filter(|id| !rows.contains(id)).count() as u64
+        let stored = ids.iter().filter(|id| rows.contains(id)).count();
+        (stored as u64, (ids.len() - stored) as u64)
     }
 }
 
@@ -114,9 +115,9 @@ mod tests {
         let unsettled =
             Unsettled { ok: vec![id(1), id(2), id(3)], error: vec![id(4)], sessions: vec![9] };
         let rows = BTreeSet::from([id(2), id(4), id(77)]);
-        assert_eq!(unsettled.lost(Class::Ok, &rows), 2);
-        assert_eq!(unsettled.lost(Class::Error, &rows), 0);
-        assert_eq!(unsettled.lost(Class::Error, &BTreeSet::new()), 1);
+        assert_eq!(unsettled.split(Class::Ok, &rows), (1, 2));
+        assert_eq!(unsettled.split(Class::Error, &rows), (1, 0));
+        assert_eq!(unsettled.split(Class::Error, &BTreeSet::new()), (0, 1));
         assert!(!format!("{unsettled:?}").contains("0000"), "numbers only");
     }
 }

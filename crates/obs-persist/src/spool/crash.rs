@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, fs, io, sync::Arc};
 
-use obs_core::{Adopter, Class, ledger};
+use obs_core::{Adopter, Class, RecordLabels, ledger};
 
 use super::{
     adopt::{BATCH_PAGE, DeadEpoch, LEDGER_PAGE},
@@ -96,8 +96,15 @@ impl Question {
         };
         // Better not counted than twice.
         if fs::remove_file(self.dead.directory.join(BATCH_PAGE)).is_ok() {
-            let lost = |class| self.unsettled.lost(class, rows);
-            count(&self.dead, (lost(Class::Ok), lost(Class::Error)), books);
+            let [ok, error] = [Class::Ok, Class::Error].map(|class| {
+                let (stored, lost) = self.unsettled.split(class, rows);
+                // What the store has did not die, only its count.
+                for _ in 0..stored {
+                    books.adopt(class, &RecordLabels::default()).persisted();
+                }
+                lost
+            });
+            count(&self.dead, (ok, error), books);
         }
         true
     }
