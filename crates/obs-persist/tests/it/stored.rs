@@ -74,7 +74,9 @@ fn rows_are_looked_at_once_the_dead_session_is_gone() {
 fn a_file_knows_which_runs_are_rows() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite_url(&folder.path().join("obs.sqlite"));
-    drop(Live::open(&url));
+    let first = Live::open(&url);
+    first.submit(record("first", "1"));
+    first.flush();
     let records = written(&url);
     Runtime::new().unwrap().block_on(async {
         let mut store = store(&url);
