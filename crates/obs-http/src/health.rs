@@ -92,6 +92,8 @@ pub struct QueueHealth {
 pub struct StoreHealth {
     /// `starting`, `up`, `down` or `stopped`.
     pub state: &'static str,
+    /// What is promised of an error that ends now: `disk`, `os`, or `memory` where there is no spool.
+    pub error_ack: &'static str,
     /// How long ago a batch was written last.
     pub last_write_age_seconds: Option<f64>,
     /// Why it is down, without credentials, at most
@@ -124,6 +126,7 @@ impl Sources {
             imbalance: ledger.as_ref().map(obs_core::Ledger::imbalance),
             store: self.store.as_ref().map(|store| StoreHealth {
                 state: store.state().as_str(),
+                error_ack: store.error_ack().as_str(),
                 last_write_age_seconds: store.last_write_age().map(|age| age.as_secs_f64()),
                 last_error: store.last_error().map(|error| redacted(&error)),
             }),

@@ -23,6 +23,7 @@ mod codec;
 mod crash;
 mod disk;
 mod frame;
+mod held;
 pub mod inspect;
 mod keeper;
 mod log;
@@ -51,6 +52,7 @@ use self::{
     adopt::{BATCH_PAGE, Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
     disk::RealDisk,
+    held::Held,
     keeper::Round,
     log::{Log, LogLimits, LogStats},
 };
@@ -96,6 +98,8 @@ pub(crate) struct Spool {
     // somebody else may already have taken over.
     home: RwLock<Option<Home>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Dead spools that could not be read.
+    held: Mutex<Held>,
     /// Where errors go that come after that.
     successor: OnceLock<Option<Box<Self>>>,
     config: SpoolConfig,
@@ -166,6 +170,7 @@ impl Spool {
             batch_page,
             home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
+            held: Mutex::default(),
             successor: OnceLock::new(),
             config: config.clone(),
         })
@@ -249,6 +254,15 @@ impl Spool {
         if self.log.wait_synced(round, SYNC_PATIENCE) { Ack::Disk } else { Ack::Os }
     }
 
+    /// What is promised of the records to come, as far as one can know.
+    pub(crate) fn outlook(&self) -> Ack {
+        match self.log.limits.fsync {
+            _ if self.log.stats().off => Ack::Memory,
+            Fsync::Always => Ack::Disk,
+            _ => Ack::Os,
+        }
+    }
+
     /// Makes everything durable that was written before.
     pub(crate) fn durable(&self) -> Durable {
         Box::pin(Syncing { log: Arc::clone(&self.log), round: self.log.sync_soon() })
@@ -265,7 +279,8 @@ impl Spool {
 
     /// What dead processes left.
     pub(crate) fn orphans(&self) -> Orphans {
-        Orphans::find(&self.root, self.epoch, Arc::clone(&self.log))
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Orphans::find(&self.root, self.epoch, Arc::clone(&self.log), &mut held)
     }
 
     /// Reads what it holds, for metrics.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use obs_core::StoreState;
+use obs_core::{Ack, StoreState};
 
 use crate::shared::Shared;
 
@@ -53,6 +53,20 @@ impl StoreWatch {
     #[must_use]
     pub fn last_write_age(&self) -> Option<Duration> {
         self.shared.metrics.last_write_age()
+    }
+
+    /// What is promised of an error that ends now: [`Ack::Memory`] where there is no spool, or its disk
+    /// failed. What becomes of one record is the answer of its own run.
+    ///
+    /// ```
+    /// # use obs_core::Ack;
+    /// fn errors_outlive_the_process(watch: &obs_persist::StoreWatch) -> bool {
+    ///     watch.error_ack() != Ack::Memory
+    /// }
+    /// ```
+    #[must_use]
+    pub fn error_ack(&self) -> Ack {
+        self.shared.error_ack()
     }
 
     /// Why the store is down.

@@ -119,7 +119,7 @@ impl Worker {
         self.insist(None).await;
         loop {
             self.maintain_if_due().await;
-            self.shared.adopt_some();
+            self.shared.adopt_some(self.duties.calendar.wall());
             self.ask_about_dead().await;
             match self.shared.next_step() {
                 Step::Write => {

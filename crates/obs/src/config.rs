@@ -25,6 +25,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 pub use error::ConfigError;
 pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
 pub(crate) use safety::Safety;
+pub(crate) use spool::SpoolUse;
 
 /// The default of `OBS_STORE`.
 pub(crate) const STORE_DEFAULT: &str = "sqlite:./obs.sqlite";
@@ -222,8 +223,7 @@ pub(crate) enum Rows {
         migrations: Migrations,
         required: bool,
         limits: Box<PersistConfig>,
-        /// Whether the next process is to find the runs in flight.
-        lost_runs: bool,
+        spool: SpoolUse,
     },
 }
 
@@ -334,9 +334,9 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     limits.retention_ok = retention(environment, "OBS_RETENTION_OK", ok)?;
     let error = ("Builder::retention_error", given.retention_error, limits.retention_error);
     limits.retention_error = retention(environment, "OBS_RETENTION_ERROR", error)?;
-    let lost_runs = spool::check(given, environment, &store, &mut limits)?;
+    let spool = spool::check(given, environment, &store, &mut limits)?;
     let limits = Box::new(limits);
-    let rows = Rows::On { store, migrations, required, limits, lost_runs };
+    let rows = Rows::On { store, migrations, required, limits, spool };
     Ok(if on { rows } else { Rows::Off })
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Safety, Temporality},
+    config::{self, Checked, Rows, Safety, SpoolUse, Temporality},
     error::InitError,
     export::{Exports, Reader},
     provider, resource,
@@ -97,9 +97,17 @@ fn metrics(
 }
 
 fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowStore>, InitError> {
-    let Rows::On { store, migrations, required, limits, .. } = &config.rows else {
+    let Rows::On { store, migrations, required, limits, spool } = &config.rows else {
         return Ok(None);
     };
+    if spool.homeless {
+        tracing::warn!(
+            target: "obs",
+            %store,
+            "errors wait in memory only, and are lost with this process: there is no directory for a spool; \
+             set OBS_SPOOL_DIR to one of your own, or OBS_SPOOL=off if that is meant"
+        );
+    }
     let mut limits = (**limits).clone();
     limits.epoch = Some(epoch);
     let persister = start_worker(store.store_with(*migrations), limits, metrics.store())?;
@@ -147,7 +155,9 @@ fn on_pages(
         builder = builder.ledger_page(page);
     }
     match (&config.rows, persister.runs_page()) {
-        (Rows::On { lost_runs: true, .. }, Some(page)) => builder.in_flight_page(page),
+        (Rows::On { spool: SpoolUse { lost_runs: true, .. }, .. }, Some(page)) => {
+            builder.in_flight_page(page)
+        }
         _ => builder,
     }
 }

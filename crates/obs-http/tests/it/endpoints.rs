@@ -103,6 +103,7 @@ fn health_shows_queue_losses_last_write_and_last_error_to_who_is_authorised_only
     assert_eq!(health["queue"]["ok"]["persisted"], 1);
     assert_eq!(health["imbalance"], 0);
     assert_eq!(health["store"]["state"], "down");
+    assert_eq!(health["store"]["error_ack"], "memory", "there is no spool");
     assert!(health["store"]["last_write_age_seconds"].as_f64().unwrap() >= 0.0);
     assert!(!health["store"]["last_error"].as_str().unwrap().is_empty());
     stored.persister.shutdown_blocking(Duration::from_millis(50));

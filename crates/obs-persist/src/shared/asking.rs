@@ -33,11 +33,7 @@ impl Shared {
     pub(crate) fn question(&self) -> Option<Arc<Unsettled>> {
         let mut adoption = self.adoption();
         let Adoption::Running(books, orphans) = &mut *adoption else { return None };
-        let question = orphans.ask(books);
-        if orphans.is_done() {
-            *adoption = Adoption::Done;
-        }
-        question
+        orphans.ask(books)
     }
 
     /// What the store said to the last question.
@@ -45,8 +41,5 @@ impl Shared {
         let mut adoption = self.adoption();
         let Adoption::Running(books, orphans) = &mut *adoption else { return };
         orphans.answered(stored, books);
-        if orphans.is_done() {
-            *adoption = Adoption::Done;
-        }
     }
 }

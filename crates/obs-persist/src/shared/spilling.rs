@@ -2,18 +2,22 @@
 
 use std::sync::PoisonError;
 
-use obs_core::{Adopter, Class, DropReason, RunRecord, Ticket};
+use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
 
 use super::{Queued, Shared, State, Taken};
 use crate::{
     lanes::{Limit, Place},
-    spool::{Orphans, Slot},
+    spool::{Orphans, Slot, Spool},
     waiters::Fate,
 };
 
 /// How many records of dead processes are taken over ahead of what is written: their tickets and
 /// places are in memory.
 const ADOPTED_AHEAD: usize = 10_000;
+
+/// How often a process looks for spools of dead ones, so that those of a fleet find a living heir. By the
+/// calendar.
+const LOOK_EVERY_MICROS: i64 = 60_000_000;
 
 /// An error whose record is only in the spool.
 pub(super) struct Spilled {
@@ -31,7 +35,8 @@ pub(super) enum Adoption {
     /// The spool is to be searched.
     Begun(Adopter),
     Running(Adopter, Orphans),
-    Done,
+    /// All was taken over that was there at that time.
+    Done(Adopter, Timestamp),
 }
 
 impl State {
@@ -139,15 +144,19 @@ impl Shared {
     }
 
     /// Takes over records of dead processes, as many as may wait; for the worker.
-    pub(crate) fn adopt_some(&self) {
+    pub(crate) fn adopt_some(&self, now: Timestamp) {
         let (Some(spool), true) = (&self.spool, self.is_open()) else { return };
         let mut adoption = self.adoption();
         *adoption = match std::mem::take(&mut *adoption) {
             Adoption::Begun(books) => Adoption::Running(books, spool.orphans()),
+            Adoption::Done(books, then) if is_due(then, now) => {
+                Adoption::Running(books, spool.orphans())
+            }
             other => other,
         };
         let Adoption::Running(books, orphans) = &mut *adoption else { return };
-        while !orphans.is_empty() && self.lock().spilled.len() < ADOPTED_AHEAD {
+        while !orphans.is_empty() && orphans.has_room() && self.lock().spilled.len() < ADOPTED_AHEAD
+        {
             let adopted = orphans.adopt_next(books);
             let mut state = self.lock();
             for (ticket, slot) in adopted {
@@ -158,15 +167,22 @@ impl Shared {
                 state.waiting_since = Some(self.clock.now());
             }
         }
-        if orphans.is_done() {
-            *adoption = Adoption::Done;
+        if orphans.is_done()
+            && let Adoption::Running(books, _) = std::mem::take(&mut *adoption)
+        {
+            *adoption = Adoption::Done(books, now);
         }
+    }
+
+    /// What is promised of an error now.
+    pub(crate) fn error_ack(&self) -> Ack {
+        self.spool.as_ref().map_or(Ack::Memory, Spool::outlook)
     }
 
     /// Nobody will settle anything any more: the next process may have what is left.
     pub(crate) fn leave_spool(&self) {
         if let Some(spool) = &self.spool {
-            *self.adoption() = Adoption::Done;
+            *self.adoption() = Adoption::Unknown;
             spool.leave();
         }
     }
@@ -177,6 +193,12 @@ impl Shared {
             spool.close();
         }
     }
+}
+
+/// Whether it is time for another look; a calendar that went back is no reason to wait.
+const fn is_due(then: Timestamp, now: Timestamp) -> bool {
+    let passed = now.as_micros().saturating_sub(then.as_micros());
+    passed < 0 || passed >= LOOK_EVERY_MICROS
 }
 
 /// An error and what is behind it.

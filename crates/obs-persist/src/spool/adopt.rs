@@ -7,6 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use obs_core::Timestamp;
@@ -30,6 +31,8 @@ pub(crate) const RUNS_PAGE: &str = "runs.page";
 pub(super) const BATCH_PAGE: &str = "batch.page";
 /// A directory that has no lock yet.
 const UNFINISHED: &str = ".new-";
+/// For how long such a directory is left to whoever makes it.
+const UNFINISHED_AGE: Duration = Duration::from_secs(60);
 /// Where damaged segments go.
 const BAD: &str = "bad";
 const BAD_END: &str = ".bad";
@@ -99,6 +102,10 @@ impl DeadEpoch {
             let directory = root.join(&name);
             let epoch = name.strip_prefix(UNFINISHED).unwrap_or(&name);
             let Ok(epoch) = Uuid::try_parse(epoch) else { continue };
+            // Somebody may be about to lock it.
+            if name.starts_with(UNFINISHED) && is_younger(&directory, UNFINISHED_AGE) {
+                continue;
+            }
             if epoch == own || platform::private_dir(&directory, Origin::Given).is_err() {
                 continue;
             }
@@ -124,6 +131,12 @@ impl Drop for DeadEpoch {
         }
         remove_done(&self.directory);
     }
+}
+
+/// Whether a file was changed less than `age` ago, or at a time that has not come yet.
+fn is_younger(path: &Path, age: Duration) -> bool {
+    let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed.elapsed().unwrap_or_default() < age)
 }
 
 /// The numbers of the segments in a directory, in order.
@@ -205,6 +218,15 @@ pub(crate) struct Found {
 }
 
 impl Log {
+    /// Whether another segment may be taken over. At most half of the budget is for what the dead left,
+    /// so that there is room for errors of our own meanwhile.
+    pub(super) fn may_adopt(&self) -> bool {
+        let most = self.limits.bytes / (self.limits.segment as u64).max(1) / 2;
+        let adopted =
+            self.lock().segments.values().filter(|segment| segment.dead.is_some()).count();
+        (adopted as u64) < most.max(1)
+    }
+
     /// Takes over a segment of a dead process, with these records, in order.
     pub(crate) fn take_over(
         &self,

@@ -14,6 +14,7 @@ use super::{
     codec,
     crash::{self, Question},
     frame::{self, Seed},
+    held::Held,
     log::{Log, Refusal},
     segment::{Slot, path_of},
 };
@@ -40,11 +41,13 @@ pub(crate) type Adopted = (Ticket, Slot);
 
 impl Orphans {
     /// Those below `root`; what cannot be looked at is said and left for the next time.
-    pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>) -> Self {
-        let dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
+    pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>, held: &mut Held) -> Self {
+        let mut dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
             tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
             Vec::new()
         });
+        held.keep(|epoch| dead.iter().any(|dead| dead.epoch == epoch));
+        dead.retain(|dead| held.admits(dead, &log));
         let mut segments = VecDeque::new();
         for epoch in &dead {
             let numbers = epoch.segments(&*log.disk).unwrap_or_default();
@@ -87,6 +90,11 @@ impl Orphans {
     /// What the store said to the last question.
     pub(crate) fn answered(&mut self, stored: &Stored, books: &Adopter) {
         self.questions.pop_front_if(|question| question.answered(stored, books));
+    }
+
+    /// Whether there is room for another segment: what the dead left must not keep our own errors out.
+    pub(crate) fn has_room(&self) -> bool {
+        self.log.may_adopt()
     }
 
     /// The records of the next segment, entered into the books; then what died in memory.

@@ -9,6 +9,7 @@ use obs_persist::{
 
 use crate::support::{LONG, Rig, SOON, failed, until};
 
+mod dead;
 mod killed;
 mod poisoned;
 mod unsettled;

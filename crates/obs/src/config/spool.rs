@@ -9,13 +9,22 @@ use super::{Environment, Given, error::ConfigError, parse};
 /// Where spools are when nobody says so and there is no file to put one beside, if it is there.
 const SYSTEM_DEFAULT: &str = "/var/lib/obs";
 
-/// Sets what concerns the spool in `limits`, and says whether runs in flight are kept with it.
+/// What is to be had of a spool, besides the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpoolUse {
+    /// Whether the next process is to find the runs in flight.
+    pub(crate) lost_runs: bool,
+    /// A spool is wanted, but there is no directory that could be one by default.
+    pub(crate) homeless: bool,
+}
+
+/// Sets what concerns the spool in `limits`.
 pub(super) fn check(
     given: &Given,
     environment: &Environment,
     store: &StoreUrl,
     limits: &mut PersistConfig,
-) -> Result<bool, ConfigError> {
+) -> Result<SpoolUse, ConfigError> {
     let lost_runs = match environment.get("OBS_LOST_RUNS")? {
         None | Some("on") => true,
         Some("off") => false,
@@ -38,15 +47,16 @@ pub(super) fn check(
         };
         limits.spool_bytes = bytes;
     }
-    limits.spool_dir = match environment.get("OBS_SPOOL")? {
-        Some("off") => None,
-        None | Some("errors") => directory(given, environment, store)?,
+    let wanted = match environment.get("OBS_SPOOL")? {
+        Some("off") => false,
+        None | Some("errors") => true,
         Some(other) => {
             let rule = "not what a spool can hold: use errors, or off";
             return Err(ConfigError::new("OBS_SPOOL", other, rule));
         }
     };
-    Ok(lost_runs)
+    limits.spool_dir = if wanted { directory(given, environment, store)? } else { None };
+    Ok(SpoolUse { lost_runs, homeless: wanted && limits.spool_dir.is_none() })
 }
 
 fn fsync(environment: &Environment) -> Result<Fsync, ConfigError> {

@@ -117,6 +117,32 @@ fn a_store_that_refuses_is_logged_without_its_password() {
 }
 
 #[test]
+fn errors_that_wait_in_memory_only_for_want_of_a_directory_are_said_once_with_the_way_out() {
+    Lines::listen();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |spool: (&str, &str)| {
+        let port = crate::support::free_port();
+        let environment = Environment::from_iter([spool]);
+        let url = format!("postgres://app@127.0.0.1:{port}/obs");
+        let telemetry = obs::builder().environment(environment).store(url).init().unwrap();
+        let ack = telemetry.store_watch().unwrap().error_ack();
+        let lines = Lines::about(&port.to_string());
+        let lines = lines.into_iter().filter(|(_, line)| line.contains("OBS_SPOOL_DIR"));
+        (ack.as_str(), lines.collect::<Vec<_>>())
+    };
+    // Where /var/lib/obs is there, it is a default.
+    if !std::path::Path::new("/var/lib/obs").is_dir() {
+        let (ack, lines) = start(("OBS_SPOOL", "errors"));
+        assert_eq!((ack, lines.len()), ("memory", 1), "{lines:?}");
+        assert_eq!(lines[0].0, Level::WARN);
+    }
+    assert_eq!(start(("OBS_SPOOL", "off")), ("memory", Vec::new()), "it is meant");
+    let given = folder.path().join("spool");
+    let given = start(("OBS_SPOOL_DIR", given.to_str().unwrap()));
+    assert_eq!(given, ("os", Vec::new()));
+}
+
+#[test]
 fn variables_without_effect_are_named_in_one_warning() {
     Lines::listen();
     let environment = Environment::from_iter([("OTEL_METRICS_EXEMPLAR_FILTER", "always_on")]);

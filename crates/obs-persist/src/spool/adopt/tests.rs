@@ -180,3 +180,24 @@ fn what_is_not_ours_in_the_directory_is_left_alone() {
     assert!(DeadEpoch::find(&spool, own).unwrap().is_empty());
     home.leave();
 }
+
+#[test]
+fn what_the_dead_left_takes_up_half_of_the_budget_at_most_and_never_the_room_of_our_own() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let (old, own) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    dead(&root, old);
+    let home = Home::make(&root, Origin::Given, own).unwrap();
+    let log = log_in(&home, own);
+    let found = DeadEpoch::find(&root, own).unwrap().remove(0);
+    let (records, _) = found_in(&found.directory, old, 1);
+    let mut slots = Vec::new();
+    for _ in (0..20).take_while(|_| log.may_adopt()) {
+        slots.push(log.take_over((&found, 1), &records, false));
+    }
+    // 16 segments are the budget.
+    assert_eq!(slots.len(), 8);
+    append(&log, 9);
+    slots[3].iter().for_each(|slot| log.settle(*slot));
+    assert!(log.may_adopt(), "one of them is done");
+}

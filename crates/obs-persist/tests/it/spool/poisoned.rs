@@ -14,7 +14,7 @@ fn refusing() -> MemoryStore {
     store
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     // As the spool wants it.
     let private: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o700);

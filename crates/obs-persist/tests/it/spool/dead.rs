@@ -1,0 +1,125 @@
+//! What dead processes left: found by the living, not only at their start, and counted right when some of
+//! it cannot be read.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use obs_core::{Ack, Clock, DropReason, ManualClock, Obs, StoreMetrics};
+use obs_persist::{Persister, testing::MemoryStore};
+
+use super::{Life, poisoned::copy, with_spool};
+use crate::support::{LONG, until};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often an unreadable segment is looked at.
+const LOOKS: u32 = 5;
+
+/// Leaves behind what a process does that is killed with this many errors in its spool.
+fn leave(root: &Path, errors: usize) -> PathBuf {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    store.set_stalled(true);
+    let life = Life::begin(&elsewhere.path().join("spool"), store);
+    (0..errors).for_each(|_| assert_eq!(life.fail(), Some(Ack::Os)));
+    let live = fs::read_dir(elsewhere.path().join("spool")).unwrap().next().unwrap().unwrap();
+    let dead = root.join(live.file_name());
+    fs::create_dir_all(root).unwrap();
+    copy(&live.path(), &dead);
+    life.persister.shutdown_blocking(Duration::from_millis(10));
+    dead
+}
+
+/// A process in which only the test lets time pass.
+fn living(root: &Path) -> (Life, ManualClock) {
+    let (manual, store) = (ManualClock::new(), MemoryStore::new());
+    let calendar = Clock::from(&manual);
+    let stored = Box::new(store.clone());
+    let started =
+        Persister::start_with_calendar(with_spool(root), stored, StoreMetrics::default(), calendar);
+    let persister = started.unwrap();
+    let obs = Obs::builder().sink(persister.sink()).build().unwrap();
+    (Life { obs, store, persister }, manual)
+}
+
+impl Life {
+    /// Its worker has looked since what happened before.
+    fn looked(&self) {
+        assert_eq!(self.fail(), Some(Ack::Os));
+        assert!(self.persister.flush_blocking(LONG).complete);
+    }
+
+    fn crashed(&self) -> u64 {
+        self.error().dropped.of(DropReason::Crash)
+    }
+}
+
+#[test]
+fn a_living_process_takes_over_what_others_leave_behind_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("spool");
+    let (life, calendar) = living(&root);
+    life.looked();
+    for round in 1..=3 {
+        let dead = leave(&root, 4);
+        life.looked();
+        assert_eq!(life.error().adopted, 4 * (round - 1), "it looks once a minute");
+        calendar.advance(MINUTE);
+        until("it is adopted", || life.error().adopted == 4 * round);
+        assert!(life.persister.flush_blocking(LONG).complete);
+        until("its directory is gone", || !dead.exists());
+    }
+    assert_eq!((life.crashed(), life.store.rows().len()), (0, 12 + 4));
+}
+
+#[test]
+fn what_cannot_be_read_is_left_whole_until_it_can_be_and_is_never_counted_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("spool");
+    let dead = leave(&root, 4);
+    let (segment, kept) = (dead.join("00000001.seg"), folder.path().join("kept"));
+    // A directory opens and cannot be read.
+    fs::rename(&segment, &kept).unwrap();
+    fs::create_dir(&segment).unwrap();
+    let (life, calendar) = living(&root);
+    life.looked();
+    for _ in 2..LOOKS {
+        calendar.advance(MINUTE);
+        life.looked();
+        assert_eq!((life.error().adopted, life.crashed()), (0, 0));
+        assert!(dead.join("ledger.page").exists() && segment.exists());
+    }
+    fs::remove_dir(&segment).unwrap();
+    fs::rename(&kept, &segment).unwrap();
+    calendar.advance(MINUTE);
+    until("it is adopted", || life.error().adopted == 4);
+    assert!(life.persister.flush_blocking(LONG).complete);
+    until("its directory is gone", || !dead.exists());
+    assert_eq!(life.crashed(), 0);
+}
+
+#[test]
+fn what_can_never_be_read_is_set_aside_after_five_looks_and_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("spool");
+    let dead = leave(&root, 4);
+    // The records are in the first one; the one made ahead is empty.
+    fs::remove_file(dead.join("00000001.seg")).unwrap();
+    fs::create_dir(dead.join("00000001.seg")).unwrap();
+    let (life, calendar) = living(&root);
+    life.looked();
+    for look in 2..=LOOKS {
+        assert_eq!(life.crashed(), 0, "before look {look}");
+        calendar.advance(MINUTE);
+        life.looked();
+    }
+    until("it is counted", || life.crashed() == 4);
+    until("its directory is gone", || !dead.exists());
+    assert_eq!(fs::read_dir(root.join("bad")).unwrap().count(), 1);
+    calendar.advance(MINUTE);
+    life.looked();
+    assert_eq!((life.crashed(), life.error().adopted), (4, 4), "once");
+}
