@@ -72,7 +72,7 @@ fn what_the_store_had_committed_when_a_process_died_does_not_count_as_lost() {
     killed(&spool, &copy);
     // The server is still at it for a while.
     store.be_busy(2);
-    let next = Life::begin(&copy, store.clone());
+    let next = Life::begin(&copy, store);
     until("the crash is counted", || next.obs.ledger().ok.adopted == RUNS);
     until("the dead directory is gone", || fs::read_dir(&copy).unwrap().count() == 1);
     assert!(next.persister.shutdown_blocking(LONG).complete);
@@ -95,8 +95,7 @@ fn what_was_settled_before_a_process_died_is_taken_off_the_page() {
     finish_ok(&life, 3);
     until("they are tried", || life.persister.last_error().is_some());
     killed(&spool, &copy);
-    let other = MemoryStore::new();
-    let next = Life::begin(&copy, other.clone());
+    let next = Life::begin(&copy, MemoryStore::new());
     until("the crash is counted", || crashed(&next) == 3);
     assert!(next.persister.shutdown_blocking(LONG).complete);
     assert_eq!(crashed(&next), 3);
