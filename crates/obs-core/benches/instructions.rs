@@ -41,10 +41,11 @@ struct Case {
     counted: fn(&Ledger) -> u64,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case { name: "not-kept", ok_rate: NONE, run: observed, counted: not_kept },
     Case { name: "not-kept-by-hand", ok_rate: NONE, run: by_hand, counted: not_kept },
     Case { name: "not-kept-lookup", ok_rate: NONE, run: looked_up, counted: not_kept },
+    Case { name: "not-kept-slots", ok_rate: NONE, run: observed, counted: not_kept },
     Case { name: "not-kept-20-nodes", ok_rate: NONE, run: traced, counted: not_kept },
     Case { name: "kept-input-20-nodes", ok_rate: ALL, run: traced, counted: |it| it.ok.persisted },
     Case { name: "failed", ok_rate: NONE, run: failed, counted: |it| it.error.persisted },
@@ -63,7 +64,7 @@ fn main() {
         CASES.iter().for_each(|case| println!("{}", case.name));
         return;
     };
-    let setting = Setting::new(case.ok_rate);
+    let setting = Setting::new(case.ok_rate, case.name.ends_with("-slots"));
     (0..WARM_UP).for_each(|_| (case.run)(&setting));
     measured(RUNS, case.run, &setting);
     let counted = (case.counted)(&setting.obs.ledger());
@@ -98,7 +99,7 @@ struct Purchase {
 }
 
 impl Setting {
-    fn new(ok_rate: f64) -> Self {
+    fn new(ok_rate: f64, slots: bool) -> Self {
         let exporter = InMemoryMetricExporter::default();
         let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter).build();
         let options = MetricsOptions { bound: true, ..MetricsOptions::default() };
@@ -114,6 +115,7 @@ impl Setting {
             .policy(policy)
             .sink(Arc::new(Persisted))
             .clock(Clock::from(&clock))
+            .in_flight(slots)
             .build()
             .unwrap();
         let kind = obs.kind("dsl").realm("acme").type_("chain");

@@ -97,7 +97,7 @@ pub use mapping::{Instrument, MetricsMapping};
 pub use obs::{Builder, Obs, Recording};
 pub use page::{Page, PageError, PageOwner};
 pub use record::{Json, RunRecord, Timestamp};
-pub use recorder::otel;
+pub use recorder::{Drained, otel};
 pub use redact::{Field, Place, Redaction, Verdict};
 pub use run::Run;
 pub use run_error::{ErrorStatus, RunError, RunFailure};

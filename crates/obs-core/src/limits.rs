@@ -55,6 +55,9 @@ pub(crate) const SERIES_MAX: usize = 256;
 /// Series of the error counter beyond those that each series has from its start: `_OTHER` and the
 /// fixed codes.
 pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 5 * SERIES_MAX;
+/// A drain between collections begins with no further series once it has replayed this many runs: it
+/// takes about 25 ns for each.
+pub(crate) const DRAIN_RUNS_MAX: u64 = 1_000_000;
 /// Errors with one fingerprint that are stored in full in a window of [`STORM_WINDOW`]; the rows of
 /// further ones are slim.
 pub(crate) const STORM_FULL_MAX: u32 = 100;

@@ -38,6 +38,11 @@ pub(crate) trait Recorder: fmt::Debug + Send + Sync {
     /// Called once, when the ledger exists: exports it from then on.
     fn watch(&self, watched: &Watched<'_>);
 
+    /// Brings the instruments up to date with what was measured, a bounded part of it.
+    fn drain(&self) -> Drained {
+        Drained::Done
+    }
+
     /// The durations of all runs, by series and status.
     fn durations(&self) -> Vec<Durations> {
         Vec::new()
@@ -45,6 +50,22 @@ pub(crate) trait Recorder: fmt::Debug + Send + Sync {
 
     /// Counts what had to be changed in a record to make it valid.
     fn sanitized(&self, changed: &Sanitized);
+}
+
+/// What [`Obs::drain`](crate::Obs::drain) left to do.
+///
+/// ```
+/// # let obs = obs_core::Obs::builder().build()?;
+/// assert_eq!(obs.drain(), obs_core::Drained::Done);
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "there may be more to do"]
+pub enum Drained {
+    /// Nothing.
+    Done,
+    /// Some series: call again.
+    More,
 }
 
 /// What is exported beside the runs.
@@ -133,10 +154,11 @@ impl Series {
         }
     }
 
-    /// Brings the instruments up to date with what was measured.
-    fn drain(&self) {
-        if let Way::InCells(series) = &self.0 {
-            series.drain();
+    /// Brings the instruments up to date with what was measured: how many runs that were.
+    fn drain(&self) -> u64 {
+        match &self.0 {
+            Way::InCells(series) => series.drain(),
+            Way::EachRun(_) | Way::Silent(_) => 0,
         }
     }
 }

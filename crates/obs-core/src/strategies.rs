@@ -149,6 +149,20 @@ impl Strategies {
     }
 }
 
+impl Drop for Strategies {
+    /// The kind is gone: this thread lets go of its strategies, and with them of the sink. What other
+    /// threads remember stays until they end, or need the place.
+    fn drop(&mut self) {
+        let gone = NEAR_TABLE.try_with(|table| {
+            let mut table = table.try_borrow_mut().ok()?;
+            let ours = |entry: &mut NearEntry| entry.owner == self.uid;
+            Some(table.iter_mut().filter_map(|entry| entry.take_if(ours)).collect::<Vec<_>>())
+        });
+        // The last handle may drop a sink, which may do anything: the table is free again.
+        drop(gone);
+    }
+}
+
 impl fmt::Debug for Strategies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Strategies").field("uid", &self.uid).finish_non_exhaustive()

@@ -330,11 +330,8 @@ fn write(connection: &mut SqliteConnection, batch: &[RunRecord]) -> QueryResult<
     connection.batch_execute(&format!("PRAGMA synchronous = {synchronous}"))?;
     in_transaction(connection, |connection| {
         let erased = erase::among(connection, batch)?;
-        for record in batch.iter().filter(|record| !erased.contains(&record.run_id)) {
-            insert::run(connection, record)?;
-            insert::payload(connection, record)?;
-        }
-        Ok(())
+        let stays = |record: &&RunRecord| !erased.contains(&record.run_id);
+        insert::insert(connection, &batch.iter().filter(stays).collect::<Vec<_>>())
     })
 }
 
@@ -361,6 +358,51 @@ mod tests {
             write(&mut connection, &batch).unwrap();
             let synchronous = sql::<Integer>("PRAGMA synchronous");
             assert_eq!(synchronous.get_result::<i32>(&mut connection).unwrap(), expected);
+        }
+    }
+
+    /// Rows of each table.
+    fn counts(connection: &mut SqliteConnection) -> (i64, i64) {
+        let mut count = |table| {
+            sql::<BigInt>(&format!("SELECT count(*) FROM {table}")).get_result(connection).unwrap()
+        };
+        (count("run"), count("run_payload"))
+    }
+
+    #[test]
+    fn a_batch_of_any_size_is_written_whole_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("obs.sqlite");
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        set_up(&mut connection, Migrations::AtStart).unwrap();
+        let mut before = 0;
+        for size in [1, 15, 16, 17, 31, 32, 33, 100] {
+            let batch: Vec<_> = (0..size).map(|_| record("bonus", "1")).collect();
+            // Some are there already.
+            write(&mut connection, &batch[..batch.len() / 3]).unwrap();
+            write(&mut connection, &batch).unwrap();
+            assert_eq!(counts(&mut connection), (before + size, before + size), "{size}");
+            // All are there already, some are twice in the batch.
+            let twice: Vec<_> = batch.iter().chain(&batch[batch.len() / 2..]).cloned().collect();
+            write(&mut connection, &twice).unwrap();
+            assert_eq!(counts(&mut connection), (before + size, before + size), "{size}");
+            before += size;
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_refused_leaves_nothing_of_its_batch_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("obs.sqlite");
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        set_up(&mut connection, Migrations::AtStart).unwrap();
+        for bad in [0, 7, 20, 39] {
+            let mut batch: Vec<_> = (0..40).map(|_| record("bonus", "1")).collect();
+            // SQLite takes what is not a number for NULL, which the column does not.
+            batch[bad].sample_rate = f64::NAN;
+            let refused = write(&mut connection, &batch).unwrap_err();
+            assert!(refused.to_string().contains("NOT NULL"), "{refused}");
+            assert_eq!(counts(&mut connection), (0, 0), "{bad}");
         }
     }
 }

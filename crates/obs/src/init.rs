@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     builder::Builder,
     config::{self, Checked, Rows, Safety, SpoolUse, Temporality},
+    drainer::Drainer,
     error::InitError,
     export::{Exports, Reader},
     provider, resource,
@@ -33,10 +34,13 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let snapshots = builder.snapshots.then(|| snapshot_reader(&config, exports.as_ref()));
     let readers = readers(exports.as_ref(), snapshots.as_ref());
     let provider = provider::provider(resource::resource(&config, epoch), readers);
-    let metrics = metrics(&config, &provider, exports.as_ref())?;
+    // Where nobody looks, nothing need be counted.
+    let is_read = exports.is_some() || snapshots.is_some();
+    let metrics = metrics(&config, &provider, exports.as_ref(), is_read)?;
     let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
-    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider }))
+    let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
+    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, drainer }))
 }
 
 fn warn_of_ignored(config: &Checked) {
@@ -77,6 +81,7 @@ fn metrics(
     config: &Checked,
     provider: &crate::otel::SdkMeterProvider,
     exports: Option<&Exports>,
+    is_read: bool,
 ) -> Result<Metrics, InitError> {
     let meter = provider::meter(provider);
     if let Some(exports) = exports {
@@ -88,9 +93,7 @@ fn metrics(
                 .build(),
         );
     }
-    // Cells are emptied by collections. Without an exporter there may be none for days, and the next
-    // snapshot would have to replay every run since.
-    let measure = if exports.is_some() { Measure::InCells } else { Measure::EachRun };
+    let measure = if is_read { Measure::InCells } else { Measure::EachRun };
     let mut options = MetricsOptions { bound: true, measure, ..MetricsOptions::default() };
     options.slos.extend(config.slo);
     Ok(Metrics::new(&meter, options)?)

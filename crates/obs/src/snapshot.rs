@@ -1,11 +1,15 @@
 //! The metrics of this process as plain values, for programs.
 
 mod convert;
+mod durations;
 mod prometheus;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+
+pub use durations::RunDurations;
+pub(crate) use durations::durations;
 
 /// Every metric of this process at one moment: what an export at that moment says, without
 /// OpenTelemetry's types.
@@ -30,6 +34,8 @@ use serde::Serialize;
 pub struct MetricsSnapshot {
     /// The metrics, in the order of their names.
     pub metrics: Vec<Metric>,
+    /// How long runs took, by the labels of their metrics and by status.
+    pub durations: Vec<RunDurations>,
 }
 
 /// One instrument and its series.

@@ -9,9 +9,10 @@ use tokio::sync::Mutex;
 
 use crate::{
     block_on::block_on,
+    drainer::Drainer,
     export::{ExportError, Exports, Reader},
     report::{Exported, Report, Rows},
-    snapshot::MetricsSnapshot,
+    snapshot::{self, MetricsSnapshot},
 };
 
 /// How long dropping a [`Telemetry`] that was not shut down waits.
@@ -52,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) exports: Option<Exports>,
     pub(crate) snapshots: Option<Reader>,
     pub(crate) provider: SdkMeterProvider,
+    pub(crate) drainer: Option<Drainer>,
 }
 
 /// The store of rows and its worker.
@@ -213,7 +215,7 @@ impl Telemetry {
         self.parts.rows.as_ref().map_or(Room::Free, |rows| rows.persister.wait_for_room(deadline))
     }
 
-    /// Every metric of this process, now. Collecting calls the callbacks of the application's
+    /// Every metric of this process, now, and quantiles of how long its runs took. Collecting calls the callbacks of the application's
     /// observable instruments, on this thread. Works after shutdown, too.
     ///
     /// # Errors
@@ -228,7 +230,10 @@ impl Telemetry {
     /// ```
     pub fn snapshot(&self) -> Result<MetricsSnapshot, SnapshotError> {
         let reader = self.parts.snapshots.as_ref().ok_or(SnapshotError::Off)?;
-        reader.read().map(|collected| (&collected).into()).map_err(SnapshotError::Collect)
+        let collected = reader.read().map_err(SnapshotError::Collect)?;
+        let mut snapshot = MetricsSnapshot::from(&collected);
+        snapshot.durations = snapshot::durations(&self.parts.obs.durations());
+        Ok(snapshot)
     }
 
     /// Writes every row that is queued, then exports the metrics, within the deadline. Works on
@@ -292,6 +297,9 @@ impl Telemetry {
         let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
         if let Some(exports) = &self.parts.exports {
             exports.stop();
+        }
+        if let Some(drainer) = &self.parts.drainer {
+            drainer.stop();
         }
         let report = Report { rows, export, ledger: self.ledger() };
         *ended = Some(report.clone());

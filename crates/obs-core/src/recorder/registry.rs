@@ -18,7 +18,7 @@ use opentelemetry::{
 };
 
 use super::{
-    Recorder, Series, SeriesLabels, Watched, Way,
+    Drained, Recorder, Series, SeriesLabels, Watched, Way,
     direct::DirectSeries,
     instruments::{Calls, Count},
     ledger_metrics::{self, Drops},
@@ -31,7 +31,7 @@ use crate::{
     encode::Sanitized,
     label::{Label, LabelBook, OTHER},
     ledger::SeriesDrops,
-    limits::{ERROR_SERIES_MAX, SERIES_MAX},
+    limits::{DRAIN_RUNS_MAX, ERROR_SERIES_MAX, SERIES_MAX},
     mapping::{Instrument, Names},
 };
 
@@ -70,20 +70,42 @@ pub(super) struct Registry {
 /// holds the registry's while it creates instruments, and a collection holds the instruments' while
 /// it drains.
 #[derive(Clone, Default)]
-pub(super) struct Drains(Arc<Mutex<Vec<Arc<Series>>>>);
+pub(super) struct Drains {
+    series: Arc<Mutex<Vec<Arc<Series>>>>,
+    /// Where the next drain between collections begins; whoever drains has it.
+    next: Arc<Mutex<usize>>,
+}
 
 impl Drains {
     fn add(&self, series: &Arc<Series>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(series));
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(series));
     }
 
     /// Brings every instrument up to date with its cells.
     pub(super) fn drain(&self) {
-        self.all().iter().for_each(|series| series.drain());
+        for series in self.all() {
+            series.drain();
+        }
+    }
+
+    /// Goes on with the series after the last one, once round at most, until so many runs were replayed.
+    fn drain_some(&self, runs_max: u64) -> Drained {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all();
+        let mut replayed = 0;
+        for _ in 0..all.len() {
+            if replayed >= runs_max {
+                return Drained::More;
+            }
+            *next %= all.len();
+            replayed += all[*next].drain();
+            *next += 1;
+        }
+        Drained::Done
     }
 
     fn all(&self) -> Vec<Arc<Series>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -297,6 +319,10 @@ impl Recorder for Registry {
     fn watch(&self, watched: &Watched<'_>) {
         self.tracked.store(watched.in_flight.is_some(), Ordering::Release);
         ledger_metrics::watch(&self.meter, watched, &self.drops, &self.drains);
+    }
+
+    fn drain(&self) -> Drained {
+        self.drains.drain_some(DRAIN_RUNS_MAX)
     }
 
     fn durations(&self) -> Vec<Durations> {

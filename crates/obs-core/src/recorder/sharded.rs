@@ -123,13 +123,14 @@ impl ShardedSeries {
         Status::ALL.into_iter().filter_map(of).collect()
     }
 
-    pub(super) fn drain(&self) {
+    /// How many runs were replayed.
+    pub(super) fn drain(&self) -> u64 {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody writes to the cells of ended threads any more: what is read now is all there is.
         let (ended, living) = self.cells.take_ended_and_see_living();
         replay.retire(&ended);
         let started_in = || self.cells.living();
-        replay.run(&living, started_in, &self.instruments, &self.durations);
+        replay.run(&living, started_in, &self.instruments, &self.durations)
     }
 }
 

@@ -157,3 +157,35 @@ fn a_sink_that_panics_promises_nothing_and_the_run_does_not_notice() {
     assert_eq!(answer(run.finish_durable(failed())), (failed(), abandoned));
     assert_balanced(&obs);
 }
+
+/// Nobody can tell what it keeps.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn submit(&self, kept: Kept) -> Ack {
+        kept.ticket.dropped(DropReason::Closed);
+        Ack::Refused(DropReason::Closed)
+    }
+
+    fn capacity(&self, _class: Class) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn who_drops_everything_drops_the_sink_too() {
+    let sink: Arc<dyn Sink> = Arc::new(Nowhere);
+    let watch = Arc::downgrade(&sink);
+    let obs = Obs::builder().sink(sink).build().unwrap();
+    let kind = obs.kind("dsl");
+    for version in ["1", "2"] {
+        let strategy = kind.lookup("bonus", version);
+        let run = strategy.start();
+        run.finish(Err::<(), _>("x".to_owned())).unwrap_err();
+    }
+    drop(kind);
+    assert_eq!(watch.strong_count(), 1);
+    drop(obs);
+    assert_eq!(watch.strong_count(), 0, "this thread remembers strategies of the past");
+}

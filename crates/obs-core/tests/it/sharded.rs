@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{ErrorStatus, FinishedRun, RunError, Status, Strategy, otel::Measure};
+use obs_core::{Drained, ErrorStatus, FinishedRun, RunError, Status, Strategy, otel::Measure};
 use proptest::{prelude::*, strategy::Strategy as Generator};
 
 use crate::support::{Export, Measured, measured_with};
@@ -233,4 +233,25 @@ fn failures_are_counted_by_their_code_at_once() {
     let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
     let _: Result<(), Late> = strategy.observe(&(), |_run| Err(Late));
     assert_eq!(measured.export().total("obs.run.errors"), 1.0);
+}
+
+#[test]
+fn a_drain_leaves_nothing_to_a_collection_and_changes_nothing_it_exports() {
+    let [drained, left] =
+        [(); 2].map(|()| measured_with(Measure::InCells, true, |builder| builder).unwrap());
+    for measured in [&drained, &left] {
+        let strategy = measured.test.obs().kind("dsl").lookup("s", "1");
+        for nanos in 1..2_000 {
+            strategy.record(FinishedRun {
+                duration: Duration::from_nanos(nanos * 1_000),
+                nodes: nanos % 40,
+                ..FinishedRun::default()
+            });
+            if std::ptr::eq(measured, &drained) && nanos % 300 == 0 {
+                assert_eq!(measured.test.obs().drain(), Drained::Done);
+            }
+        }
+    }
+    assert_eq!(drained.test.obs().drain(), Drained::Done);
+    assert_same(&drained.export(), &left.export());
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls, types::ToSql};
 
 use crate::{
-    BATCH,
+    BATCH, WARM_UP,
     measure::{Sample, measure},
     rows::{Cell, PAYLOAD, PAYLOAD_TYPES, RUN, RUN_TYPES, payload_cells, run_cells, trace_bytes},
 };
@@ -175,13 +175,16 @@ impl Postgres {
         rows: &'r [RunRecord],
         write: impl Fn(&'r Client, &'r [RunRecord]) -> std::pin::Pin<Box<dyn Future<Output = ()> + 'r>>,
     ) -> Sample {
-        measure(None, rows.len(), || {
+        let write_all = |rows: &'r [RunRecord]| {
             self.runtime.block_on(async {
                 for batch in rows.chunks(BATCH) {
                     write(&self.client, batch).await;
                 }
             });
-        })
+        };
+        write_all(&rows[..WARM_UP]);
+        self.clear();
+        measure(None, rows.len(), || write_all(rows))
     }
 }
 

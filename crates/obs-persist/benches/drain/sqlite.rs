@@ -36,7 +36,14 @@ pub(crate) fn fresh(template: &Path, file: &Path) {
 /// Two prepared statements, one transaction a batch, the same settings.
 pub(crate) fn by_hand(file: &Path, rows: &[RunRecord]) -> Sample {
     let connection = Connection::open(file).unwrap();
-    for pragma in ["busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"] {
+    // As the store sets them; the log is checkpointed as often.
+    for pragma in [
+        "busy_timeout = 5000",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "wal_autocheckpoint = 256",
+        "journal_size_limit = 4194304",
+    ] {
         connection.query_row(&format!("PRAGMA {pragma}"), [], |_| Ok(())).ok();
     }
     let insert = |table: &str, columns: &str, count: usize| {

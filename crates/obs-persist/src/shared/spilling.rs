@@ -100,17 +100,23 @@ impl Shared {
         let Some(spool) = &self.spool else { return };
         let mut buffer = Vec::new();
         for _ in 0..self.batch.records {
-            let mut state = self.lock();
+            let state = self.lock();
             // The record takes up no more than itself and what its frame holds.
             let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
-            let fits = state.spilled.front().map(room);
-            if !fits.is_some_and(|bytes| state.lanes.has_room_for_error(bytes)) {
+            let Some(first) = state.spilled.front() else { return };
+            let (bytes, slot) = (room(first), first.slot);
+            if !state.lanes.has_room_for_error(bytes) {
+                return;
+            }
+            drop(state);
+            // It stays the first meanwhile, or a new error would go straight into the lanes and overtake.
+            let read = spool.read(slot, &mut buffer);
+            let mut state = self.lock();
+            // The end may have settled it meanwhile.
+            if state.spilled.front().is_none_or(|first| first.slot != slot) {
                 return;
             }
             let Some(Spilled { ticket, slot, place }) = state.spilled.pop_front() else { return };
-            drop(state);
-            let read = spool.read(slot, &mut buffer);
-            let mut state = self.lock();
             match read {
                 Ok(record) => {
                     let bytes = record.bytes();

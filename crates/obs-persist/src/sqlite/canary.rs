@@ -32,13 +32,11 @@ pub(super) async fn try_out(
 fn write_and_take_back(connection: &mut SqliteConnection, row: &RunRecord) -> QueryResult<()> {
     connection.batch_execute("PRAGMA cache_size = 1")?;
     let written = in_transaction(connection, |connection| {
-        insert::run(connection, row)?;
-        insert::payload(connection, row)?;
+        insert::insert(connection, &[row])?;
         let mut chance = Jitter::from_system();
         for _ in 0..FILLERS {
             let filler = canary::filler(row, &mut chance);
-            insert::run(connection, &filler)?;
-            insert::payload(connection, &filler)?;
+            insert::insert(connection, &[&filler])?;
         }
         Err::<(), _>(Error::RollbackTransaction)
     });

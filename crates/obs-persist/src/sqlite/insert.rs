@@ -1,4 +1,4 @@
-//! The two statements of the SQLite store: prepared once, run for every record of a batch.
+//! The statements of the SQLite store: prepared once, run for a few records of a batch at a time.
 
 use std::{array, fmt, marker::PhantomData};
 
@@ -13,15 +13,35 @@ use obs_core::RunRecord;
 
 use crate::columns::{Column, PAYLOAD, RUN, Type, Value};
 
-pub(super) fn run(connection: &mut SqliteConnection, record: &RunRecord) -> QueryResult<usize> {
-    Insert::<Run, _>::new(&RUN, record).execute(connection)
+/// Records in one statement: what a statement costs beside its rows is shared by so many.
+const ROWS: usize = 16;
+
+/// Writes the records into both tables. After an error some of them may be there: the caller's
+/// transaction has to be rolled back.
+pub(super) fn insert(connection: &mut SqliteConnection, records: &[&RunRecord]) -> QueryResult<()> {
+    let (chunks, rest) = records.as_chunks::<ROWS>();
+    for chunk in chunks {
+        insert_rows(connection, *chunk)?;
+    }
+    for record in rest {
+        insert_rows(connection, [*record])?;
+    }
+    Ok(())
 }
 
-pub(super) fn payload(connection: &mut SqliteConnection, record: &RunRecord) -> QueryResult<usize> {
-    Insert::<Payload, _>::new(&PAYLOAD, record).execute(connection)
+fn insert_rows<const N: usize>(
+    connection: &mut SqliteConnection,
+    records: [&RunRecord; N],
+) -> QueryResult<()> {
+    Insert::<Run, _, N>::new(&RUN, records).execute(connection)?;
+    Insert::<Payload, _, N>::new(&PAYLOAD, records).execute(connection)?;
+    Ok(())
 }
 
-/// A table, as a type, so that each has a cached statement of its own.
+/// A table, as a type, so that each has cached statements of its own.
+///
+/// `OR FAIL`, because otherwise SQLite would copy every page before a statement of many rows changes
+/// it, to be able to undo that statement alone. The transaction is undone as a whole.
 trait Table: 'static {
     const INSERT: &'static str;
 }
@@ -29,63 +49,78 @@ trait Table: 'static {
 struct Run;
 
 impl Table for Run {
-    const INSERT: &'static str = "INSERT INTO run (";
+    const INSERT: &'static str = "INSERT OR FAIL INTO run (";
 }
 
 struct Payload;
 
 impl Table for Payload {
-    const INSERT: &'static str = "INSERT INTO run_payload (";
+    const INSERT: &'static str = "INSERT OR FAIL INTO run_payload (";
 }
 
-/// One row, which is not written again where it is already.
-struct Insert<'a, T, const COLUMNS: usize> {
-    cells: [Cell<'a>; COLUMNS],
+/// Some rows, each of which is not written again where it is already.
+struct Insert<'a, T, const COLUMNS: usize, const N: usize> {
+    rows: [[Cell<'a>; COLUMNS]; N],
     table: PhantomData<fn() -> T>,
 }
 
-impl<'a, T, const COLUMNS: usize> Insert<'a, T, COLUMNS> {
-    fn new(columns: &'static [Column; COLUMNS], record: &'a RunRecord) -> Self {
-        let cells = array::from_fn(|at| Cell { column: &columns[at], record });
-        Self { cells, table: PhantomData }
+impl<'a, T, const COLUMNS: usize, const N: usize> Insert<'a, T, COLUMNS, N> {
+    fn new(columns: &'static [Column; COLUMNS], records: [&'a RunRecord; N]) -> Self {
+        let cells = |record| array::from_fn(|at| Cell { column: &columns[at], record });
+        Self { rows: records.map(cells), table: PhantomData }
     }
 }
 
-impl<T: Table, const COLUMNS: usize> QueryId for Insert<'_, T, COLUMNS> {
-    type QueryId = Insert<'static, T, COLUMNS>;
+impl<T: Table, const COLUMNS: usize, const N: usize> QueryId for Insert<'_, T, COLUMNS, N> {
+    type QueryId = Insert<'static, T, COLUMNS, N>;
 
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<T: Table, const COLUMNS: usize> QueryFragment<Sqlite> for Insert<'_, T, COLUMNS> {
+impl<T: Table, const COLUMNS: usize, const N: usize> QueryFragment<Sqlite>
+    for Insert<'_, T, COLUMNS, N>
+{
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(T::INSERT);
-        for (at, cell) in self.cells.iter().enumerate() {
+        for (at, cell) in self.rows.iter().take(1).flatten().enumerate() {
             out.push_sql(if at == 0 { "" } else { ", " });
             out.push_sql(cell.column.name);
         }
-        out.push_sql(") VALUES (");
-        for (at, cell) in self.cells.iter().enumerate() {
-            out.push_sql(if at == 0 { "" } else { ", " });
-            match cell.column.type_ {
-                Type::Id => out.push_bind_param::<Binary, _>(cell)?,
-                Type::Text | Type::Json => out.push_bind_param::<Text, _>(cell)?,
-                Type::Integer | Type::Time => out.push_bind_param::<BigInt, _>(cell)?,
-                Type::Float => out.push_bind_param::<Double, _>(cell)?,
-                Type::Boolean => out.push_bind_param::<Bool, _>(cell)?,
+        out.push_sql(") VALUES ");
+        for (at, row) in self.rows.iter().enumerate() {
+            out.push_sql(if at == 0 { "(" } else { ", (" });
+            for (at, cell) in row.iter().enumerate() {
+                out.push_sql(if at == 0 { "" } else { ", " });
+                cell.push(&mut out)?;
             }
+            out.push_sql(")");
         }
-        out.push_sql(") ON CONFLICT (run_id) DO NOTHING");
+        out.push_sql(" ON CONFLICT (run_id) DO NOTHING");
         Ok(())
     }
 }
 
-impl<T, const COLUMNS: usize> RunQueryDsl<SqliteConnection> for Insert<'_, T, COLUMNS> {}
+impl<T, const COLUMNS: usize, const N: usize> RunQueryDsl<SqliteConnection>
+    for Insert<'_, T, COLUMNS, N>
+{
+}
 
 /// One value of one row, read when it is bound.
 struct Cell<'a> {
     column: &'static Column,
     record: &'a RunRecord,
+}
+
+impl Cell<'_> {
+    fn push<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        match self.column.type_ {
+            Type::Id => out.push_bind_param::<Binary, _>(self),
+            Type::Text | Type::Json => out.push_bind_param::<Text, _>(self),
+            Type::Integer | Type::Time => out.push_bind_param::<BigInt, _>(self),
+            Type::Float => out.push_bind_param::<Double, _>(self),
+            Type::Boolean => out.push_bind_param::<Bool, _>(self),
+        }
+    }
 }
 
 impl<ST> ToSql<ST, Sqlite> for Cell<'_> {

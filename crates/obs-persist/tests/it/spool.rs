@@ -11,6 +11,7 @@ use crate::support::{LONG, Rig, SOON, failed, until};
 
 mod dead;
 mod killed;
+mod over_sqlite;
 mod poisoned;
 mod unsettled;
 
@@ -109,6 +110,26 @@ fn more_errors_than_memory_may_hold_are_all_written_once_and_in_order() {
     assert_eq!(rows.len(), ERRORS);
     assert!(rows.is_sorted_by_key(|row| row.run_id), "in the order in which they were recorded");
     assert_eq!(life.error().persisted, 3_000);
+}
+
+#[test]
+fn errors_that_come_while_the_store_drains_do_not_overtake_those_that_were_spilled() {
+    const ERRORS: usize = 20_000;
+    let root = tempfile::tempdir().unwrap();
+    let mut config = with_spool(&root.path().join("spool"));
+    // Almost every error is spilled, and almost none for long.
+    (config.queue_records, config.error_records, config.batch_records) = (2, 2, 2);
+    config.linger = Duration::ZERO;
+    let life = Life::with(config, MemoryStore::new());
+    for _ in 0..ERRORS {
+        assert_eq!(life.fail(), Some(Ack::Os));
+    }
+    let report = life.persister.flush_blocking(LONG);
+    assert!(report.complete, "{report}");
+    let rows = life.store.rows();
+    assert_eq!(rows.len(), ERRORS);
+    let overtaken = rows.windows(2).filter(|pair| pair[0].run_id > pair[1].run_id).count();
+    assert_eq!(overtaken, 0);
 }
 
 #[test]

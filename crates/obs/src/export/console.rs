@@ -105,6 +105,7 @@ mod tests {
                 metric("obs.run.duration", "s", Value::Histogram(histogram)),
                 metric("obs.run.started", "{run}", Value::Counter(4.0)),
             ],
+            ..MetricsSnapshot::default()
         };
         let pad = " ".repeat(60 - "obs.kind=dsl".len());
         assert_eq!(

@@ -40,7 +40,7 @@ impl From<&ResourceMetrics> for MetricsSnapshot {
         let mut metrics: Vec<Metric> =
             metrics.map(Metric::from).filter(|m| !m.series.is_empty()).collect();
         metrics.sort_by(|left, right| left.name.cmp(&right.name));
-        Self { metrics }
+        Self { metrics, durations: Vec::new() }
     }
 }
 

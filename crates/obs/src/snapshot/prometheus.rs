@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn text(metrics: Vec<Metric>) -> String {
-        MetricsSnapshot { metrics }.to_prometheus()
+        MetricsSnapshot { metrics, ..MetricsSnapshot::default() }.to_prometheus()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use obs::{Environment, Exported};
+use obs::{Environment, Exported, FinishedRun};
 
 use crate::support::{FakeCollector, PATIENCE, metrics_only, total, two_runs, until};
 
@@ -184,4 +184,51 @@ fn what_we_do_on_our_own_threads_is_not_observed() {
         .build();
     assert!(telemetry.flush_blocking(PATIENCE).is_complete());
     assert!(suppressed.load(Ordering::SeqCst));
+}
+
+#[test]
+fn what_the_spool_holds_is_in_the_export() {
+    let collector = FakeCollector::start();
+    let folder = tempfile::tempdir().unwrap();
+    let telemetry = metrics_only()
+        .rows(true)
+        .store(format!("postgres://app@127.0.0.1:{}/obs", crate::support::free_port()))
+        .spool_dir(folder.path().join("spool"))
+        .endpoint(collector.url())
+        .snapshots(true)
+        .init()
+        .unwrap();
+    two_runs(&telemetry);
+    until("the next segment is made", || {
+        let size = total(&telemetry.snapshot().unwrap(), "obs.spool.size", &[]);
+        (size >= f64::from(2 * (4 << 20))).then_some(())
+    });
+    let snapshot = telemetry.snapshot().unwrap();
+    assert_eq!(total(&snapshot, "obs.spool.limit", &[]), f64::from(256 << 20));
+    assert!(total(&snapshot, "obs.spool.oldest.age", &[]) > 0.0);
+    let _ = telemetry.flush_blocking(Duration::from_millis(500));
+    let body = collector.requests().pop().unwrap().body;
+    let body = String::from_utf8_lossy(&body);
+    for name in ["obs.spool.size", "obs.spool.limit", "obs.spool.oldest.age"] {
+        assert!(body.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn a_snapshot_has_quantiles_of_durations_that_are_finer_than_the_buckets() {
+    let telemetry = metrics_only().snapshots(true).init().unwrap();
+    let strategy = telemetry.kind("dsl.execution").lookup("bonus", "1");
+    for millis in 1..=1_000 {
+        let duration = Duration::from_millis(millis);
+        strategy.record(FinishedRun { duration, ..FinishedRun::default() });
+    }
+    let durations = telemetry.snapshot().unwrap().durations;
+    let [ok] = &durations[..] else { panic!("one series with one status: {durations:?}") };
+    assert_eq!(
+        (ok.count, &*ok.status, &*ok.attributes["obs.kind"]),
+        (1_000, "ok", "dsl.execution")
+    );
+    for (found, exact) in [(ok.p50, 0.5), (ok.p90, 0.9), (ok.p99, 0.99), (ok.p99_9, 0.999)] {
+        assert!((found - exact).abs() <= 0.01 * exact, "{found} and {exact}");
+    }
 }

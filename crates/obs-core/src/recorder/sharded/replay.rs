@@ -87,16 +87,17 @@ impl Replay {
         totals
     }
 
+    /// Replays what is new: how many runs ended since the last time.
     pub(super) fn run(
         &mut self,
         ended_in: &[Arc<Cells>],
         started_in: impl FnOnce() -> Vec<Arc<Cells>>,
         instruments: &DirectSeries,
         durations: &DurationTable,
-    ) {
+    ) -> u64 {
         let mut now = self.retired.clone();
         if !ended_in.iter().all(|cells| now.add_ends(cells)) {
-            return;
+            return 0;
         }
         now.started += started_in().iter().map(|cells| cells.read_started()).sum::<u64>();
         let started = now.started - self.replayed.started;
@@ -104,7 +105,7 @@ impl Replay {
         // Nodes are read before the ends, so those of the last runs may come after all ends are replayed.
         let nodes = now.nodes_seen() - self.replayed.nodes_seen();
         if started == 0 && ended == 0 && nodes == 0 {
-            return;
+            return 0;
         }
         instruments.started.add(started);
         instruments.active.add(started.cast_signed() - ended.cast_signed());
@@ -119,6 +120,7 @@ impl Replay {
             total.add(u64::try_from(grown).unwrap_or(u64::MAX));
         }
         self.replayed = now;
+        ended
     }
 }
 
