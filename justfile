@@ -66,6 +66,14 @@ bench-drain *options:
 loom *models:
     cargo run --release --locked --manifest-path crates/obs-core/loom/Cargo.toml --target-dir target/loom -- {{ models }}
 
+# Random schedules of the worker, the lanes, flushes and shutdowns: `just shuttle 10000 spooled`.
+shuttle *options:
+    cargo run --release --locked --manifest-path crates/obs-persist/shuttle/Cargo.toml --target-dir target/shuttle -- {{ options }}
+
+# What the tests would not notice: mutants of the ledger, the spool and the encoder, in a copy of the tree.
+mutants *options:
+    scripts/mutants {{ options }}
+
 # Instructions a run, against the bounds: `just instructions --accept not-kept` after a wanted change.
 instructions *options:
     scripts/instructions {{ options }}

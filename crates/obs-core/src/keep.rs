@@ -129,16 +129,9 @@ impl Rate {
         self.0
     }
 
-    /// Of all numbers of 64 bits, those below this are the share. `u64::MAX` only where all are wanted:
-    /// the next lower rate there is leads to 2,048 less.
-    fn limit(self) -> u64 {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "in [0, 2^64], of which the upper end becomes u64::MAX"
-        )]
-        let limit = (self.0 * (1_u128 << u64::BITS) as f64).ceil() as u64;
-        limit
+    /// Whether a draw from [0, 1) falls inside the rate.
+    fn takes(self, draw: f64) -> bool {
+        draw < self.0
     }
 }
 
@@ -173,8 +166,8 @@ pub(crate) struct Facts {
     pub(crate) forced: bool,
     /// This is one of the first runs of its strategy version.
     pub(crate) first: bool,
-    /// The draw chose it; drawn for every run, whatever else applies.
-    pub(crate) drawn: bool,
+    /// Uniform in [0, 1); drawn for every run, whatever else applies.
+    pub(crate) draw: f64,
 }
 
 /// A run that is kept: why, and with what probability a run like it is kept.
@@ -193,32 +186,15 @@ pub(crate) struct KeepRules {
     policy: KeepPolicy,
     /// Longer runs than this are slow, in nanoseconds.
     slow_above: u64,
-    /// The rates as draws are compared with them.
-    ok_below: u64,
-    cancelled_below: u64,
 }
 
 impl KeepRules {
     pub(crate) fn new(policy: KeepPolicy) -> Self {
         let slow_above = policy.slow.and_then(|slo| u64::try_from(slo.as_nanos()).ok());
-        Self {
-            policy,
-            slow_above: slow_above.unwrap_or(u64::MAX),
-            ok_below: policy.ok_rate.limit(),
-            cancelled_below: policy.cancelled_rate.limit(),
-        }
+        Self { policy, slow_above: slow_above.unwrap_or(u64::MAX) }
     }
 
-    /// Below which a run of this status is drawn.
     #[inline]
-    pub(crate) fn drawn_below(&self, status: Status) -> u64 {
-        match status {
-            Status::Ok => self.ok_below,
-            Status::Cancelled => self.cancelled_below,
-            _ => u64::MAX,
-        }
-    }
-
     fn rate(&self, status: Status) -> Rate {
         match status {
             Status::Ok => self.policy.ok_rate,
@@ -233,7 +209,7 @@ impl KeepRules {
 pub(crate) fn decide(rules: &KeepRules, facts: &Facts) -> Option<Keep> {
     let slow = facts.nanos > rules.slow_above;
     let certain = facts.status.is_failure() || facts.forced || slow || facts.first;
-    (certain || facts.drawn).then(|| why(rules, facts, slow))
+    (certain || rules.rate(facts.status).takes(facts.draw)).then(|| why(rules, facts, slow))
 }
 
 /// A run that is kept for certain has probability 1, even when a draw would have chosen it too: the
@@ -262,7 +238,7 @@ mod tests {
     use super::*;
 
     const QUIET: Facts =
-        Facts { status: Status::Ok, nanos: 1_000_000, forced: false, first: false, drawn: false };
+        Facts { status: Status::Ok, nanos: 1_000_000, forced: false, first: false, draw: 0.5 };
 
     fn policy(ok_rate: f64) -> KeepPolicy {
         KeepPolicy { ok_rate: Rate::new(ok_rate).unwrap(), ..KeepPolicy::default() }
@@ -278,27 +254,27 @@ mod tests {
             [Status::Error, Status::Timeout, Status::Limit, Status::Panicked, Status::Lost]
         {
             for rate in [0.0, 0.05, 1.0] {
-                let kept = reason(&policy(rate), Facts { status, ..QUIET });
+                let kept = reason(&policy(rate), Facts { status, draw: 0.999, ..QUIET });
                 assert_eq!(kept, Some((KeepReason::Failure, 1.0)), "{status} at {rate}");
             }
         }
     }
 
     #[test]
-    fn a_run_is_kept_where_it_is_drawn() {
-        assert_eq!(reason(&policy(0.05), QUIET), None);
-        let drawn = Facts { drawn: true, ..QUIET };
-        assert_eq!(reason(&policy(0.05), drawn), Some((KeepReason::Sampled, 0.05)));
+    fn rate_zero_keeps_no_ok_run_and_rate_one_keeps_every_one() {
+        let largest_draw = 1.0 - f64::EPSILON / 2.0;
+        assert_eq!(reason(&policy(0.0), Facts { draw: 0.0, ..QUIET }), None);
+        let kept = reason(&policy(1.0), Facts { draw: largest_draw, ..QUIET });
+        assert_eq!(kept, Some((KeepReason::Sampled, 1.0)));
     }
 
     #[test]
-    fn a_draw_is_below_the_limit_of_a_rate_exactly_where_it_is_below_the_rate() {
-        let below = |rate| KeepRules::new(policy(rate)).drawn_below(Status::Ok);
-        assert_eq!(below(0.0), 0, "rate zero keeps nothing");
-        assert_eq!(below(1.0), u64::MAX, "rate one keeps everything");
-        assert_eq!(below(0.5), 1 << 63, "the half itself is not below");
-        assert_eq!(below(2_f64.powi(-70)), 1, "the smallest draw is below the smallest rate");
-        assert!(below(1.0 - f64::EPSILON / 2.0) < u64::MAX);
+    fn a_draw_below_the_rate_keeps_and_one_at_the_rate_does_not() {
+        assert_eq!(
+            reason(&policy(0.05), Facts { draw: 0.049_999, ..QUIET }),
+            Some((KeepReason::Sampled, 0.05))
+        );
+        assert_eq!(reason(&policy(0.05), Facts { draw: 0.05, ..QUIET }), None);
     }
 
     #[test]
@@ -313,7 +289,7 @@ mod tests {
 
     #[test]
     fn certain_reasons_win_over_a_lucky_draw() {
-        let facts = Facts { first: true, drawn: true, ..QUIET };
+        let facts = Facts { first: true, draw: 0.0, ..QUIET };
         assert_eq!(reason(&policy(0.05), facts), Some((KeepReason::First, 1.0)));
         let facts = Facts { forced: true, ..facts };
         assert_eq!(reason(&policy(0.05), facts), Some((KeepReason::Forced, 1.0)));
@@ -321,13 +297,14 @@ mod tests {
 
     #[test]
     fn cancelled_runs_follow_their_own_rate() {
-        let cancelled = Facts { status: Status::Cancelled, ..QUIET };
-        let quarter = KeepPolicy { cancelled_rate: Rate::new(0.25).unwrap(), ..policy(1.0) };
-        assert_eq!(KeepRules::new(quarter).drawn_below(Status::Cancelled), 1 << 62);
-        assert_eq!(reason(&quarter, cancelled), None);
-        let drawn = Facts { drawn: true, ..cancelled };
-        assert_eq!(reason(&quarter, drawn), Some((KeepReason::Cancelled, 0.25)));
-        assert_eq!(reason(&policy(0.0), drawn), Some((KeepReason::Cancelled, 1.0)));
+        let cancelled = Facts { status: Status::Cancelled, draw: 0.5, ..QUIET };
+        assert_eq!(reason(&policy(0.0), cancelled), Some((KeepReason::Cancelled, 1.0)));
+        let half = KeepPolicy { cancelled_rate: Rate::new(0.25).unwrap(), ..policy(1.0) };
+        assert_eq!(reason(&half, cancelled), None);
+        assert_eq!(
+            reason(&half, Facts { draw: 0.2, ..cancelled }),
+            Some((KeepReason::Cancelled, 0.25))
+        );
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub(crate) const ERROR_SERIES_MAX: usize = 2_000 - 5 * SERIES_MAX;
 /// A drain between collections begins with no further series once it has replayed this many runs: it
 /// takes about 25 ns for each.
 pub(crate) const DRAIN_RUNS_MAX: u64 = 1_000_000;
+/// Strategies that are rolled up apart at a time, and so in a minute; the rest folds to `_OTHER`.
+pub(crate) const ROLLUP_STRATEGIES_MAX: usize = 4_096;
+/// Rollups that are handed over at once.
+pub(crate) const ROLLUP_BATCH_MAX: usize = 256;
 /// Errors with one fingerprint that are stored in full in a window of [`STORM_WINDOW`]; the rows of
 /// further ones are slim.
 pub(crate) const STORM_FULL_MAX: u32 = 100;

@@ -9,12 +9,15 @@ mod instruments;
 mod ledger_metrics;
 pub mod otel;
 mod registry;
+mod rollups;
 mod sharded;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use direct::DirectSeries;
-use sharded::ShardedSeries;
+use rollups::RolledSeries;
+pub(crate) use rollups::RolledUp;
+use sharded::{DurationTable, ShardedSeries};
 
 use crate::{
     adopter::RecordLabels,
@@ -41,6 +44,19 @@ pub(crate) trait Recorder: fmt::Debug + Send + Sync {
     /// Brings the instruments up to date with what was measured, a bounded part of it.
     fn drain(&self) -> Drained {
         Drained::Done
+    }
+
+    /// Drains the rollups, and hands out those of the open minute.
+    fn roll_up(&self) {}
+
+    /// Strategies that found no room in the rollups.
+    fn strategies_folded(&self) -> u64 {
+        0
+    }
+
+    /// The buckets of durations.
+    fn duration_table(&self) -> Arc<DurationTable> {
+        Arc::new(DurationTable::new(otel::DURATION_BOUNDS.to_vec()))
     }
 
     /// The durations of all runs, by series and status.
@@ -97,6 +113,8 @@ enum Way {
     Silent(Arc<SeriesDrops>),
     EachRun(Box<DirectSeries>),
     InCells(Box<ShardedSeries>),
+    /// By strategy and minute, beside one of the others.
+    RolledUp(Box<RolledSeries>),
 }
 
 impl Series {
@@ -110,6 +128,15 @@ impl Series {
                 series.started();
             }
             Way::Silent(_) => book.started(),
+            Way::RolledUp(series) => series.inner().started(book),
+        }
+    }
+
+    /// The series that strategies with the same labels share.
+    pub(crate) fn shared(series: &Arc<Self>) -> &Arc<Self> {
+        match &series.0 {
+            Way::RolledUp(rolled) => rolled.inner(),
+            Way::Silent(_) | Way::EachRun(_) | Way::InCells(_) => series,
         }
     }
 
@@ -120,6 +147,7 @@ impl Series {
         match &self.0 {
             Way::InCells(series) => return series.ended(book, end),
             Way::EachRun(series) => series.ended(end),
+            Way::RolledUp(series) => return series.ended(book, end),
             Way::Silent(_) => {}
         }
         if !end.kept {
@@ -133,6 +161,7 @@ impl Series {
             Way::InCells(series) => series.drops(),
             Way::EachRun(series) => series.drops(),
             Way::Silent(drops) => drops,
+            Way::RolledUp(series) => series.inner().drops(),
         }
     }
 
@@ -142,6 +171,7 @@ impl Series {
         match &self.0 {
             Way::InCells(series) => series.oldest(age),
             Way::EachRun(series) => series.oldest(age),
+            Way::RolledUp(series) => series.inner().oldest(age),
             Way::Silent(_) => {}
         }
     }
@@ -150,6 +180,7 @@ impl Series {
     fn durations(&self) -> Vec<Durations> {
         match &self.0 {
             Way::InCells(series) => series.durations(),
+            Way::RolledUp(series) => series.inner().durations(),
             Way::EachRun(_) | Way::Silent(_) => Vec::new(),
         }
     }
@@ -158,6 +189,7 @@ impl Series {
     fn drain(&self) -> u64 {
         match &self.0 {
             Way::InCells(series) => series.drain(),
+            Way::RolledUp(series) => series.inner().drain(),
             Way::EachRun(_) | Way::Silent(_) => 0,
         }
     }

@@ -1,4 +1,4 @@
-//! The draw: one per run, with the chance that a rate gives it, from a generator that each thread owns.
+//! The draw: a uniform number in [0, 1) per run, from a generator that each thread owns.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,26 +28,21 @@ struct Seeded {
     next_stream: AtomicU64,
 }
 
-/// Random words of a thread that are made at once: two goes of the generator.
-const WORDS: usize = 64;
-/// A decision looks at 64 bits from here at the latest.
-const LAST_BIT: usize = (WORDS - 1) * 64;
+/// Draws that are made at once: what the generator computes in one go.
+const BLOCK: usize = 64;
 
-/// Random bits of one thread from the system's entropy. Without a destructor, so that a thread that is
-/// ending can draw, and so that finding them is one instruction.
-///
-/// Whether a number is below a limit is known at the first bit in which they differ, so a decision uses up
-/// two bits on average, exact as it is, and one run in two thousand makes new ones.
+/// The draws of one thread from the system's entropy. Without a destructor, so that a thread that is
+/// ending can draw, and so that finding it is one instruction.
 struct Entropy {
-    next_bit: Cell<usize>,
-    words: [Cell<u64>; WORDS],
+    next: Cell<usize>,
+    block: [Cell<u32>; BLOCK],
 }
 
 thread_local! {
     static ENTROPY: Entropy = const {
         Entropy {
-            next_bit: Cell::new(LAST_BIT),
-            words: [const { Cell::new(0) }; WORDS],
+            next: Cell::new(BLOCK),
+            block: [const { Cell::new(0) }; BLOCK],
         }
     };
     static GENERATOR: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
@@ -66,39 +61,33 @@ impl Sampler {
         Self { seeded }
     }
 
-    /// Whether a number that is drawn now, of all of 64 bits, is below `limit`; `u64::MAX` is above all.
+    /// Uniform in [0, 1).
     #[inline(always)]
-    pub(crate) fn draws_below(&self, limit: u64) -> bool {
-        let below = match &self.seeded {
-            None => ENTROPY.with(|entropy| entropy.draws_below(limit)),
-            Some(seeded) => seeded.draw() < limit,
-        };
-        below || limit == u64::MAX
+    pub(crate) fn draw(&self) -> f64 {
+        match &self.seeded {
+            None => ENTROPY.with(|entropy| unit(|| entropy.next())),
+            Some(seeded) => seeded.draw(),
+        }
     }
 }
 
 impl Entropy {
     #[inline]
-    fn draws_below(&self, limit: u64) -> bool {
-        let mut at = self.next_bit.get();
-        if at >= LAST_BIT {
+    fn next(&self) -> u32 {
+        let mut at = self.next.get();
+        if at >= BLOCK {
             self.refill();
             at = 0;
         }
-        let (word, skipped) = (at / 64, at % 64);
-        let following = self.words[word + 1].get() >> 1 >> (63 - skipped);
-        let drawn = self.words[word].get() << skipped | following;
-        let same_bits = (drawn ^ limit).leading_zeros() as usize;
-        // The bits after the one that differs decided nothing: they are left for the next draw.
-        self.next_bit.set(at + same_bits + 1);
-        drawn < limit
+        self.next.set(at + 1);
+        self.block[at].get()
     }
 
     #[cold]
     #[inline(never)]
     fn refill(&self) {
         let fill = |generator: &mut ChaCha8Rng| {
-            self.words.iter().for_each(|word| word.set(generator.next_u64()));
+            self.block.iter().for_each(|bits| bits.set(generator.next_u32()));
         };
         let known = GENERATOR.try_with(|generator| {
             fill(generator.borrow_mut().get_or_insert_with(from_entropy));
@@ -113,17 +102,17 @@ impl Entropy {
 impl Seeded {
     #[cold]
     #[inline(never)]
-    fn draw(&self) -> u64 {
+    fn draw(&self) -> f64 {
         SEEDED
             .try_with(|seeded| {
                 let mut seeded = seeded.borrow_mut();
                 let generator = self.generator_in(&mut seeded);
-                uniform(|| generator.next_u32())
+                unit(|| generator.next_u32())
             })
             // The thread is ending and its generators are gone: a fresh one serves.
             .unwrap_or_else(|_| {
                 let mut fresh = from_entropy();
-                uniform(|| fresh.next_u32())
+                unit(|| fresh.next_u32())
             })
     }
 
@@ -146,12 +135,15 @@ impl Seeded {
 /// one of a half, to a millionth of itself.
 const SMALL: u32 = 1 << 20;
 
-/// A number of 64 bits, of which 32 are drawn, or all where the first say that it is small.
+/// A number in [0, 1), from 32 random bits, or from 64 where the first say that it is small.
 #[inline]
-fn uniform(mut next: impl FnMut() -> u32) -> u64 {
+fn unit(mut next: impl FnMut() -> u32) -> f64 {
+    const STEP: f64 = 1.0 / (1_u64 << u32::BITS) as f64;
     let high = next();
-    let low = if high < SMALL { next() } else { 0 };
-    u64::from(high) << u32::BITS | u64::from(low)
+    if high >= SMALL {
+        return f64::from(high) * STEP;
+    }
+    (f64::from(high) + f64::from(next()) * STEP) * STEP
 }
 
 fn from_entropy() -> ChaCha8Rng {
@@ -169,16 +161,8 @@ fn from_entropy() -> ChaCha8Rng {
 mod tests {
     use super::*;
 
-    /// Half of all draws.
-    const HALF: u64 = 1 << 63;
-
-    fn draws(sampler: &Sampler, count: usize) -> Vec<bool> {
-        (0..count).map(|_| sampler.draws_below(HALF)).collect()
-    }
-
-    fn share(sampler: &Sampler, limit: u64, count: u32) -> f64 {
-        f64::from((0..count).map(|_| u32::from(sampler.draws_below(limit))).sum::<u32>())
-            / f64::from(count)
+    fn draws(sampler: &Sampler, count: usize) -> Vec<f64> {
+        (0..count).map(|_| sampler.draw()).collect()
     }
 
     #[test]
@@ -191,70 +175,26 @@ mod tests {
     #[test]
     fn two_samplers_on_one_thread_do_not_disturb_each_other() {
         let (one, two) = (Sampler::new(Some(7)), Sampler::new(Some(7)));
-        let alternating: Vec<_> =
-            (0..50).flat_map(|_| [one.draws_below(HALF), two.draws_below(HALF)]).collect();
+        let alternating: Vec<_> = (0..50).flat_map(|_| [one.draw(), two.draw()]).collect();
         for pair in alternating.chunks(2) {
             assert_eq!(pair[0], pair[1]);
         }
     }
 
     #[test]
-    fn draws_fall_below_a_limit_as_often_as_it_says() {
-        const COUNT: u32 = 200_000;
-        for sampler in [Sampler::new(None), Sampler::new(Some(7))] {
-            for chance in [0.5_f64, 0.05, 0.3, 0.95, 0.001] {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "within"
-                )]
-                let limit = (chance * 2_f64.powi(64)) as u64;
-                let share = share(&sampler, limit, COUNT);
-                // Six standard errors: one failure in 500 million.
-                let most = 6.0 * (chance * (1.0 - chance) / f64::from(COUNT)).sqrt();
-                assert!((share - chance).abs() < most, "{share} instead of {chance}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_decision_says_nothing_about_the_next() {
-        const COUNT: u32 = 200_000;
-        let sampler = Sampler::new(None);
-        // A third: its binary digits alternate, so decisions end at any bit.
-        let limit = u64::MAX / 3;
-        let mut pairs = [0_u32; 4];
-        for _ in 0..COUNT {
-            let pair = [sampler.draws_below(limit), sampler.draws_below(limit)].map(usize::from);
-            pairs[pair[0] * 2 + pair[1]] += 1;
-        }
-        for (seen, chance) in pairs.into_iter().zip([4.0 / 9.0, 2.0 / 9.0, 2.0 / 9.0, 1.0 / 9.0]) {
-            let share = f64::from(seen) / f64::from(COUNT);
-            let most = 6.0 * (chance * (1.0 - chance) / f64::from(COUNT)).sqrt();
-            assert!((share - chance).abs() < most, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn no_draw_is_below_zero_and_all_are_below_the_largest_limit() {
-        for sampler in [Sampler::new(None), Sampler::new(Some(7))] {
-            assert!((0..10_000).all(|_| !sampler.draws_below(0)));
-            assert!((0..10_000).all(|_| sampler.draws_below(u64::MAX)));
-        }
-    }
-
-    #[test]
-    fn a_seeded_draw_that_is_small_has_all_its_bits() {
-        let mut words = [7, 0x8000_0001].into_iter();
-        assert_eq!(uniform(|| words.next().unwrap()), 7 << 32 | 0x8000_0001);
-        assert_eq!(uniform(|| SMALL), u64::from(SMALL) << 32, "32 bits are enough");
+    fn draws_lie_in_the_unit_interval_and_average_one_half() {
+        let sample = draws(&Sampler::new(None), 10_000);
+        assert!(sample.iter().all(|draw| (0.0..1.0).contains(draw)));
+        let mean = sample.iter().sum::<f64>() / 10_000.0;
+        // Six standard errors of the mean of 10,000 uniform draws are 0.0173.
+        assert!((mean - 0.5).abs() < 0.0174, "{mean}");
     }
 
     #[test]
     fn threads_of_one_seed_draw_from_different_streams() {
         let sampler = Sampler::new(Some(7));
-        let here = draws(&sampler, 64);
-        let there = std::thread::scope(|scope| scope.spawn(|| draws(&sampler, 64)).join().unwrap());
+        let here = draws(&sampler, 10);
+        let there = std::thread::scope(|scope| scope.spawn(|| draws(&sampler, 10)).join().unwrap());
         assert_ne!(here, there);
     }
 }

@@ -245,7 +245,8 @@ impl Strategy {
             id: &key.id,
             version: &key.version,
         });
-        let mark = core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, &series));
+        let mark =
+            core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, Series::shared(&series)));
         let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
             mark: mark.unwrap_or_default(),

@@ -27,6 +27,7 @@ mod spool;
 mod sqlite;
 mod store;
 mod stored;
+mod sync;
 mod url;
 mod waiters;
 mod watch;

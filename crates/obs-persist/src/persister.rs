@@ -135,7 +135,7 @@ impl Persister {
         }
         let ledger_page = spool.as_ref().and_then(Spool::ledger_page);
         let runs_page = spool.as_ref().and_then(Spool::runs_page);
-        let shared = Arc::new(Shared::new(&config, metrics, spool));
+        let shared = Arc::new(Shared::new(&config, metrics, spool, Clock::default()));
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
         let (retention, quarantine) = (config.retention(), config.quarantine().map(Arc::new));

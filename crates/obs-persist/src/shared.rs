@@ -20,7 +20,7 @@ use std::{
     collections::VecDeque,
     fmt,
     ops::Range,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -29,7 +29,6 @@ use obs_core::{
     Ack, Adopter, Class, Clock, DropReason, Durable, Kept, RunRecord, StoreMetrics, StoreState,
     Tick, Ticket,
 };
-use tokio::sync::Notify;
 
 use crate::{
     batch::{self, BatchLimits, Facts, Step},
@@ -37,8 +36,8 @@ use crate::{
     lanes::{Lanes, Limit, Place},
     maintenance::Due,
     platform::Process,
-    report::{FlushReport, ShutdownReport},
     spool::{Mark, Slot, Spool, UnderWay},
+    sync::{Condvar, Mutex, MutexGuard, Notify},
     waiters::{Answer, Fate, Waiters},
 };
 
@@ -135,7 +134,12 @@ pub enum Room {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &PersistConfig, metrics: StoreMetrics, spool: Option<Spool>) -> Self {
+    pub(crate) fn new(
+        config: &PersistConfig,
+        metrics: StoreMetrics,
+        spool: Option<Spool>,
+        clock: Clock,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
                 lanes: Lanes::new(config.lanes()),
@@ -153,7 +157,7 @@ impl Shared {
             end: Notify::new(),
             clerk: Condvar::new(),
             room: Condvar::new(),
-            clock: Clock::default(),
+            clock,
             metrics,
             maintenance: Due::default(),
             batch: config.batch(),
@@ -544,20 +548,6 @@ fn release(mut state: MutexGuard<'_, State>) {
 
 const fn pair(limit: Limit) -> (usize, usize) {
     (limit.records, limit.bytes)
-}
-
-impl From<Answer> for FlushReport {
-    fn from(answer: Answer) -> Self {
-        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
-        Self { persisted, quarantined, spooled, dropped, left, complete }
-    }
-}
-
-impl From<Answer> for ShutdownReport {
-    fn from(answer: Answer) -> Self {
-        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
-        Self { persisted, quarantined, spooled, dropped, left, complete }
-    }
 }
 
 /// Numbers only: what waits may be private.

@@ -314,18 +314,23 @@ impl StoreError {
     /// ```
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        // Some errors repeat their cause in their own message.
-        while let Some(error) = cause {
-            let message = error.to_string();
-            if !text.ends_with(&message) {
-                text.push_str(": ");
-                text.push_str(&message);
-            }
-            cause = error.source();
-        }
-        // Servers write what they like.
-        Escaped(&text).to_string()
+        chain(self)
     }
+}
+
+/// An error and what is behind it, for one log line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    // Some errors repeat their cause in their own message.
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    // Servers write what they like.
+    Escaped(&text).to_string()
 }

@@ -7,10 +7,7 @@ mod retried;
 use std::{sync::Arc, time::Duration};
 
 use obs_core::{Clock, Tick};
-use tokio::{
-    sync::Mutex,
-    time::{sleep, timeout},
-};
+use tokio::sync::Mutex;
 
 use self::deliver::{Batch, Setback};
 use crate::{
@@ -21,6 +18,7 @@ use crate::{
     said::SetAside,
     shared::Shared,
     store::{Maintained, Retention, Store, StoreError},
+    sync::{sleep, spawn, spawn_blocking, timeout},
 };
 
 /// How long a store may take to close; whoever shuts down has a deadline of their own.
@@ -58,7 +56,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: D
     let mut jitter = Jitter::from_system();
     loop {
         let worker = Worker::new(Arc::clone(&shared), Arc::clone(&store), duties.clone());
-        if tokio::spawn(worker.work()).await.is_ok() {
+        if spawn(worker.work()).await.is_ok() {
             break;
         }
         shared.abandon();
@@ -71,7 +69,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: D
     }
     let last = Arc::clone(&shared);
     // It may wait for a disk.
-    let _ = tokio::task::spawn_blocking(move || last.close_spool()).await;
+    let _ = spawn_blocking(move || last.close_spool()).await;
     shared.worker_ended();
 }
 
@@ -272,3 +270,6 @@ impl Worker {
         self.shared.set_store(Some(reason));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,8 @@ impl Acks {
         fd.map(open).transpose().map(Self)
     }
 
-    /// One call, so that a killed process leaves no half of a line that it meant.
+    /// One call. A file system may still end it at a page of the file when the process is killed: then the
+    /// last line has no end, and was not said.
     pub(crate) fn log(&self, seq: u64, id: impl std::fmt::Display, class: Class, ack: Ack) {
         let Some(mut file) = self.0.as_ref() else { return };
         let line = format!("{seq} {id} {class} {ack}\n");

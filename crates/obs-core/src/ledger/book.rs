@@ -35,6 +35,8 @@ pub(crate) struct Book {
     runs: PerThread<Runs>,
     /// What threads counted that have ended; the first lock of a snapshot.
     retired: Mutex<Counted>,
+    /// The process that counts; a forked child is another one.
+    pid: u32,
 }
 
 /// Counts that end with the process.
@@ -132,6 +134,7 @@ impl Book {
             page,
             runs: PerThread::new(|_| Runs::default()),
             retired: Mutex::default(),
+            pid: std::process::id(),
         }
     }
 
@@ -188,6 +191,12 @@ impl Book {
         Locked { row: Row::of(self.page.words(), shard), _lock: lock }
     }
 
+    /// The runs that started. A forked child has its copy of a mapped page from a later moment than its
+    /// copy of the threads' words: runs that its parent's threads ended in between count as started, too.
+    fn all_started(&self, seen: u64, finished: u64) -> u64 {
+        if std::process::id() == self.pid { seen } else { seen.max(finished) }
+    }
+
     /// An exact snapshot.
     pub(crate) fn snapshot(&self) -> Ledger {
         self.frozen(Clone::clone)
@@ -210,7 +219,8 @@ impl Book {
             page::add_shard(&mut ledger, |term| shard.row.read(term));
         }
         self.runs.living().iter().for_each(|own| runs.add_started(own));
-        let (started, finished) = (runs.started, ledger.runs.finished);
+        let finished = ledger.runs.finished;
+        let started = self.all_started(runs.started, finished);
         ledger.runs = RunLedger { started, finished, active: started - finished };
         page::publish(self.page.words(), &runs.unkept, started);
         let answer = read(&ledger);

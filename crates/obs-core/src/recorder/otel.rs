@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Bounds of the duration histogram, in seconds, before the SLOs are put in.
-const DURATION_BOUNDS: [f64; 21] = [
+pub(super) const DURATION_BOUNDS: [f64; 21] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
     0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 ];

@@ -325,6 +325,10 @@ impl Recorder for Registry {
         self.drains.drain_some(DRAIN_RUNS_MAX)
     }
 
+    fn duration_table(&self) -> Arc<DurationTable> {
+        Arc::clone(&self.durations)
+    }
+
     fn durations(&self) -> Vec<Durations> {
         self.drains.all().iter().flat_map(|series| series.durations()).collect()
     }

@@ -25,6 +25,7 @@ use crate::{
     status::Status,
 };
 use cells::Cells;
+pub(super) use fine::{place_of, places};
 use replay::Replay;
 pub(super) use table::{DurationTable, NodeTable};
 

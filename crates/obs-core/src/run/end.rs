@@ -163,7 +163,7 @@ impl Run {
             forced: self.forced,
             first: strategy.takes_first(),
             // Always drawn, so that one slow run does not shift the choice of all later ones.
-            drawn: strategy.core.sampler.draws_below(strategy.keep.drawn_below(status)),
+            draw: strategy.core.sampler.draw(),
         };
         decide(&strategy.keep, &facts)
     }

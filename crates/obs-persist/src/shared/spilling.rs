@@ -4,10 +4,12 @@ use std::sync::PoisonError;
 
 use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
 
-use super::{Queued, Shared, State, Taken};
+use super::{Queued, Shared, State, Taken, Worker};
 use crate::{
     lanes::{Limit, Place},
     spool::{Orphans, Slot, Spool},
+    store,
+    sync::MutexGuard,
     waiters::Fate,
 };
 
@@ -128,7 +130,7 @@ impl Shared {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "a record cannot be read back from the spool");
+                    tracing::warn!(error = %store::chain(&error), "a record cannot be read back from the spool");
                     let taken = Taken { ticket, place, slot: Some(slot), mark: None };
                     self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
                     super::release(state);
@@ -145,7 +147,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn adoption(&self) -> std::sync::MutexGuard<'_, Adoption> {
+    pub(super) fn adoption(&self) -> MutexGuard<'_, Adoption> {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -165,6 +167,11 @@ impl Shared {
         {
             let adopted = orphans.adopt_next(books);
             let mut state = self.lock();
+            if state.worker == Worker::Closed {
+                // The end came meanwhile: the next process may have them.
+                adopted.into_iter().for_each(|(ticket, _)| ticket.stays());
+                return;
+            }
             for (ticket, slot) in adopted {
                 let place = state.lanes.spill();
                 state.spilled.push_back(Spilled { ticket, slot, place });
@@ -205,15 +212,4 @@ impl Shared {
 const fn is_due(then: Timestamp, now: Timestamp) -> bool {
     let passed = now.as_micros().saturating_sub(then.as_micros());
     passed < 0 || passed >= LOOK_EVERY_MICROS
-}
-
-/// An error and what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

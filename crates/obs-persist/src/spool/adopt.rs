@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::Timestamp;
+use obs_core::{Timestamp, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     frame::Seed,
     log::Log,
     segment::{SEGMENT_BYTES, Segment, Slot, number_of},
+    under_way::UNDER_WAY_WORDS,
 };
 use crate::platform::{self, DirError, HeldLock, Origin};
 
@@ -29,6 +30,12 @@ pub(crate) const LEDGER_PAGE: &str = "ledger.page";
 pub(crate) const RUNS_PAGE: &str = "runs.page";
 /// What is with the store and not settled.
 pub(super) const BATCH_PAGE: &str = "batch.page";
+/// What a process says there of what died with it, and how many words each has.
+pub(super) const PAGES: [(&str, usize); 3] = [
+    (LEDGER_PAGE, ledger::PAGE_WORDS),
+    (BATCH_PAGE, UNDER_WAY_WORDS),
+    (RUNS_PAGE, in_flight::PAGE_WORDS),
+];
 /// A directory that has no lock yet.
 const UNFINISHED: &str = ".new-";
 /// For how long such a directory is left to whoever makes it.
@@ -85,7 +92,7 @@ impl Home {
 }
 
 /// The directory of a process that is dead, and whose lock we hold. Dropping the last handle removes
-/// the directory if no segment is left in it.
+/// the directory if neither a segment nor a page is left in it.
 #[derive(Debug)]
 pub(crate) struct DeadEpoch {
     pub(crate) epoch: Uuid,
@@ -124,12 +131,11 @@ impl DeadEpoch {
 
 impl Drop for DeadEpoch {
     fn drop(&mut self) {
-        // What died there is not counted yet: the next process will.
-        let is_there = |name| self.directory.join(name).exists();
-        if is_there(LEDGER_PAGE) || is_there(BATCH_PAGE) {
-            return;
+        // A page goes when it is entered into somebody's books: until then the next process may need it.
+        let is_there = |name| fs::symlink_metadata(self.directory.join(name)).is_ok();
+        if !PAGES.iter().any(|(name, _)| is_there(name)) {
+            remove_done(&self.directory);
         }
-        remove_done(&self.directory);
     }
 }
 
@@ -158,7 +164,7 @@ fn remove_done(directory: &Path) {
         }
     }
     // The lock goes last: until then nobody else takes the directory for theirs.
-    for name in [LEDGER_PAGE, BATCH_PAGE, RUNS_PAGE, LOCK] {
+    for name in PAGES.map(|(name, _)| name).into_iter().chain([LOCK]) {
         let _ = fs::remove_file(directory.join(name));
     }
     let _ = fs::remove_dir(directory);
@@ -184,7 +190,7 @@ pub(crate) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -
     }
 }
 
-/// Moves a damaged segment to where somebody can look at it, in the place of the oldest one there.
+/// Moves a damaged file to where somebody can look at it, in the place of the oldest one there.
 pub(crate) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: &Path) {
     let bad = root.join(BAD);
     let moved =
@@ -204,7 +210,7 @@ pub(crate) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: 
             disk.rename(path, &bad.join(name))
         });
     if let Err(error) = moved {
-        tracing::debug!(path = %path.display(), %error, "a damaged segment is removed");
+        tracing::debug!(path = %path.display(), %error, "a damaged file is removed");
         let _ = disk.unlink(path);
     }
 }

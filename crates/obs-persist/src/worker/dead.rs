@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-
 use super::Worker;
 use crate::{
     store::StoreError,
     stored::{Stored, Unsettled},
+    sync::{sleep, timeout},
 };
 
 /// How long to wait before asking again, while a connection of a dead process is still at work.

@@ -3,13 +3,13 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use obs_core::{DropReason, RunRecord};
-use tokio::{task::spawn_blocking, time::timeout};
 
 use super::Worker;
 use crate::{
     bisect::{Bisection, Next},
     canary,
     store::StoreError,
+    sync::{spawn_blocking, timeout},
     waiters::Fate,
 };
 

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use obs_core::RunRecord;
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{Worker, deliver::Batch};
+use crate::sync::spawn_blocking;
 
 /// How often the worker looks for such records, while nothing else waits.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);

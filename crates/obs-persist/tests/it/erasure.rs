@@ -286,7 +286,9 @@ fn writers_leave_nothing_behind(place: &Place<'_>) {
                 }
             });
         }
-        until("they write", || place.count("run") > 300);
+        // Errors come first, so rows of both classes are waited for.
+        let written = |how: &str| place.count(&format!("run WHERE subject = 'user-7' AND {how}"));
+        until("they write", || written("status = 'ok'") > 50 && written("status <> 'ok'") > 50);
         let erased = erase(place.url, &Erasure::of("user-7"));
         let others = place.count("run");
         until("they go on writing", || place.count("run") > others + 100);

@@ -36,6 +36,20 @@ fn a_flood_of_ok_records_costs_no_error_until_its_own_limit() {
 }
 
 #[test]
+fn with_the_default_limits_a_full_ok_lane_costs_no_error_of_its_reserve_and_every_refusal_is_counted()
+ {
+    const OFFERED: usize = 5_000;
+    let rig = Rig::with(|_| {});
+    rig.store.set_stalled(true);
+    rig.submit_ok(OFFERED);
+    rig.submit_errors(256);
+    let ledger = rig.ledger();
+    let refused = ledger.ok.dropped.of(DropReason::QueueFull);
+    assert_eq!((ledger.ok.in_queue, refused), (1_000, OFFERED as u64 - 1_000));
+    assert_eq!((ledger.error.in_queue, ledger.error.dropped.total()), (256, 0));
+}
+
+#[test]
 fn errors_use_free_room_of_the_ok_lane() {
     let rig = stalled();
     rig.submit_errors(14);

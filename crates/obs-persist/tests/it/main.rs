@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod callers;
+mod cancelled;
 mod erasure;
 mod faults;
 mod flush;

@@ -107,9 +107,10 @@ fn twelve_kinds_of_store_that_fail_never_show_the_password() {
     }
     assert_eq!(Lines::about(SECRET), []);
     let said = until("the refusal is said", || {
-        Some(Lines::about(&format!(":{port}/"))).filter(|lines| !lines.is_empty())
+        // Not the one that says there is no directory for a spool.
+        Lines::about(&format!(":{port}/")).into_iter().find(|(_, line)| line.contains("failed"))
     });
-    let line = &said[0].1;
+    let line = &said.1;
     assert!(line.contains(r"failed\r\n\u{1b}[31mINFO forged line\u{202e} for"), "{line}");
     assert!(!line.contains(['\n', '\r', '\u{1b}', '\u{202E}']), "{line}");
 }

@@ -22,13 +22,13 @@ pub(super) struct Fine(Box<[AtomicU64]>);
 
 impl Fine {
     pub(super) fn new(table: &DurationTable) -> Self {
-        Self((0..slot_of(VALUE_MAX) + table.len()).map(|_| AtomicU64::new(0)).collect())
+        Self((0..len(table)).map(|_| AtomicU64::new(0)).collect())
     }
 
     /// Counts a value that falls into an explicit bucket.
     #[inline(always)]
     pub(super) fn add(&self, value: u64, bucket: usize) {
-        let count = &self.0[slot_of(value) + bucket];
+        let count = &self.0[place_of(value, bucket)];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
@@ -48,18 +48,43 @@ impl FineTotals {
     /// The counts that are not 0, in order: from, to (both inside), count; in nanoseconds.
     pub(super) fn ranges(&self, table: &DurationTable) -> Vec<(u64, u64, u64)> {
         let mut ranges = Vec::new();
-        let mut low = 0;
-        for bucket in 0..table.len() {
-            let high = table.limit(bucket);
-            for slot in slot_of(low)..=slot_of(high) {
-                let count = self.0.get(slot + bucket).copied().unwrap_or(0);
-                if count > 0 {
-                    ranges.push((lowest_of(slot).max(low), highest_of(slot).min(high), count));
-                }
+        for_each_place(table, |place, low, high| {
+            let count = self.0.get(place).copied().unwrap_or(0);
+            if count > 0 {
+                ranges.push((low, high, count));
             }
-            low = high.saturating_add(1);
-        }
+        });
         ranges
+    }
+}
+
+/// How many places there are.
+fn len(table: &DurationTable) -> usize {
+    slot_of(VALUE_MAX) + table.len()
+}
+
+/// The place of a value that falls into an explicit bucket.
+#[inline(always)]
+pub(in crate::recorder) fn place_of(value: u64, bucket: usize) -> usize {
+    slot_of(value) + bucket
+}
+
+/// The smallest and the largest value of each place, in nanoseconds.
+pub(in crate::recorder) fn places(table: &DurationTable) -> Vec<(u64, u64)> {
+    let mut places = vec![(0, 0); len(table)];
+    for_each_place(table, |place, low, high| places[place] = (low, high));
+    places
+}
+
+/// Shows `see` every place in order, with its smallest and its largest value.
+fn for_each_place(table: &DurationTable, mut see: impl FnMut(usize, u64, u64)) {
+    let mut low = 0;
+    for bucket in 0..table.len() {
+        let high = table.limit(bucket);
+        for slot in slot_of(low)..=slot_of(high) {
+            see(slot + bucket, lowest_of(slot).max(low), highest_of(slot).min(high));
+        }
+        low = high.saturating_add(1);
     }
 }
 

@@ -61,7 +61,7 @@ fn lowest_of(slot: usize) -> u64 {
 
 /// The buckets of durations, in nanoseconds here and in seconds outside.
 #[derive(Debug)]
-pub(in crate::recorder) struct DurationTable {
+pub(crate) struct DurationTable {
     bounds: Vec<f64>,
     table: Table,
 }
@@ -77,7 +77,7 @@ impl DurationTable {
         &self.bounds
     }
 
-    pub(super) fn bucket(&self, nanos: u64) -> usize {
+    pub(in crate::recorder) fn bucket(&self, nanos: u64) -> usize {
         self.table.bucket(nanos)
     }
 
