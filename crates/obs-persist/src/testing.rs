@@ -56,6 +56,7 @@ struct State {
     failures_after_commit: u64,
     hangs_after_commit: u64,
     busy: u64,
+    silent: u64,
     panics: u64,
     unreachable: bool,
     stalled: bool,
@@ -235,6 +236,15 @@ impl MemoryStore {
         self.change(|state| state.busy = times);
     }
 
+    /// The next `times` questions about rows fail.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().say_nothing(1);
+    /// ```
+    pub fn say_nothing(&self, times: u64) {
+        self.change(|state| state.silent = times);
+    }
+
     /// The next `writes` writes panic.
     ///
     /// ```
@@ -382,6 +392,10 @@ impl Store for MemoryStore {
             let mut state = self.lock();
             if state.down {
                 return Err(StoreError::transient("cannot read", "told to be down"));
+            }
+            if state.silent > 0 {
+                state.silent -= 1;
+                return Err(StoreError::transient("cannot read", "told to say nothing"));
             }
             if state.busy > 0 && !unsettled.sessions().is_empty() {
                 state.busy -= 1;
