@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use obs_core::Escaped;
+use obs_core::{
+    Escaped,
+    registry::{Metric, attribute, metric},
+};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
@@ -24,19 +27,13 @@ struct Counters {
 impl Counts {
     /// Makes the counters, with zeroes. Called once.
     pub(crate) fn count_on(&self, meter: &Meter, signal: &'static str) {
-        let failures = meter
-            .u64_counter("obs.export.failures")
-            .with_description("Exports that did not reach their target, or not as a whole")
-            .with_unit("{export}")
-            .build();
-        let rejected = meter
-            .u64_counter("obs.export.rejected")
-            .with_description(
-                "Points that an export reached its target with, and that it did not take",
-            )
-            .with_unit("{point}")
-            .build();
-        let signal = [KeyValue::new("signal", signal)];
+        let made = |metric: &Metric| {
+            let builder = meter.u64_counter(metric.name).with_unit(metric.unit);
+            builder.with_description(metric.brief).build()
+        };
+        let failures = made(&metric::OBS_EXPORT_FAILURES);
+        let rejected = made(&metric::OBS_EXPORT_REJECTED);
+        let signal = [KeyValue::new(attribute::SIGNAL, signal)];
         failures.add(0, &signal);
         rejected.add(0, &signal);
         // Called once, by `init`.

@@ -137,7 +137,10 @@ impl Sender {
         let sent = tokio::time::timeout(self.timeout, self.send_again(&request, &mut last)).await;
         sent.unwrap_or_else(|_| {
             let late = format!("no answer within {:?}", self.timeout);
-            let reason = last.map_or(late.clone(), |last| format!("{last}; and {late}"));
+            let reason = match last {
+                Some(last) => format!("{last}; and {late}"),
+                None => late,
+            };
             Err(Refusal { reason, again: Again::Yes })
         })
     }

@@ -2,6 +2,7 @@
 
 mod options;
 mod process;
+mod rows;
 mod scrape;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,6 +18,7 @@ const SKIP: &str = "OBS_SKIP_COLLECTOR";
 /// A Collector with the project's own configuration, on ports of its own; ended when dropped.
 pub(super) struct Collector {
     process: Child,
+    command: Command,
     grpc: u16,
     http: u16,
     prometheus: u16,
@@ -56,9 +57,21 @@ impl Collector {
         }
         command.args(more.iter().map(|line| format!("--config=yaml:{line}")));
         let process = command.spawn().unwrap();
-        let mut collector = Self { process, grpc, http, prometheus, _folder: folder };
+        let mut collector = Self { process, command, grpc, http, prometheus, _folder: folder };
         collector.wait_until_ready();
         Some(collector)
+    }
+
+    /// Ends it as a machine would that loses its power.
+    pub(super) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// The same again, on the same ports.
+    pub(super) fn start_again(&mut self) {
+        self.process = self.command.spawn().unwrap();
+        self.wait_until_ready();
     }
 
     pub(super) fn grpc(&self) -> String {
