@@ -33,7 +33,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `OBS_STORE` | where rows go: `sqlite:PATH`, `postgres://…` | `sqlite:./obs.sqlite` |
+//! | `OBS_STORE` | where rows go: `sqlite:PATH`, `postgres://…`, or `otlp`: as log events to the Collector of `OTEL_EXPORTER_OTLP_LOGS_…` | `sqlite:./obs.sqlite` |
 //! | `OBS_STORE_REQUIRED` | `true`: fail at start if the store is not ready | `false` |
 //! | `OBS_STORE_MIGRATE` | who migrates the store: `start`, the first that connects; `external`: somebody else, with `obs migrate` | `start` |
 //! | `OBS_ENABLED` | `false`: no rows; metrics go on | `true` |

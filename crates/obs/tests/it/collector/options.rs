@@ -42,7 +42,7 @@ fn metric(file: &Path, instance: &str, name: &str) -> Option<Value> {
             .into_iter()
             .flat_map(|scope| scope["metrics"].as_array().cloned().unwrap_or_default())
     });
-    metrics.filter(|metric| metric["name"] == name).last()
+    metrics.filter(|metric| metric["name"] == name).next_back()
 }
 
 #[test]
