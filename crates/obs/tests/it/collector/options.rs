@@ -36,13 +36,13 @@ fn metric(file: &Path, instance: &str, name: &str) -> Option<Value> {
     let of_instance = batches
         .flat_map(|batch| batch["resourceMetrics"].as_array().cloned().unwrap_or_default())
         .filter(|resource| resource["resource"].to_string().contains(instance));
-    let metrics = of_instance.flat_map(|resource| {
+    let mut metrics = of_instance.flat_map(|resource| {
         let scopes = resource["scopeMetrics"].as_array().cloned().unwrap_or_default();
         scopes
             .into_iter()
             .flat_map(|scope| scope["metrics"].as_array().cloned().unwrap_or_default())
     });
-    metrics.filter(|metric| metric["name"] == name).next_back()
+    metrics.rfind(|metric| metric["name"] == name)
 }
 
 #[test]
