@@ -1,6 +1,6 @@
 //! A kept run as a log event: `obs.run`, with all that its row says.
 
-use obs_core::{RunRecord, Status, Timestamp};
+use obs_core::{RunRecord, Status, Timestamp, registry::attribute};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, SeverityNumber},
@@ -42,44 +42,49 @@ const fn severity_text(severity: SeverityNumber) -> &'static str {
 fn attributes(record: &RunRecord) -> Vec<KeyValue> {
     let id = |id: &uuid::Uuid| id.to_string();
     let mut attributes = vec![
-        text("obs.run.id", &id(&record.run_id)),
-        text("obs.run.epoch", &id(&record.epoch)),
-        text("obs.kind", &record.kind),
-        text("obs.strategy.id", &record.strategy_id),
-        text("obs.strategy.version", &record.strategy_version),
-        text("obs.run.status", record.status.as_str()),
-        whole("obs.run.started_at_us", record.started_at.as_micros()),
-        whole("obs.run.finished_at_us", record.finished_at.as_micros()),
-        count("obs.run.duration_ns", u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX)),
-        count("obs.run.nodes", record.nodes),
-        switch("obs.run.slow", record.slow),
-        text("obs.run.keep_reason", record.keep_reason.as_str()),
-        number("obs.run.inclusion_probability", record.inclusion_probability),
-        number("obs.run.sample_rate", record.sample_rate),
-        switch("obs.run.slim", record.slim),
-        count("obs.run.input_bytes", record.input_bytes),
-        switch("obs.run.input_truncated", record.input_truncated),
-        count("obs.run.trace_total", record.trace_total),
-        count("obs.run.trace_kept", record.trace_kept),
-        count("obs.run.trace_bytes", record.trace_bytes),
+        text(attribute::OBS_RUN_ID, &id(&record.run_id)),
+        text(attribute::OBS_RUN_EPOCH, &id(&record.epoch)),
+        text(attribute::OBS_KIND, &record.kind),
+        text(attribute::OBS_STRATEGY_ID, &record.strategy_id),
+        text(attribute::OBS_STRATEGY_VERSION, &record.strategy_version),
+        text(attribute::OBS_RUN_STATUS, record.status.as_str()),
+        whole(attribute::OBS_RUN_STARTED_AT_US, record.started_at.as_micros()),
+        whole(attribute::OBS_RUN_FINISHED_AT_US, record.finished_at.as_micros()),
+        count(
+            attribute::OBS_RUN_DURATION_NS,
+            u64::try_from(record.duration.as_nanos()).unwrap_or(u64::MAX),
+        ),
+        count(attribute::OBS_RUN_NODES, record.nodes),
+        switch(attribute::OBS_RUN_SLOW, record.slow),
+        text(attribute::OBS_RUN_KEEP_REASON, record.keep_reason.as_str()),
+        number(attribute::OBS_RUN_INCLUSION_PROBABILITY, record.inclusion_probability),
+        number(attribute::OBS_RUN_SAMPLE_RATE, record.sample_rate),
+        switch(attribute::OBS_RUN_SLIM, record.slim),
+        count(attribute::OBS_RUN_INPUT_BYTES, record.input_bytes),
+        switch(attribute::OBS_RUN_INPUT_TRUNCATED, record.input_truncated),
+        count(attribute::OBS_RUN_TRACE_TOTAL, record.trace_total),
+        count(attribute::OBS_RUN_TRACE_KEPT, record.trace_kept),
+        count(attribute::OBS_RUN_TRACE_BYTES, record.trace_bytes),
     ];
     let texts = [
-        ("obs.realm", record.realm.as_deref()),
-        ("obs.strategy.type", record.strategy_type.as_deref()),
-        ("obs.strategy.hash", record.strategy_hash.as_deref()),
-        ("obs.run.subject", record.subject.as_deref()),
-        ("obs.run.correlation_id", record.correlation_id.as_deref()),
-        ("error.type", record.error_type.as_deref()),
-        ("obs.run.error_message", record.error_message.as_deref()),
-        ("obs.run.error_node", record.error_node.as_deref()),
-        ("obs.run.case_name", record.case_name.as_deref()),
-        ("obs.run.input", record.input.as_ref().map(obs_core::Json::as_str)),
-        ("obs.run.attributes", record.attributes.as_ref().map(obs_core::Json::as_str)),
-        ("obs.run.trace", record.trace.as_ref().map(obs_core::Json::as_str)),
+        (attribute::OBS_REALM, record.realm.as_deref()),
+        (attribute::OBS_STRATEGY_TYPE, record.strategy_type.as_deref()),
+        (attribute::OBS_STRATEGY_HASH, record.strategy_hash.as_deref()),
+        (attribute::OBS_RUN_SUBJECT, record.subject.as_deref()),
+        (attribute::OBS_RUN_CORRELATION_ID, record.correlation_id.as_deref()),
+        (attribute::ERROR_TYPE, record.error_type.as_deref()),
+        (attribute::OBS_RUN_ERROR_MESSAGE, record.error_message.as_deref()),
+        (attribute::OBS_RUN_ERROR_NODE, record.error_node.as_deref()),
+        (attribute::OBS_RUN_CASE_NAME, record.case_name.as_deref()),
+        (attribute::OBS_RUN_INPUT, record.input.as_ref().map(obs_core::Json::as_str)),
+        (attribute::OBS_RUN_ATTRIBUTES, record.attributes.as_ref().map(obs_core::Json::as_str)),
+        (attribute::OBS_RUN_TRACE, record.trace.as_ref().map(obs_core::Json::as_str)),
     ];
     attributes.extend(texts.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
-    attributes.extend(record.parent_run_id.as_ref().map(|it| text("obs.run.parent_id", &id(it))));
-    attributes.extend(record.value.map(|value| number("obs.run.value", value)));
+    attributes.extend(
+        record.parent_run_id.as_ref().map(|it| text(attribute::OBS_RUN_PARENT_ID, &id(it))),
+    );
+    attributes.extend(record.value.map(|value| number(attribute::OBS_RUN_VALUE, value)));
     attributes
 }
 

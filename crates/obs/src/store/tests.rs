@@ -120,3 +120,17 @@ fn ids_that_are_none_are_left_out() {
     let event = event::of(&odd);
     assert!(event.trace_id.is_empty() && event.span_id.is_empty());
 }
+
+#[test]
+fn an_event_has_exactly_the_attributes_of_the_registry() {
+    let registry = include_str!("../../../../registry/event.yaml");
+    let event = registry.split("name: obs.run\n").nth(1).unwrap();
+    let event = event.split("  - id: ").next().unwrap();
+    let mut stated: Vec<&str> =
+        event.lines().filter_map(|line| line.trim().strip_prefix("- ref: ")).collect();
+    let event = event::of(&full());
+    let mut sent: Vec<&str> = event.attributes.iter().map(|pair| &*pair.key).collect();
+    stated.sort_unstable();
+    sent.sort_unstable();
+    assert_eq!(sent, stated);
+}
