@@ -26,6 +26,8 @@ use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::provider;
+
 pub use error::ConfigError;
 pub(crate) use model::{Model, Otlp};
 pub(crate) use safety::Safety;
@@ -266,6 +268,9 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
     refuse_unsupported(&model, environment)?;
     if let Some(rule) = model.meter_provider.clash() {
         return Err(ConfigError::hidden("OTEL_METRICS_EXPORTER", rule));
+    }
+    if let Some(rule) = provider::views::problem(&model.meter_provider) {
+        return Err(ConfigError::hidden("meter_provider.views", rule));
     }
     Ok(Checked {
         rows: rows(given, environment)?,

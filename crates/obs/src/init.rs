@@ -118,8 +118,8 @@ fn metrics(
     if let Some(exports) = exports {
         exports.count_on(&meter);
     }
-    // Cells know buckets, not values: exponential histograms are given each value.
-    let exact = config.model.meter_provider.is_exponential();
+    // Cells know buckets, not values: histograms in other buckets are given each value.
+    let exact = config.model.meter_provider.changes_buckets();
     let measure = if is_read && !exact { Measure::InCells } else { Measure::EachRun };
     let exemplars =
         asked && config.model.meter_provider.exemplar_filter != ExemplarFilter::AlwaysOff;

@@ -1,15 +1,18 @@
 //! Our own meter provider: readers, resource, and how many series an instrument may have.
 
+pub(crate) mod views;
+
 use opentelemetry::{
     InstrumentationScope,
     metrics::{Meter, MeterProvider as _},
 };
 use opentelemetry_sdk::{
     Resource,
-    metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream},
+    metrics::{Instrument, SdkMeterProvider},
 };
 
 use crate::{config::model::MeterProvider, export::Reader};
+use views::Base;
 
 /// The scope of our instruments.
 const SCOPE: &str = "obs";
@@ -20,42 +23,28 @@ const RUN_SERIES_MAX: usize = 2_000;
 /// 135 KB an instrument and reader at 2,000.
 const OTHER_SERIES_MAX: usize = 200;
 
-/// OpenTelemetry's defaults of an exponential histogram.
-const EXPONENTIAL: Aggregation =
-    Aggregation::Base2ExponentialHistogram { max_size: 160, max_scale: 20, record_min_max: true };
-
 pub(crate) fn provider(
     resource: Resource,
     settings: &MeterProvider,
     readers: impl IntoIterator<Item = Reader>,
 ) -> SdkMeterProvider {
-    let exponential = settings.is_exponential();
-    let builder = SdkMeterProvider::builder()
-        .with_resource(resource)
-        .with_view(move |instrument: &Instrument| stream(instrument, exponential));
+    let base = Base::of(settings);
+    let mut builder = SdkMeterProvider::builder().with_resource(resource);
+    for view in settings.views.clone() {
+        builder =
+            builder.with_view(move |instrument: &Instrument| base.seen_through(&view, instrument));
+    }
+    let views = settings.views.clone();
+    builder = builder.with_view(move |instrument: &Instrument| {
+        let is_seen = views.iter().any(|view| views::matches(&view.selector, instrument));
+        if is_seen { None } else { base.stream(instrument) }
+    });
     readers.into_iter().fold(builder, |builder, reader| builder.with_reader(reader)).build()
 }
 
 pub(crate) fn meter(provider: &SdkMeterProvider) -> Meter {
     let scope = InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION"));
     provider.meter_with_scope(scope.build())
-}
-
-fn stream(instrument: &Instrument, exponential: bool) -> Option<Stream> {
-    let ours = instrument.scope().name() == SCOPE;
-    let exponential = exponential && instrument.kind() == InstrumentKind::Histogram;
-    // The application's own instruments keep what it and the SDK decide.
-    if !ours && !exponential {
-        return None;
-    }
-    let mut stream = Stream::builder();
-    if ours {
-        stream = stream.with_cardinality_limit(series_max(instrument.name()));
-    }
-    if exponential {
-        stream = stream.with_aggregation(EXPONENTIAL);
-    }
-    stream.build().ok()
 }
 
 fn series_max(name: &str) -> usize {

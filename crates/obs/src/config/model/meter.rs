@@ -85,12 +85,33 @@ impl MeterProvider {
         self.periodic().any(|reader| reader.exporter.histogram_aggregation == exponential)
     }
 
+    /// How many series instruments may have. It is the provider's, so settings in which readers differ are
+    /// [refused](Self::clash).
+    pub(crate) fn cardinality_limits(&self) -> CardinalityLimits {
+        self.readers.first().map(Reader::cardinality_limits).unwrap_or_default()
+    }
+
+    /// Whether some histogram is not summed up in the buckets that it was made with.
+    pub(crate) fn changes_buckets(&self) -> bool {
+        let buckets = |view: &View| {
+            use super::view::Aggregation::{Base2Exponential, ExplicitBuckets};
+            let wanted = &view.stream.aggregation;
+            matches!(wanted, Some(Base2Exponential { .. } | ExplicitBuckets { .. }))
+        };
+        self.is_exponential() || self.views.iter().any(buckets)
+    }
+
     /// Settings that are right one by one, and impossible together.
     pub(crate) fn clash(&self) -> Option<&'static str> {
         let exponential = HistogramAggregation::Base2Exponential;
         let all = self.periodic().all(|it| it.exporter.histogram_aggregation == exponential);
         let pulls = self.readers.iter().filter(|reader| matches!(reader, Reader::Pull(_))).count();
-        if pulls > 1 {
+        let limits = self.cardinality_limits();
+        if self.readers.iter().any(|reader| reader.cardinality_limits() != limits) {
+            Some(
+                "readers have different cardinality_limits: OpenTelemetry's SDK has them for all readers, say the same in each",
+            )
+        } else if pulls > 1 {
             Some("there are two pages for Prometheus: one process has one")
         } else if self.is_exponential() && (!all || pulls > 0) {
             Some(
@@ -108,6 +129,15 @@ impl MeterProvider {
             Reader::Periodic(periodic) => Some(&**periodic),
             Reader::Pull(_) => None,
         })
+    }
+}
+
+impl Reader {
+    fn cardinality_limits(&self) -> CardinalityLimits {
+        match self {
+            Self::Periodic(periodic) => periodic.cardinality_limits,
+            Self::Pull(pull) => pull.cardinality_limits,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the model can say and nothing consumes yet. Whoever consumes it deletes its entry here.
 
-use super::{CardinalityLimits, ExemplarFilter, Model, Propagator, Reader};
+use super::{ExemplarFilter, Model, Propagator, View};
 
 /// A setting that nothing consumes yet: where it is in a file, and the variables that say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +20,18 @@ type Entry = (&'static str, &'static [&'static str]);
 
 fn of_metrics(model: &Model) -> Option<Entry> {
     let metrics = &model.meter_provider;
-    let limited = |reader: &Reader| {
-        *match reader {
-            Reader::Periodic(periodic) => &periodic.cardinality_limits,
-            Reader::Pull(pull) => &pull.cardinality_limits,
-        } != CardinalityLimits::default()
+    let patterns = |view: &View| {
+        view.stream.attribute_keys.as_ref().is_some_and(|keys| {
+            let is_pattern = |key: &String| key.contains(['*', '?']);
+            let included = keys.included.as_ref();
+            !keys.excluded.is_empty() || included.is_none_or(|keys| keys.iter().any(is_pattern))
+        })
     };
-    let entries: [(bool, Entry); 3] = [
-        (metrics.readers.iter().any(limited), ("meter_provider.readers.cardinality_limits", &[])),
-        (!metrics.views.is_empty(), ("meter_provider.views", &[])),
+    let entries: [(bool, Entry); 2] = [
+        (
+            metrics.views.iter().any(patterns),
+            ("meter_provider.views.stream.attribute_keys with patterns, or excluded", &[]),
+        ),
         (
             metrics.exemplar_filter == ExemplarFilter::AlwaysOn,
             ("meter_provider.exemplar_filter", &["OTEL_METRICS_EXEMPLAR_FILTER"]),
