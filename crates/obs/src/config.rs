@@ -5,6 +5,7 @@
 
 mod error;
 mod known;
+mod logs;
 mod otlp;
 mod parse;
 mod safety;
@@ -21,6 +22,8 @@ use std::{
 use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::logs::LogSettings;
 
 pub use error::ConfigError;
 pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
@@ -148,7 +151,9 @@ impl Environment {
 impl<K: Into<String>, V: AsRef<OsStr>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
         let ours = |name: &str| {
-            name.starts_with("OBS_") || name.starts_with("OTEL_") || name == "XDG_STATE_HOME"
+            name.starts_with("OBS_")
+                || name.starts_with("OTEL_")
+                || ["RUST_LOG", "XDG_STATE_HOME"].contains(&name)
         };
         let variables =
             variables.into_iter().map(|(name, value)| (name.into(), value.as_ref().to_owned()));
@@ -204,6 +209,7 @@ pub(crate) struct Checked {
     pub(crate) slo: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) safety: Safety,
+    pub(crate) logs: LogSettings,
     pub(crate) export: Export,
     pub(crate) export_interval: Duration,
     pub(crate) export_timeout: Duration,
@@ -245,6 +251,7 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
         slo,
         limits: limits(given, environment)?,
         safety: safety::check(given, environment)?,
+        logs: logs::check(environment)?,
         export: export(given, environment)?,
         export_interval: parse::millis_setting(
             environment,
