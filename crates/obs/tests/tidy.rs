@@ -68,6 +68,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "obs-core",
             "obs-persist",
             "opentelemetry",
+            "percent-encoding",
             "pin-project-lite",
             "secrecy",
             "serde",
