@@ -51,7 +51,7 @@ pub(crate) fn write(headers: &mut HeaderMap, context: &Context) {
     let mut text = String::new();
     for (key, (value, metadata)) in context.baggage().iter().take(MEMBERS_MAX) {
         let value = value.as_str();
-        let value = utf8_percent_encode(&value, ENCODED);
+        let value = utf8_percent_encode(value, ENCODED);
         let separator = if text.is_empty() { "" } else { "," };
         let mut member = format!("{separator}{key}={value}");
         if !metadata.as_str().is_empty() {
@@ -79,7 +79,7 @@ mod tests {
         headers.append("baggage", HeaderValue::from_bytes(sent.as_bytes()).unwrap());
         let context = read(Context::new(), &headers);
         let mut pairs: Vec<_> = (context.baggage().iter())
-            .map(|(key, (value, _))| (key.to_string(), value.as_str().to_string()))
+            .map(|(key, (value, _))| (key.to_string(), value.as_str().to_owned()))
             .collect();
         pairs.sort();
         pairs

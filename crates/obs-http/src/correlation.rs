@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use http::{HeaderMap, HeaderValue};
-use obs_core::{Clock, CorrelationId, otel::Context, span_id_of, trace_id_of};
+use obs_core::{Clock, CorrelationId, Timestamp, otel::Context, span_id_of, trace_id_of};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceId, TraceState};
 use uuid::Uuid;
 
@@ -89,10 +89,10 @@ impl RequestIds {
     /// ```
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        Self::read(headers, Propagation::default())
+        Self::read(headers, Propagation::default(), Clock::default().wall())
     }
 
-    pub(crate) fn read(headers: &HeaderMap, propagation: Propagation) -> Self {
+    pub(crate) fn read(headers: &HeaderMap, propagation: Propagation, now: Timestamp) -> Self {
         let sent = HEADERS.map(|name| headers.contains_key(name));
         let taken = HEADERS.iter().find_map(|name| valid(headers.get(*name)?));
         let any = sent.contains(&true);
@@ -106,7 +106,7 @@ impl RequestIds {
             Some(span) => (Some(span), true),
             None => (propagation.caller(headers), false),
         };
-        let run_id = obs_core::new_run_id(Clock::default().wall());
+        let run_id = obs_core::new_run_id(now);
         Self { id, provenance, run_id, parent, within, echoed }
     }
 

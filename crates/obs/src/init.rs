@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Safety, SpoolUse, Temporality},
+    config::{self, Checked, Rows, Safety, SpoolUse, model::Temporality},
     drainer::Drainer,
     error::InitError,
     export::{Exports, Reader},
@@ -78,8 +78,13 @@ fn exports(config: &Checked) -> Result<Option<Exports>, InitError> {
 /// What snapshots are read from: the exporter's own reader where that one is cumulative, because a
 /// second reader doubles the cost of every measurement.
 fn snapshot_reader(config: &Checked, exports: Option<&Exports>) -> Reader {
+    let is_cumulative = config
+        .model
+        .meter_provider
+        .periodic()
+        .all(|reader| reader.exporter.temporality == Temporality::Cumulative);
     match exports {
-        Some(exports) if config.temporality == Temporality::Cumulative => exports.reader(),
+        Some(exports) if is_cumulative => exports.reader(),
         _ => Reader::new(Temporality::Cumulative),
     }
 }

@@ -56,7 +56,7 @@ where
         // 1 Who asks, and in which trace.
         let (mut parts, body) = request.into_parts();
         let propagation = self.shared.propagation;
-        let ids = RequestIds::read(&parts.headers, propagation);
+        let ids = RequestIds::read(&parts.headers, propagation, self.shared.clock.wall());
         let context = propagation.with_baggage(ids.context(), &parts.headers);
         // 2 In flight, but for our own paths.
         let flight = (!self.shared.excludes(parts.uri.path()))

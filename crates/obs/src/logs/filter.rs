@@ -2,11 +2,13 @@
 
 use std::str::FromStr as _;
 
-use tracing::{Metadata, Subscriber, metadata::LevelFilter};
+use tracing::{Level, Metadata, Subscriber, metadata::LevelFilter};
 use tracing_subscriber::layer::{Context, Filter as LayerFilter};
 
 /// Directives of one setting.
 const DIRECTIVES_MAX: usize = 64;
+/// Of a bad one in a message.
+const SHOWN_CHARS_MAX: usize = 64;
 
 /// A level for everything, and others for targets that begin as stated; the longest that fits decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,16 @@ impl Filter {
         Ok(Self { default: default.unwrap_or(rest), targets })
     }
 
+    /// Our own lines from this level on, unless a directive says otherwise of them.
+    pub(crate) fn own_from(&mut self, level: Level) {
+        for own in super::own::CRATES {
+            if !self.targets.iter().any(|(known, _)| known == own) {
+                self.targets.push((own.to_owned(), level.into()));
+            }
+        }
+        self.targets.sort_by_key(|(target, _)| std::cmp::Reverse(target.len()));
+    }
+
     fn level_of(&self, target: &str) -> LevelFilter {
         let fits = |known: &str| {
             target.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -69,25 +81,26 @@ impl Filter {
 }
 
 fn directive_of(directive: &str, dialect: Dialect) -> Result<(Option<&str>, LevelFilter), String> {
+    let shown: String = directive.chars().take(SHOWN_CHARS_MAX).collect();
     if directive.contains(['[', ']', '{', '}', '/']) {
         return Err(format!(
-            "{directive:?} selects spans, fields or texts, which is not supported: use target=level"
+            "{shown:?} selects spans, fields or texts, which is not supported: use target=level"
         ));
     }
     match directive.split_once('=') {
         Some((target, level)) => match (target.trim(), level_of(level.trim())) {
-            ("", _) => Err(format!("{directive:?} has no target: use target=level")),
+            ("", _) => Err(format!("{shown:?} has no target: use target=level")),
             (target, Some(level)) => Ok((Some(target), level)),
             (_, None) => Err(format!(
-                "{directive:?} has no such level: use error, warn, info, debug, trace or off"
+                "{shown:?} has no such level: use error, warn, info, debug, trace or off"
             )),
         },
         None => match (level_of(directive), dialect) {
             (Some(level), _) => Ok((None, level)),
             (None, Dialect::Everybodys) => Ok((Some(directive), LevelFilter::TRACE)),
             (None, Dialect::Ours) => Err(format!(
-                "{directive:?} is no level: use error, warn, info, debug, trace or off, \
-                 or {directive}=debug if it is a target"
+                "{shown:?} is no level: use error, warn, info, debug, trace or off, \
+                 or put =debug after it if it is a target"
             )),
         },
     }
@@ -151,7 +164,7 @@ mod tests {
         for (text, error) in [
             (
                 "inof",
-                "\"inof\" is no level: use error, warn, info, debug, trace or off, or inof=debug if it is a target",
+                "\"inof\" is no level: use error, warn, info, debug, trace or off, or put =debug after it if it is a target",
             ),
             (
                 "info,hyper=loud",
@@ -161,7 +174,7 @@ mod tests {
             ("=info", "\"=info\" has no target: use target=level"),
             (
                 "3",
-                "\"3\" is no level: use error, warn, info, debug, trace or off, or 3=debug if it is a target",
+                "\"3\" is no level: use error, warn, info, debug, trace or off, or put =debug after it if it is a target",
             ),
             (
                 "a[span]=info",
@@ -176,6 +189,20 @@ mod tests {
             ours(&(many + ",b=info")).unwrap_err(),
             "more than 64 directives: leave some out"
         );
+    }
+
+    #[test]
+    fn our_own_lines_may_have_a_level_of_their_own() {
+        let mut filter = ours("info,obs_http=debug").unwrap();
+        filter.own_from(Level::ERROR);
+        for (target, level) in [
+            ("obs", LevelFilter::ERROR),
+            ("obs_persist::worker", LevelFilter::ERROR),
+            ("obs_http", LevelFilter::DEBUG),
+            ("observatory", LevelFilter::INFO),
+        ] {
+            assert_eq!(filter.level_of(target), level, "{target}");
+        }
     }
 
     #[test]

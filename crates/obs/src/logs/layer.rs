@@ -61,10 +61,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let metadata = event.metadata();
         let mut said = Said::default();
         event.record(&mut said);
-        let mut innermost = None;
         // From the innermost out: what is nearer is said first and stays.
         for span in context.event_scope(event).into_iter().flatten() {
-            innermost = innermost.or(Some(span.metadata().name()));
             if let Some(SpanFields(around)) = span.extensions().get() {
                 said.take_over(&around.fields);
             }
@@ -77,7 +75,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             level: *metadata.level(),
             logger: metadata.target(),
             ids: Ids::here(),
-            span: innermost,
+            span: context.event_span(event).map(|span| span.metadata().name()),
             said,
         });
     }

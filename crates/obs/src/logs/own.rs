@@ -18,7 +18,7 @@ pub(super) const WINDOW: Duration = Duration::from_secs(60);
 const PLACES_MAX: usize = 256;
 
 /// The crates of ours.
-const CRATES: [&str; 4] = ["obs", "obs_core", "obs_http", "obs_persist"];
+pub(super) const CRATES: [&str; 4] = ["obs", "obs_core", "obs_http", "obs_persist"];
 
 /// Whether a target is one of ours: `obs`, `obs::…`, `obs_persist::…`.
 pub(super) fn is_own(target: &str) -> bool {

@@ -200,7 +200,7 @@ fn who_logs_never_waits_for_a_pipe_that_nobody_reads_and_what_is_lost_is_counted
     let said = 2 * writer::WAITING_BYTES_MAX / long.len();
     tracing::subscriber::with_default(Registry::default().with(logs.layer()), || {
         for _ in 0..said {
-            tracing::info!("{long}");
+            tracing::info!(target: "program", "{long}");
         }
         logs.flush(Duration::from_millis(1));
         assert_eq!(target.text(), "", "nothing was read meanwhile");
