@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
     otel::{Measure, Metrics, MetricsOptions},
+    registry::metric,
 };
 use obs_persist::{PersistConfig, Persister, Store};
 use opentelemetry_sdk::Resource;
@@ -106,9 +107,9 @@ fn metrics(
     if let Some(exports) = exports {
         exports.count_failures(
             meter
-                .u64_counter("obs.export.failures")
-                .with_description("Exports that did not reach their target")
-                .with_unit("{export}")
+                .u64_counter(metric::OBS_EXPORT_FAILURES.name)
+                .with_description(metric::OBS_EXPORT_FAILURES.brief)
+                .with_unit(metric::OBS_EXPORT_FAILURES.unit)
                 .build(),
         );
     }
