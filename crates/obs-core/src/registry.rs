@@ -308,6 +308,14 @@ pub mod metric {
         brief: "Exports that did not reach their target",
         bounds: &[],
     };
+
+    /// `obs.log.dropped`: Log lines that were not written
+    pub const OBS_LOG_DROPPED: Metric = Metric {
+        name: "obs.log.dropped",
+        unit: "{line}",
+        brief: "Log lines that were not written",
+        bounds: &[],
+    };
 }
 
 /// The keys of attributes.
