@@ -69,6 +69,14 @@ pub mod metric {
         bounds: &[0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0],
     };
 
+    /// `obs.log.dropped`: Log lines that were not written
+    pub const OBS_LOG_DROPPED: Metric = Metric {
+        name: "obs.log.dropped",
+        unit: "{line}",
+        brief: "Log lines that were not written",
+        bounds: &[],
+    };
+
     /// `obs.record.recorded`: Runs that ended, by the class of the record they make
     pub const OBS_RECORD_RECORDED: Metric = Metric {
         name: "obs.record.recorded",
@@ -309,11 +317,11 @@ pub mod metric {
         bounds: &[],
     };
 
-    /// `obs.log.dropped`: Log lines that were not written
-    pub const OBS_LOG_DROPPED: Metric = Metric {
-        name: "obs.log.dropped",
-        unit: "{line}",
-        brief: "Log lines that were not written",
+    /// `obs.instrument.failures`: Gauges of the application that could not be read
+    pub const OBS_INSTRUMENT_FAILURES: Metric = Metric {
+        name: "obs.instrument.failures",
+        unit: "{failure}",
+        brief: "Gauges of the application that could not be read",
         bounds: &[],
     };
 }
@@ -341,6 +349,9 @@ pub mod attribute {
 
     /// `http.route`: The matched route, a template.
     pub const HTTP_ROUTE: &str = "http.route";
+
+    /// `instrument`: The name of an instrument of the application's own.
+    pub const INSTRUMENT: &str = "instrument";
 
     /// `kind`: The kind of a delivery.
     pub const KIND: &str = "kind";

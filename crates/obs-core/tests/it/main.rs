@@ -8,6 +8,7 @@ mod acks;
 mod adoption;
 mod current;
 mod durations;
+mod exemplars;
 mod in_flight;
 mod keeping;
 mod labels;
