@@ -23,6 +23,7 @@ use crate::{
         pull::{Pull, Source},
     },
     instruments::Book,
+    logs::Logs,
     provider, resource,
     store::OtlpStore,
     telemetry::{Parts, RowStore, Telemetry},
@@ -37,8 +38,11 @@ const STORE_POLL: Duration = Duration::from_millis(10);
 pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let environment = builder.environment.unwrap_or_else(config::Environment::process);
     let config = config::check(&builder.given, &environment)?;
-    warn_of_ignored(&config);
     let epoch = epoch()?;
+    let resource = resource::resource(&config, epoch);
+    // First, so that what the rest has to say is heard.
+    let logs = logs(&config, &resource, builder.logs)?;
+    warn_of_ignored(&config);
     let mut readers = Readers::default();
     let exports = exports(&config, &mut readers)?;
     // Whoever asks for all metrics from outside the exports.
@@ -46,10 +50,10 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         .then(|| readers.of(Temporality::Cumulative));
     // Where nobody looks, nothing need be counted.
     let is_read = !readers.is_empty();
-    let resource = resource::resource(&config, epoch);
     let provider =
         provider::provider(resource.clone(), &config.model.meter_provider, readers.all());
     let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, asked.is_some()))?;
+    logs.count_losses(&provider::meter(&provider));
     let rows = rows(&config, &metrics, (epoch, &resource))?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
@@ -68,7 +72,16 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         provider,
         instruments,
         drainer,
+        logs,
     }))
+}
+
+fn logs(config: &Checked, resource: &Resource, install: bool) -> Result<Logs, InitError> {
+    let logs = Logs::to_standard_error(config.logs.clone(), resource::origin(resource));
+    if install {
+        logs.install()?;
+    }
+    Ok(logs)
 }
 
 fn warn_of_ignored(config: &Checked) {
@@ -209,8 +222,12 @@ fn obs(
     rows: Option<&RowStore>,
     (epoch, seed): (Uuid, Option<u64>),
 ) -> Result<Obs, InitError> {
-    let mut builder =
-        Obs::builder().metrics(metrics).policy(config.policy).limits(config.limits).epoch(epoch);
+    let mut builder = Obs::builder()
+        .metrics(metrics)
+        .policy(config.policy)
+        .limits(config.limits)
+        .epoch(epoch)
+        .current_run(true);
     let Safety { capture, redaction, subject_key } = config.safety.clone();
     builder = builder.capture_input(capture).redaction(redaction);
     if let Some(key) = subject_key {
