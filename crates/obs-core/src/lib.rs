@@ -106,6 +106,6 @@ pub use run_error::{ErrorStatus, RunError, RunFailure};
 pub use scratch::{AttributeValue, Node};
 pub use sink::{Ack, Durable, Kept, Sink};
 pub use status::{Class, DropReason, Status};
-pub use store_metrics::{SpoolUse, StoreMetrics, StoreState};
+pub use store_metrics::{KeptRows, SpoolUse, StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
 pub use subject::{SubjectKey, SubjectKeyError, stored_subject};

@@ -28,6 +28,7 @@ use crate::{
     correlation::CorrelationId,
     error::BuildError,
     keep::SLO_DEFAULT,
+    label::Label,
     store_metrics::{StoreMetrics, WriteRecorder},
 };
 
@@ -167,7 +168,39 @@ impl Metrics {
         let store = StoreMetrics::exported(Clock::default(), Box::new(Writes { duration, size }));
         self.watch_store(&store);
         self.watch_spool(&store);
+        self.watch_kept(&store);
         store
+    }
+
+    /// Nothing is observed before the store was maintained, nor of a store that needs no room made.
+    fn watch_kept(&self, store: &StoreMetrics) {
+        let at = store.clone();
+        self.meter
+            .u64_observable_gauge("obs.store.days.ahead")
+            .with_unit("{day}")
+            .with_description(
+                "Whole days after today for which the store has partitions; rows need one",
+            )
+            .with_callback(move |observer| {
+                if let Some(days) = at.days_ahead() {
+                    observer.observe(days, &[]);
+                }
+            })
+            .build();
+        let at = store.clone();
+        self.meter
+            .f64_observable_gauge("obs.store.oldest.age")
+            .with_unit("s")
+            .with_description("Age of the oldest rows that retention has left, to the day where days are dropped whole")
+            .with_callback(move |observer| {
+                for (class, age) in at.oldest_ages() {
+                    if let Some(age) = age {
+                        let class = KeyValue::new(Label::Class.key(), class.as_str());
+                        observer.observe(age.as_secs_f64(), &[class]);
+                    }
+                }
+            })
+            .build();
     }
 
     /// Nothing is observed while the store has no spool.

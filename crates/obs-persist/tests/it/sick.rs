@@ -6,12 +6,26 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Json, RunRecord, StoreState, Timestamp, testing::record};
-use obs_persist::{PersistConfig, StoreUrl, quarantine::Quarantine};
+use obs_core::{
+    Json, RunRecord, StoreState, Timestamp,
+    otel::{Metrics, MetricsOptions},
+    testing::{TestObs, record},
+};
+use obs_persist::{Migrations, PersistConfig, Persister, StoreUrl, quarantine::Quarantine};
+use opentelemetry::{KeyValue, metrics::MeterProvider as _};
+use opentelemetry_sdk::metrics::{
+    InMemoryMetricExporter, SdkMeterProvider,
+    data::{AggregatedMetrics, MetricData},
+};
 use tempfile::TempDir;
 
-use crate::support::{
-    LONG, Live, count, database, execute, failed, full, postgres, sqlite, sqlite_url, timed, until,
+use crate::{
+    faults::{every, soak},
+    roles,
+    support::{
+        LONG, Live, count, database, database_name, execute, failed, full, postgres, sqlite,
+        sqlite_url, timed, until,
+    },
 };
 
 /// A live persister with a quarantine.
@@ -99,7 +113,7 @@ fn what_postgres_takes_is_not_set_aside_however_odd_it_is() {
 }
 
 /// What breaks a schema, and what mends it.
-const DRIFT: [(&str, &str, &str); 5] = [
+const DRIFT: [(&str, &str, &str); 6] = [
     (
         "a table with another name",
         "ALTER TABLE obs.run_error RENAME TO gone",
@@ -114,6 +128,12 @@ const DRIFT: [(&str, &str, &str); 5] = [
         "a column that is gone",
         "ALTER TABLE obs.run_error RENAME COLUMN error_node TO gone",
         "ALTER TABLE obs.run_error RENAME COLUMN gone TO error_node",
+    ),
+    (
+        // The views hold the old one, so it steps aside.
+        "a column of another type",
+        "ALTER TABLE obs.run_error RENAME COLUMN error_node TO gone; ALTER TABLE obs.run_error ADD COLUMN error_node int",
+        "ALTER TABLE obs.run_error DROP COLUMN error_node; ALTER TABLE obs.run_error RENAME COLUMN gone TO error_node",
     ),
     (
         "a rule that no record of this shape obeys",
@@ -160,6 +180,68 @@ fn a_schema_that_drifts_under_load_loses_nothing_and_gets_nothing_set_aside() {
         assert_eq!(rig.set_aside(), 0, "{name}");
         rig.live.test.assert_balanced();
     }
+}
+
+#[test]
+fn a_role_that_lost_its_right_to_insert_is_asked_about_once_a_second_and_nothing_is_set_aside() {
+    let url = roles::set_up();
+    let tables = "obs.run_ok, obs.run_ok_payload, obs.run_error, obs.run_error_payload";
+    let role = format!("{}_writer", database_name(&url));
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+    let metrics = Metrics::new(&provider.meter("test"), MetricsOptions::default()).unwrap().store();
+    let folder = tempfile::tempdir().unwrap();
+    let quarantine = folder.path().join("quarantine");
+    let mut config = PersistConfig::default();
+    config.quarantine_dir = Some(quarantine.clone());
+    let store = StoreUrl::parse(&roles::as_role(&url, "writer")).unwrap();
+    let persister =
+        Persister::start(config, store.store_with(Migrations::External), metrics.clone()).unwrap();
+    let live = Live { test: TestObs::new(), sink: persister.sink(), persister };
+    live.submit(failed("bonus"));
+    live.flush();
+
+    execute(&url, &format!("REVOKE INSERT ON {tables} FROM {role}"));
+    let (_, took) = timed(|| {
+        live.submit(failed("bonus"));
+        live.submit(record("bonus", "1"));
+        until("it is down", || metrics.state() == StoreState::Down);
+    });
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let error = live.persister.last_error().unwrap();
+    assert!(error.contains("permission denied"), "{error}");
+    let seconds = if soak() { 10 } else { 4 };
+    every(Duration::from_millis(100), Duration::from_secs(seconds), || {
+        live.submit(failed("bonus"));
+    });
+    provider.force_flush().unwrap();
+    let attempts = failures(&exporter);
+    // The first ones come sooner.
+    assert!((4..=seconds + 5).contains(&attempts), "{attempts} attempts in {seconds} s");
+    live.test.assert_balanced();
+
+    execute(&url, &format!("GRANT INSERT ON {tables} TO {role}"));
+    live.flush();
+    let ledger = live.test.obs().ledger();
+    assert_eq!((ledger.error.quarantined, ledger.ok.quarantined), (0, 0), "{ledger}");
+    assert_eq!(count(&url, "obs.run") as u64, ledger.error.persisted + ledger.ok.persisted);
+    assert_eq!(Quarantine::at(quarantine).list().unwrap(), []);
+}
+
+/// How many attempts to write have failed.
+fn failures(exporter: &InMemoryMetricExporter) -> u64 {
+    let exports = exporter.get_finished_metrics().unwrap();
+    let metrics = exports.last().unwrap().scope_metrics().flat_map(|scope| scope.metrics());
+    let failure = KeyValue::new("outcome", "failure");
+    let mut failures = 0;
+    for metric in metrics.filter(|metric| metric.name() == "obs.store.batch.size") {
+        if let AggregatedMetrics::U64(MetricData::Histogram(points)) = metric.data() {
+            let points = points.data_points();
+            let failed = points.filter(|point| point.attributes().any(|label| *label == failure));
+            failures += failed.map(|point| point.count()).sum::<u64>();
+        }
+    }
+    failures
 }
 
 #[test]
