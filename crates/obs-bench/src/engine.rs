@@ -1,8 +1,11 @@
 //! A handler with a millisecond of real work: how much more processor time a request takes with metrics
-//! and rows. Pairs of windows, one with obs and one without, take turns; the time is that of all threads.
+//! and rows.
+//!
+//! Ten requests with obs and ten without take turns, so that whatever slows the processor down slows both
+//! down. Time is what the kernel gave the thread, not what passed meanwhile; what all other threads took,
+//! i.e. the writer of the rows and the metrics, is added to the requests with obs.
 
 use std::{
-    fs,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -13,6 +16,7 @@ use obs_core::{
 };
 use obs_persist::{PersistConfig, Persister, StoreUrl};
 use opentelemetry::metrics::MeterProvider as _;
+use rustix::time::{ClockId, clock_gettime};
 use tempfile::tempdir;
 
 use crate::{
@@ -21,7 +25,9 @@ use crate::{
     report::{Aim, Report},
 };
 
-const REQUESTS: u32 = 150;
+/// Requests of one side until it is the other's turn, and how often.
+const TURN: u32 = 10;
+const TURNS: u32 = 16;
 const WORK: Duration = Duration::from_millis(1);
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,21 +44,14 @@ pub(crate) fn run(effort: Effort, report: &mut Report) {
     let steps = steps_of(WORK);
     let mut more = Vec::new();
     for pair in 0..=effort.pairs {
-        // Which comes first changes, so that warming up favours neither.
-        let (with, without) = if pair % 2 == 0 {
-            let with = cpu_of(|| observed(&strategy, steps));
-            (with, cpu_of(|| bare(steps)))
-        } else {
-            let without = cpu_of(|| bare(steps));
-            (cpu_of(|| observed(&strategy, steps)), without)
-        };
+        let percent = pair_of(&|| observed(&strategy, steps), &|| bare(steps));
         if pair > 0 {
-            more.push((with / without - 1.0) * 100.0);
+            more.push(percent);
         }
     }
     let flushed = persister.flush_blocking(DEADLINE);
     assert!(flushed.complete, "{flushed}");
-    assert_eq!(exported.runs(), u64::from(REQUESTS) * (effort.pairs as u64 + 1), "requests");
+    assert_eq!(exported.runs(), u64::from(TURN * TURNS) * (effort.pairs as u64 + 1), "requests");
     let (mean, half) = interval(&more);
     report.title("a request with 1 ms of work, metrics and rows on: processor time, per cent more");
     report.line(&format!("mean {mean:.3}, 95 % interval {:.3} to {:.3}", mean - half, mean + half));
@@ -94,19 +93,34 @@ fn observed(strategy: &Strategy, steps: u64) {
     black_box(result).unwrap();
 }
 
-fn cpu_of(request: impl Fn()) -> f64 {
-    let before = cpu_nanos();
-    (0..REQUESTS).for_each(|_| request());
-    (cpu_nanos() - before) as f64 / f64::from(REQUESTS)
+/// Per cent that requests take more with obs than without.
+fn pair_of(observed: &dyn Fn(), bare: &dyn Fn()) -> f64 {
+    let [mut with, mut without] = [0, 0];
+    let (own, all) = (nanos_of(ClockId::ThreadCPUTime), nanos_of(ClockId::ProcessCPUTime));
+    for turn in 0..TURNS {
+        // Which comes first changes, so that following the other favours neither.
+        if turn % 2 == 0 {
+            with += turn_of(observed);
+            without += turn_of(bare);
+        } else {
+            without += turn_of(bare);
+            with += turn_of(observed);
+        }
+    }
+    let all = nanos_of(ClockId::ProcessCPUTime) - all;
+    let others = all.saturating_sub(nanos_of(ClockId::ThreadCPUTime) - own);
+    ((with + others) as f64 / without as f64 - 1.0) * 100.0
 }
 
-/// The processor time of all threads that there are.
-fn cpu_nanos() -> u64 {
-    let threads = fs::read_dir("/proc/self/task").unwrap();
-    threads
-        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
-        .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())
-        .sum()
+fn turn_of(request: &dyn Fn()) -> u64 {
+    let before = nanos_of(ClockId::ThreadCPUTime);
+    (0..TURN).for_each(|_| request());
+    nanos_of(ClockId::ThreadCPUTime) - before
+}
+
+fn nanos_of(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
 /// Mean, and half the width of its 95 % interval (Student's t; 2.2 fits 11 degrees of freedom and more).

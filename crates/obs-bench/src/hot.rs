@@ -39,6 +39,7 @@ use crate::{
 
 const WINDOW: u32 = 10_000;
 pub(crate) const NODES: u64 = 20;
+const REALM: &str = "acme";
 const DURATION_BOUNDS: [f64; 21] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
     0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
@@ -135,11 +136,11 @@ impl ByHand {
     }
 }
 
-fn labels(status: Option<&str>) -> Vec<KeyValue> {
+fn labels(realm: &str, status: Option<&str>) -> Vec<KeyValue> {
     // Owned texts, as labels that come from a request are.
     let mut labels = vec![
         KeyValue::new("obs.kind", "dsl".to_owned()),
-        KeyValue::new("obs.realm", "acme".to_owned()),
+        KeyValue::new("obs.realm", realm.to_owned()),
         KeyValue::new("obs.strategy.type", "chain".to_owned()),
     ];
     labels.extend(status.map(|status| KeyValue::new("obs.run.status", status.to_owned())));
@@ -155,13 +156,13 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    pub(crate) fn new(exported: &Exported) -> Self {
+    pub(crate) fn new(exported: &Exported, realm: &str) -> Self {
         let by_hand = ByHand::new(&exported.provider.meter("bound"));
-        let own = labels(None);
+        let own = labels(realm, None);
         Self {
             started: by_hand.started.bind(&own),
             active: by_hand.active.bind(&own),
-            duration: by_hand.duration.bind(&labels(Some("ok"))),
+            duration: by_hand.duration.bind(&labels(realm, Some("ok"))),
             nodes: by_hand.nodes.bind(&own),
             errors: by_hand.errors.bind(&own),
         }
@@ -203,7 +204,7 @@ pub(crate) fn kind(exported: &Exported, ok_rate: f64, slots: bool) -> Kind {
     let ok_rate = Rate::new(ok_rate).unwrap();
     let policy = KeepPolicy { ok_rate, first: 0, slow: None, ..KeepPolicy::default() };
     let obs = Obs::builder().metrics(metrics).policy(policy).sink(Arc::new(Persisted));
-    obs.in_flight(slots).build().unwrap().kind("dsl").realm("acme").type_("chain")
+    obs.in_flight(slots).build().unwrap().kind("dsl").realm(REALM).type_("chain")
 }
 
 pub(crate) fn strategy(exported: &Exported, ok_rate: f64, slots: bool) -> Strategy {
@@ -252,14 +253,14 @@ fn by_hand() -> [Variant; 3] {
     let [per_call, prebuilt, bound] = &exported;
     let per_call = ByHand::new(&per_call.provider.meter("by-hand"));
     let prebuilt = ByHand::new(&prebuilt.provider.meter("by-hand"));
-    let bound = Bound::new(bound);
-    let (own, ok) = (labels(None), labels(Some("ok")));
+    let bound = Bound::new(bound, REALM);
+    let (own, ok) = (labels(REALM, None), labels(REALM, Some("ok")));
     let [first, second, third] = exported;
     [
         Variant::new(
             "by hand, labels at each call",
             WINDOW,
-            move || per_call.one_run(&labels(None), &labels(Some("ok"))),
+            move || per_call.one_run(&labels(REALM, None), &labels(REALM, Some("ok"))),
             move || Some(first.runs()),
         ),
         Variant::new(
@@ -337,45 +338,55 @@ fn kept_vs_span(report: &mut Report, variants: &[Variant]) {
     }
 }
 
-/// The same strategy on one thread and on two.
+/// One strategy on one thread and on two, and two strategies on two threads.
 fn two_threads(effort: Effort, report: &mut Report) {
     let exported = [Exported::new(), Exported::new()];
-    let (strategy, bound) = (strategy(&exported[0], 0.0, false), Bound::new(&exported[1]));
-    let runs: [(&str, &(dyn Fn() + Sync)); 2] =
-        [("obs, not kept", &|| plain_ok(&strategy)), ("by hand, bound", &|| bound.one_run())];
-    let mut nanos = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    let kind = kind(&exported[0], 0.0, false);
+    let realms = [REALM, "umbrella"];
+    let strategies = realms.map(|realm| kind.realm(realm).lookup("bonus", "3"));
+    let bound = realms.map(|realm| Bound::new(&exported[1], realm));
+    let runs: [(&str, &(dyn Fn(usize) + Sync)); 2] = [
+        ("obs, not kept", &|which| plain_ok(&strategies[which])),
+        ("by hand, bound", &|which| bound[which].one_run()),
+    ];
+    let ways = ["1 thread", "2 threads, the same", "2 threads, each its own"];
+    let mut nanos = [const { [const { Vec::new() }; 3] }; 2];
     let rounds = effort.rounds.min(61);
     for round in 0..=rounds {
         for ((_, run), nanos) in runs.iter().zip(&mut nanos) {
-            for (threads, nanos) in (1..).zip(nanos) {
-                let window = window_on(threads, *run);
+            for (own, nanos) in [&[0][..], &[0, 0], &[0, 1]].into_iter().zip(nanos) {
+                let window = window_on(own, *run);
                 if round > 0 {
                     nanos.push(window);
                 }
             }
         }
     }
-    // On one thread and on two: three windows a round, each with the run that warms its thread up.
-    let made = 3 * u64::from(WINDOW + 1) * (rounds as u64 + 1);
+    // Five windows a round, each with the run that warms its thread up.
+    let made = 5 * u64::from(WINDOW + 1) * (rounds as u64 + 1);
     assert_eq!(exported.each_ref().map(Exported::runs), [made, made], "two threads");
-    report.title("nanoseconds a run, one strategy on one thread and on two");
-    for ((name, _), [one, two]) in runs.iter().zip(&nanos) {
-        report.nanos(&format!("{name}, 1 thread"), median(one));
-        report.nanos(&format!("{name}, 2 threads"), median(two));
+    report.title("nanoseconds a run, on one thread and on two");
+    for ((name, _), nanos) in runs.iter().zip(&nanos) {
+        for (way, nanos) in ways.iter().zip(nanos) {
+            report.nanos(&format!("{name}, {way}"), median(nanos));
+        }
     }
-    let [one, two] = &nanos[0];
-    report.ratio("two_threads_vs_one", two, one, Aim::AtMost(1.1));
+    let [one, same, own] = &nanos[0];
+    report.ratio("two_threads_vs_one", same, one, Aim::AtMost(1.1));
+    report.ratio("two_threads_two_strategies_vs_one", own, one, Aim::AtMost(1.1));
 }
 
-fn window_on(threads: usize, run: &(dyn Fn() + Sync)) -> f64 {
-    let barrier = Barrier::new(threads);
+/// A thread for each strategy that is named.
+fn window_on(strategies: &[usize], run: &(dyn Fn(usize) + Sync)) -> f64 {
+    let barrier = Barrier::new(strategies.len());
+    let barrier = &barrier;
     let nanos: Vec<f64> = thread::scope(|scope| {
-        let windows = (0..threads).map(|_| {
-            scope.spawn(|| {
-                run();
+        let windows = strategies.iter().map(|strategy| {
+            scope.spawn(move || {
+                run(*strategy);
                 barrier.wait();
                 let before = Instant::now();
-                (0..WINDOW).for_each(|_| run());
+                (0..WINDOW).for_each(|_| run(*strategy));
                 before.elapsed().as_secs_f64() * 1e9 / f64::from(WINDOW)
             })
         });

@@ -10,12 +10,14 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop when something is wrong")]
 
 mod allocations;
+mod drain;
 mod engine;
 mod growth;
 mod hot;
 #[cfg(feature = "peers")]
 mod peers;
 mod report;
+mod store;
 mod tail;
 mod windows;
 
@@ -33,13 +35,19 @@ struct Effort {
 const SHORT: Effort = Effort { rounds: 41, pairs: 12 };
 const FULL: Effort = Effort { rounds: 201, pairs: 40 };
 
+/// Names the benchmark of the drain, which is another program: it belongs to obs-persist.
+const DRAIN: &str = "--drain=";
+
 fn main() -> ExitCode {
     let options: Vec<String> = env::args().skip(1).collect();
-    let known = ["--json", "--full"];
-    if let Some(unknown) = options.iter().find(|option| !known.contains(&option.as_str())) {
-        println!("unknown option {unknown}: there are {}", known.join(" and "));
+    let known = |option: &String| {
+        ["--json", "--full"].contains(&option.as_str()) || option.starts_with(DRAIN)
+    };
+    if let Some(unknown) = options.iter().find(|option| !known(option)) {
+        println!("unknown option {unknown}: there are --json, --full and {DRAIN}PROGRAM");
         return ExitCode::from(64);
     }
+    let drain = options.iter().find_map(|option| option.strip_prefix(DRAIN));
     let json = options.iter().any(|option| option == "--json");
     let full = options.iter().any(|option| option == "--full");
     let effort = if full { FULL } else { SHORT };
@@ -47,11 +55,12 @@ fn main() -> ExitCode {
     hot::run(effort, &mut report);
     allocations::run(&mut report);
     tail::run(effort, &mut report);
+    store::run(effort, &mut report);
     engine::run(effort, &mut report);
+    drain::run(drain, full, &mut report);
     if full {
         growth::run(&mut report);
     }
-    report.unmeasured();
     report.print();
     ExitCode::SUCCESS
 }

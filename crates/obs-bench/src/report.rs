@@ -21,7 +21,7 @@ impl Aim {
         }
     }
 
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::AtLeast(aim) => format!(">= {aim}"),
             Self::AtMost(aim) => format!("<= {aim}"),
@@ -30,26 +30,13 @@ impl Aim {
 }
 
 struct Ratio {
-    name: &'static str,
+    name: String,
     /// `None` where nothing was measured; then `note` says why.
     value: Option<f64>,
     spread: Option<[f64; 2]>,
     aim: Aim,
-    note: Option<&'static str>,
+    note: Option<String>,
 }
-
-/// Aims that other programs measure, or none yet.
-const ELSEWHERE: [(&str, Aim, &str); 8] = [
-    ("failed_with_spool_vs_one_pwrite", Aim::AtMost(2.5), "no spool in this benchmark yet"),
-    ("drain_one_connection_vs_copy", Aim::AtLeast(0.75), DRAIN),
-    ("drain_two_connections_vs_copy", Aim::AtLeast(1.25), DRAIN),
-    ("drain_vs_row_by_row", Aim::AtLeast(10.0), DRAIN),
-    ("drain_vs_row_by_row_2ms_commit", Aim::AtLeast(60.0), DRAIN),
-    ("drain_client_cpu_us_per_row", Aim::AtMost(2.0), DRAIN),
-    ("drain_sqlite_vs_by_hand", Aim::AtLeast(0.9), DRAIN),
-    ("not_kept_with_stalled_store_vs_without", Aim::AtMost(1.1), "not measured yet"),
-];
-const DRAIN: &str = "measured by the drain benchmark of obs-persist, where there is one";
 
 pub(crate) struct Report {
     json: bool,
@@ -84,30 +71,29 @@ impl Report {
     }
 
     /// `above` over `below`, both of windows that took turns.
-    pub(crate) fn ratio(&mut self, name: &'static str, above: &[f64], below: &[f64], aim: Aim) {
+    pub(crate) fn ratio(&mut self, name: &str, above: &[f64], below: &[f64], aim: Aim) {
         let value = median(above) / median(below);
         self.value(name, value, Some(spread(above, below)), aim);
     }
 
-    pub(crate) fn value(
-        &mut self,
-        name: &'static str,
-        value: f64,
-        spread: Option<[f64; 2]>,
-        aim: Aim,
-    ) {
-        self.ratios.push(Ratio { name, value: Some(value), spread, aim, note: None });
+    pub(crate) fn value(&mut self, name: &str, value: f64, spread: Option<[f64; 2]>, aim: Aim) {
+        self.ratios.push(Ratio {
+            name: name.to_owned(),
+            value: Some(value),
+            spread,
+            aim,
+            note: None,
+        });
     }
 
-    pub(crate) fn not_measured(&mut self, name: &'static str, aim: Aim, note: &'static str) {
-        self.ratios.push(Ratio { name, value: None, spread: None, aim, note: Some(note) });
-    }
-
-    /// Every aim is in the list, also those that nothing here measures.
-    pub(crate) fn unmeasured(&mut self) {
-        for (name, aim, note) in ELSEWHERE {
-            self.not_measured(name, aim, note);
-        }
+    pub(crate) fn not_measured(&mut self, name: &str, aim: Aim, note: &str) {
+        self.ratios.push(Ratio {
+            name: name.to_owned(),
+            value: None,
+            spread: None,
+            aim,
+            note: Some(note.to_owned()),
+        });
     }
 
     pub(crate) fn print(&self) {
@@ -124,7 +110,7 @@ impl Report {
             let met = match ratio.value {
                 Some(value) if ratio.aim.met(value) => "yes",
                 Some(_) => "NO",
-                None => ratio.note.unwrap_or("not measured"),
+                None => ratio.note.as_deref().unwrap_or("not measured"),
             };
             println!("{:<46} {value:>8} {spread:>16} {:>9}  {met}", ratio.name, ratio.aim.text());
         }
@@ -143,7 +129,7 @@ impl Report {
                 object.insert("spread".to_owned(), json!(ratio.spread));
                 object.insert("aim".to_owned(), json!(ratio.aim.text()));
                 object.insert("met".to_owned(), json!(met));
-                if let Some(note) = ratio.note {
+                if let Some(note) = &ratio.note {
                     object.insert("note".to_owned(), json!(note));
                 }
                 Value::Object(object)

@@ -31,7 +31,6 @@ impl Variant {
         }
     }
 
-    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "only peers need a rest"))]
     pub(crate) fn resting(mut self, rest: impl FnMut() + 'static) -> Self {
         self.rest = Box::new(rest);
         self

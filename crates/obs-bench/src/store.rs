@@ -1,0 +1,217 @@
+//! What a store has to do with the thread that runs: nothing, and for an error one write to the spool.
+
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    hint::black_box,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use obs_core::{
+    KeepPolicy, Obs, Rate, Strategy,
+    otel::{Metrics, MetricsOptions},
+};
+use obs_persist::{PersistConfig, Persister, SpoolDir, testing::MemoryStore};
+use opentelemetry::metrics::MeterProvider as _;
+use serde_json::{Value, json};
+use tempfile::tempdir;
+
+use crate::{
+    Effort,
+    hot::{self, Exported},
+    report::{Aim, Report},
+    windows::{Variant, take_turns},
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const WINDOW: u32 = 10_000;
+/// Fewer than a lane holds, so that a store that works loses none.
+const KEPT_WINDOW: u32 = 500;
+/// Fewer than are stored in full of one strategy, and than the error lane holds.
+const FAILED_WINDOW: u32 = 90;
+const FILE_BYTES: u64 = 4 << 20;
+
+pub(crate) fn run(effort: Effort, report: &mut Report) {
+    stores(effort, report);
+    spool(effort, report);
+}
+
+/// A pipeline whose rows go to a store in memory.
+struct Pipeline {
+    exported: Exported,
+    obs: Obs,
+    store: MemoryStore,
+    persister: Arc<Persister>,
+}
+
+impl Pipeline {
+    fn new(store: MemoryStore, ok_rate: f64, spool: Option<&Path>) -> Self {
+        let exported = Exported::new();
+        let options = MetricsOptions { bound: true, ..MetricsOptions::default() };
+        let metrics = Metrics::new(&exported.provider.meter("obs"), options).unwrap();
+        let mut config = PersistConfig::default();
+        config.spool_dir = spool.map(|folder| SpoolDir::Given(folder.to_owned()));
+        let persister = Persister::start(config, Box::new(store.clone()), metrics.store());
+        let persister = Arc::new(persister.unwrap());
+        let ok_rate = Rate::new(ok_rate).unwrap();
+        let policy = KeepPolicy { ok_rate, first: 0, slow: None, ..KeepPolicy::default() };
+        let obs = Obs::builder().metrics(metrics).policy(policy).sink(persister.sink());
+        Self { exported, obs: obs.build().unwrap(), store, persister }
+    }
+
+    fn strategy(&self, id: &str) -> Strategy {
+        self.obs.kind("dsl").realm("acme").type_("chain").lookup(id, "3")
+    }
+}
+
+/// Runs that are not kept and runs that are, with a store that works, one that hangs, and one that fails.
+fn stores(effort: Effort, report: &mut Report) {
+    let mut variants = Vec::new();
+    for (kept, names) in [
+        (false, ["not kept, store works", "not kept, store hangs", "not kept, store fails"]),
+        (true, ["kept, store works", "kept, store hangs", "kept, store fails"]),
+    ] {
+        let [works, hangs, fails] = [(); 3].map(|()| MemoryStore::new());
+        hangs.set_stalled(true);
+        fails.fail(u64::MAX);
+        for (name, store) in names.into_iter().zip([works, hangs, fails]) {
+            variants.push(on_store(name, store, kept));
+        }
+    }
+    take_turns(&mut variants, effort.rounds);
+    report.title("nanoseconds a run, by what the store does");
+    report.variants(&variants);
+    let [not_kept, hanging, failing, kept, kept_hanging, kept_failing] =
+        [0, 1, 2, 3, 4, 5].map(|at: usize| &variants[at].nanos);
+    for (name, above, below) in [
+        ("not_kept_with_stalled_store_vs_without", hanging, not_kept),
+        ("not_kept_with_failing_store_vs_without", failing, not_kept),
+        ("kept_with_stalled_store_vs_without", kept_hanging, kept),
+        ("kept_with_failing_store_vs_without", kept_failing, kept),
+    ] {
+        report.ratio(name, above, below, Aim::AtMost(1.1));
+    }
+}
+
+fn on_store(name: &'static str, store: MemoryStore, kept: bool) -> Variant {
+    let pipeline = Pipeline::new(store, if kept { 1.0 } else { 0.0 }, None);
+    let strategy = pipeline.strategy("bonus");
+    let works = name.ends_with("works");
+    let window = if kept { KEPT_WINDOW } else { WINDOW };
+    let persister = Arc::clone(&pipeline.persister);
+    let rest = move || {
+        if works {
+            let flushed = persister.flush_blocking(DEADLINE);
+            assert!(flushed.complete && flushed.dropped.total() == 0, "{flushed}");
+        }
+    };
+    let exported = move || {
+        let rows = pipeline.store.rows().len() as u64;
+        let runs = pipeline.exported.runs();
+        assert_eq!(rows, if kept && works { runs } else { 0 }, "{name}: rows");
+        Some(runs)
+    };
+    Variant::new(name, window, move || hot::plain_ok(&strategy), exported).resting(rest)
+}
+
+/// A failed run whose record is in the operating system's hands before `observe` returns, and one write of
+/// as many bytes.
+fn spool(effort: Effort, report: &mut Report) {
+    let folder = tempdir().unwrap();
+    let bytes = Rc::new(Cell::new(0));
+    let mut variants =
+        [failed(folder.path(), effort.rounds, &bytes), pwrite(folder.path(), &bytes)];
+    take_turns(&mut variants, effort.rounds);
+    let [failed, pwrite] = &variants;
+    report.title("nanoseconds a failed run, spooled");
+    report.line(&format!("{} bytes a record on the disk", bytes.get()));
+    report.variants(&variants);
+    let aim = Aim::AtMost(2.5);
+    report.ratio("failed_with_spool_vs_one_pwrite", &failed.nanos, &pwrite.nanos, aim);
+}
+
+/// Of another strategy in every window: of one, a hundred a minute are stored in full.
+fn failed(folder: &Path, rounds: usize, bytes: &Rc<Cell<u64>>) -> Variant {
+    let folder = folder.join("spool");
+    let store = MemoryStore::new();
+    let pipeline = Rc::new(Pipeline::new(store.clone(), 0.0, Some(&folder)));
+    let strategies: Vec<Strategy> =
+        (0..=rounds).map(|window| pipeline.strategy(&format!("tenant-rule-{window}"))).collect();
+    let (window, input) = (Rc::new(Cell::new(0)), input());
+    // A segment that is not full yet stays: the next window goes on in it.
+    let before = Cell::new(0);
+    let bytes = Rc::clone(bytes);
+    store.set_stalled(true);
+    let rest = {
+        let (pipeline, window) = (Rc::clone(&pipeline), Rc::clone(&window));
+        move || {
+            window.set(window.get() + 1);
+            // While the store hangs, all of the window is in the spool.
+            let now = written(&folder);
+            let each = now.saturating_sub(before.replace(now)) / u64::from(FAILED_WINDOW);
+            assert!((900..1_200).contains(&each), "{each} bytes a record are not about 1 KiB");
+            bytes.set(each);
+            pipeline.store.set_stalled(false);
+            let flushed = pipeline.persister.flush_blocking(DEADLINE);
+            assert!(flushed.complete && flushed.dropped.total() == 0, "{flushed}");
+            pipeline.store.set_stalled(true);
+        }
+    };
+    let run = move || {
+        let result: Result<(), &str> = strategies[window.get()].observe(&input, |run| {
+            run.add_nodes(black_box(hot::NODES)).subject("user-7").case("big-spender");
+            Err("division by zero")
+        });
+        black_box(result).unwrap_err();
+    };
+    let exported = move || {
+        let runs = pipeline.exported.runs();
+        assert_eq!(pipeline.store.rows().len() as u64, runs, "every failed run became a row");
+        Some(runs)
+    };
+    Variant::new("obs, failed, spooled", FAILED_WINDOW, run, exported).resting(rest)
+}
+
+fn pwrite(folder: &Path, bytes: &Rc<Cell<u64>>) -> Variant {
+    let path = folder.join("by-hand");
+    let fresh = move || {
+        let file = File::create(&path).unwrap();
+        file.set_len(FILE_BYTES).unwrap();
+        file
+    };
+    let (mut file, mut offset, record) = (fresh(), 0, [7_u8; 2_048]);
+    let bytes = Rc::clone(bytes);
+    let run = move || {
+        let len = bytes.get();
+        if offset + len > FILE_BYTES {
+            (file, offset) = (fresh(), 0);
+        }
+        file.write_all_at(black_box(&record[..len as usize]), offset).unwrap();
+        offset += len;
+    };
+    Variant::new("by hand, one pwrite", FAILED_WINDOW, run, || None)
+}
+
+/// Something that makes a record of one kibibyte.
+fn input() -> Value {
+    let lines: Vec<Value> = (0..18)
+        .map(|line| json!({ "article": format!("book-{line}"), "amount": line, "price": 12.5 }))
+        .collect();
+    json!({ "event": "order", "channel": "web", "lines": lines })
+}
+
+/// Bytes in segments, whose files are as long as they will ever be from the start.
+fn written(folder: &Path) -> u64 {
+    let files = |folder: &Path| {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let segments =
+        files(folder).into_iter().filter(|path| path.is_dir()).flat_map(|own| files(&own));
+    let segments = segments.filter(|path| path.extension().is_some_and(|end| end == "seg"));
+    let last = |path| Some(fs::read(path).ok()?.iter().rposition(|byte| *byte != 0)? as u64 + 1);
+    segments.filter_map(last).sum()
+}
