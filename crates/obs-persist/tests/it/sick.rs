@@ -205,8 +205,9 @@ fn a_role_that_lost_its_right_to_insert_is_asked_about_once_a_second_and_nothing
     let (_, took) = timed(|| {
         live.submit(failed("bonus"));
         live.submit(record("bonus", "1"));
-        until("it is down", || metrics.state() == StoreState::Down);
+        until("it is down", || live.persister.last_error().is_some());
     });
+    assert_eq!(metrics.state(), StoreState::Down);
     assert!(took < Duration::from_secs(5), "{took:?}");
     let error = live.persister.last_error().unwrap();
     assert!(error.contains("permission denied"), "{error}");
