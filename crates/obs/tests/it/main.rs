@@ -9,11 +9,8 @@ mod exports;
 mod grpc;
 mod http;
 mod logs;
-<<<<<<< HEAD
 mod payloads;
-=======
 mod promtool;
->>>>>>> main
 mod secrets;
 mod seeds;
 mod startup;

@@ -71,9 +71,7 @@ fn the_environment_decides_who_migrates_the_store() {
     };
     let external = with("external");
     two_runs(&external);
-    until("the store is down", || {
-        (external.store_state() == Some(StoreState::Down)).then_some(())
-    });
+    until("the store is down", || (external.store_state() == Some(StoreState::Down)).then_some(()));
     let error = external.store_error().unwrap();
     assert!(error.contains("obs migrate"), "{error}");
     let _ = external.shutdown_blocking(Duration::from_millis(100));
