@@ -1,8 +1,9 @@
 //! Telemetry as this program's users configure it, with every run kept.
 
-use std::{error::Error, thread, time::Duration};
+use std::{error::Error, path::PathBuf, thread, time::Duration};
 
 use obs::{BuildError, Clock, KeepPolicy, Rate, StoreState, Strategy, Telemetry};
+use obs_persist::inspect;
 
 use crate::{
     args::{Args, Durability},
@@ -34,8 +35,15 @@ pub(crate) fn strategy(telemetry: &Telemetry) -> Result<Strategy, BuildError> {
     telemetry.kind("torture").strategy("torture").version("1").type_("TEST").realm("acme").build()
 }
 
+/// The directories that dead processes left in the spool; what cannot be read is nobody's.
+pub(crate) fn left_by_the_dead(args: &Args) -> Vec<PathBuf> {
+    let epochs =
+        args.spool.as_deref().and_then(|dir| inspect::epochs(dir).ok()).unwrap_or_default();
+    epochs.into_iter().filter(|epoch| !epoch.alive).map(|epoch| epoch.directory).collect()
+}
+
 /// Waits until nothing of dead processes is on its way any more, or nothing moves.
-pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
+pub(crate) fn wait_until_adopted(telemetry: &Telemetry, left: &[PathBuf], stop: &Stop) {
     if telemetry.store_url().is_none() {
         return;
     }
@@ -45,8 +53,11 @@ pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
         thread::park_timeout(POLL);
         let ledger = telemetry.ledger();
         let pending = [&ledger.ok, &ledger.error].map(|class| class.in_queue + class.spooled);
-        // What dead processes left is looked for when the store is there to take it.
-        let is_quiet = pending == [0, 0] && telemetry.store_state() == Some(StoreState::Up);
+        // What dead processes left is taken over when the store is there to take it, and not at once: it may be
+        // busy with its partitions first. A directory goes with the last record in it.
+        let is_quiet = pending == [0, 0]
+            && telemetry.store_state() == Some(StoreState::Up)
+            && !left.iter().any(|directory| directory.exists());
         quiet = if is_quiet { quiet + 1 } else { 0 };
         let now = [&ledger.ok, &ledger.error]
             .map(|class| (class.adopted, class.persisted, class.quarantined));
