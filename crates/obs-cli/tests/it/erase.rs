@@ -31,7 +31,7 @@ fn write(url: &str, records: &[RunRecord]) {
     for record in records {
         let _ = persister.sink().submit(test.kept_record(record.clone()));
     }
-    let report = persister.shutdown_blocking(std::time::Duration::from_secs(30));
+    let report = persister.shutdown_blocking(Duration::from_secs(30));
     assert!(report.complete, "{report}");
 }
 
