@@ -61,6 +61,8 @@ mod per_thread;
 mod record;
 mod recorder;
 mod redact;
+#[rustfmt::skip]
+pub mod registry;
 mod rollup;
 mod run;
 mod run_error;

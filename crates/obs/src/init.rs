@@ -5,13 +5,14 @@ use std::{thread, time::Duration};
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
     otel::{Measure, Metrics, MetricsOptions},
+    registry::metric,
 };
 use obs_persist::{PersistConfig, Persister, Store};
 use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Safety, SpoolUse, Temporality},
+    config::{self, Checked, Rows, Safety, SpoolUse, model::Temporality},
     drainer::Drainer,
     error::InitError,
     export::{Exports, Reader},
@@ -64,8 +65,13 @@ fn exports(config: &Checked) -> Result<Option<Exports>, InitError> {
 /// What snapshots are read from: the exporter's own reader where that one is cumulative, because a
 /// second reader doubles the cost of every measurement.
 fn snapshot_reader(config: &Checked, exports: Option<&Exports>) -> Reader {
+    let is_cumulative = config
+        .model
+        .meter_provider
+        .periodic()
+        .all(|reader| reader.exporter.temporality == Temporality::Cumulative);
     match exports {
-        Some(exports) if config.temporality == Temporality::Cumulative => exports.reader(),
+        Some(exports) if is_cumulative => exports.reader(),
         _ => Reader::new(Temporality::Cumulative),
     }
 }
@@ -87,9 +93,9 @@ fn metrics(
     if let Some(exports) = exports {
         exports.count_failures(
             meter
-                .u64_counter("obs.export.failures")
-                .with_description("Exports that did not reach their target")
-                .with_unit("{export}")
+                .u64_counter(metric::OBS_EXPORT_FAILURES.name)
+                .with_description(metric::OBS_EXPORT_FAILURES.brief)
+                .with_unit(metric::OBS_EXPORT_FAILURES.unit)
                 .build(),
         );
     }
