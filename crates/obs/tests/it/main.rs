@@ -10,6 +10,7 @@ mod grpc;
 mod http;
 mod logs;
 mod payloads;
+mod prometheus;
 mod promtool;
 mod secrets;
 mod seeds;
