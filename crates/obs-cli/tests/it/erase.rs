@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use obs_core::{
-    Clock, RunRecord, Status, StoreMetrics, SubjectKey,
+    Clock, Obs, RunRecord, Status, StoreMetrics, SubjectKey,
     testing::{TestObs, record},
 };
 use obs_persist::{PersistConfig, Persister, SpoolDir, StoreUrl};
@@ -96,13 +96,16 @@ fn what_is_still_in_a_spool_is_counted_until_its_process_has_got_rid_of_it() {
     assert!(said.out.contains("1 records are still in the spool"), "{}", said.out);
 
     let next = program(&url, &[]);
+    // What the dead left enters the books of a program.
+    let books = Obs::builder().sink(next.sink()).build().unwrap();
     let clock = Clock::default();
     let start = clock.now();
     while !operator.json(&["spool", "dump"]).is_empty() {
         assert!(clock.now().since(start) < Duration::from_secs(30), "it stays in the spool");
         thread::park_timeout(Duration::from_millis(20));
     }
-    drop(next);
+    assert_eq!(books.ledger().error.persisted, 2, "the store has dealt with both");
+    drop((books, next));
     let done = &operator.json(&["erase", "--subject", "user-7"])[0];
     assert_eq!((&done["rows_error"], &done["spooled"]), (&0.into(), &0.into()), "{done}");
     assert_eq!(postgres(&url, "SELECT subject FROM obs.run"), ["user-8"]);
