@@ -102,6 +102,7 @@ fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
     let flags = format!("--runs 3000 --error-every 2 --inflight-at-end {OPEN} {store}");
     let mut victim = rack.start("victim", &flags);
     victim.until_acked(3_000);
+    victim.until_said("open ", usize::try_from(OPEN).unwrap());
     victim.kill();
     let Account { acks, .. } = victim.account();
     let refused = acks.iter().filter(|ack| ack.ack == "refused").count() as u64;

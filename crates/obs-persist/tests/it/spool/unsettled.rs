@@ -3,7 +3,7 @@
 //! Its directory is copied while it hangs: that is what a kill at that moment leaves.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -50,7 +50,11 @@ fn killed(spool: &Path, copy: &Path) {
         fs::create_dir(&to).unwrap();
         private(&to);
         for file in fs::read_dir(epoch.path()).unwrap().map(Result::unwrap) {
-            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            match fs::copy(file.path(), to.join(file.file_name())) {
+                // What is taken over right now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
