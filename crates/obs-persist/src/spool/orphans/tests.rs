@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, mem, sync::atomic::Ordering};
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use obs_core::{
     DropReason, Page, Status, ledger,
@@ -100,6 +100,11 @@ impl Life {
     }
 }
 
+/// Nothing of a killed process is let go of.
+fn killed_with<T>(value: T) {
+    Box::leak(Box::new(value));
+}
+
 fn segments(directory: &Path) -> usize {
     let files = fs::read_dir(directory).unwrap();
     files
@@ -171,8 +176,7 @@ fn a_process_killed_anywhere_while_it_settles_a_record_leaves_an_exact_count() {
                 _ => dead.stores(done),
             }
         }
-        // Nothing of a killed process is let go of.
-        mem::forget((ticket, others));
+        killed_with((ticket, others));
         drop(dead);
 
         // The first heir dies before the store has answered: the second one knows as much.
@@ -191,7 +195,6 @@ fn a_process_killed_anywhere_while_it_settles_a_record_leaves_an_exact_count() {
                 assert!(orphans.is_done());
             }
             let ok = life.test.obs().ledger().ok;
-            mem::forget(life.under_way);
             (ok.dropped.of(DropReason::Crash), ok.persisted)
         });
         let settled = killed_after >= 2;
@@ -213,7 +216,7 @@ fn what_a_process_had_adopted_when_it_was_killed_does_not_count_as_lost() {
     let mut orphans = heir.finds(second);
     while !orphans.is_empty() {
         for (ticket, _) in orphans.adopt_next(&heir.test.adopter()) {
-            mem::forget(ticket);
+            killed_with(ticket);
         }
     }
     assert_eq!(heir.error().spooled, 7, "nothing is written");
@@ -237,7 +240,7 @@ fn the_row_of_a_lost_run_is_missed_if_it_is_not_in_the_spool_that_it_was_written
     let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
     let dead = Life::begin(&root, first);
     let strategy = dead.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
-    mem::forget(strategy.start());
+    killed_with(strategy.start());
     drop((strategy, dead));
     let heir = Life::begin(&root, second);
     heir.fail(2);
@@ -245,7 +248,7 @@ fn the_row_of_a_lost_run_is_missed_if_it_is_not_in_the_spool_that_it_was_written
     let adopted = orphans.adopt_next(&heir.test.adopter());
     assert_eq!(adopted.len(), 1, "the lost run");
     let (ticket, slot) = adopted.into_iter().next().unwrap();
-    mem::forget(ticket);
+    killed_with(ticket);
     let segment = path_of(&heir.home.directory, 1);
     drop((orphans, heir));
     let mut bytes = fs::read(&segment).unwrap();
