@@ -55,7 +55,6 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
     let stop = Stop::on_sigterm()?;
     let acks = Acks::open(args.ack_fd)?;
-    let left = setup::left_by_the_dead(args);
     let telemetry = Arc::new(setup::telemetry(args)?);
     let snapshots = |path| LedgerFile::start(path, &telemetry);
     let ledger_file = args.metrics_file.as_deref().map(snapshots).transpose()?;
@@ -83,7 +82,7 @@ fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
         stop.wait();
     }
     if args.runs == 0 {
-        setup::wait_until_adopted(&telemetry, &left, &stop);
+        setup::wait_until_adopted(&telemetry, &stop);
     }
     let mut code = ended("", &ground.shutdown(&telemetry, args.shutdown()));
     if let Some(ledger_file) = ledger_file {
