@@ -12,6 +12,7 @@ mod http;
 mod logs;
 mod matrix;
 mod partial;
+mod payloads;
 mod prometheus;
 mod promtool;
 mod secrets;
