@@ -46,7 +46,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
 fn warn_of_ignored(config: &Checked) {
     if !config.ignored.is_empty() {
         let names = config.ignored.join(", ");
-        tracing::warn!(target: "obs", "these variables are set, but not supported, and have no effect: {names}");
+        tracing::warn!(target: "obs", "these variables are set, and have no effect, because the file of settings does not refer to them: {names}");
     }
 }
 

@@ -99,8 +99,11 @@ const EDGES: [(&str, &[&str]); 5] = [
             "percent-encoding",
             "rustls",
             "rustls-native-certs",
+            "saphyr-parser",
+            "schemars",
             "secrecy",
             "serde",
+            "serde_json",
             "thiserror",
             "tokio",
             "tokio-rustls",
@@ -111,7 +114,17 @@ const EDGES: [(&str, &[&str]); 5] = [
     ),
     (
         "obs-cli",
-        &["clap", "obs-core", "obs-persist", "serde", "serde_json", "thiserror", "tokio", "uuid"],
+        &[
+            "clap",
+            "obs",
+            "obs-core",
+            "obs-persist",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "uuid",
+        ],
     ),
 ];
 
