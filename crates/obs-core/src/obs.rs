@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     durations::Durations,
     error::BuildError,
+    exemplar::Exemplars,
     ids,
     in_flight::{self, InFlight, InFlightRun},
     keep::KeepPolicy,
@@ -91,6 +92,8 @@ pub(crate) struct Core {
     pub(crate) recording: Recording,
     pub(crate) clock: Clock,
     pub(crate) in_flight: Option<Arc<InFlight>>,
+    /// Whether a thread knows the run in whose body it is.
+    pub(crate) current_run: bool,
     pub(crate) sampler: Sampler,
     pub(crate) epoch: Uuid,
     pub(crate) storms: Storms,
@@ -208,6 +211,22 @@ impl Obs {
         self.0.core.recorder.durations()
     }
 
+    /// The last kept run of each bucket of the duration histograms, where
+    /// [`MetricsOptions::exemplars`](crate::otel::MetricsOptions::exemplars) is on. A run is here once its
+    /// record was taken, and was measured before.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// for series in obs.exemplars() {
+    ///     println!("{} {:?}: {:?}", series.metric, series.labels, series.exemplars);
+    /// }
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn exemplars(&self) -> Vec<Exemplars> {
+        self.0.core.recorder.exemplars()
+    }
+
     /// Brings the instruments up to date with the runs that have ended, so that a collection finds little
     /// to do: for a thread of the owner, every second or so. Collections drain, too, so it may be left
     /// out. One call stops after the series in which it has seen a million runs.
@@ -307,6 +326,7 @@ pub struct Builder {
     epoch: Option<Uuid>,
     ledger_page: Option<Arc<dyn Page>>,
     in_flight_page: Option<Arc<dyn Page>>,
+    current_run: bool,
     subject_key: Option<SubjectKey>,
     redaction: Redaction,
     capture: Capture,
@@ -501,6 +521,17 @@ impl Builder {
         self
     }
 
+    /// Whether [`current_run_id`](crate::current_run_id) knows the run in whose body a thread is, for log lines.
+    /// Off by default, because it costs every run some nanoseconds.
+    ///
+    /// ```
+    /// let _builder = obs_core::Obs::builder().current_run(true);
+    /// ```
+    pub const fn current_run(mut self, on: bool) -> Self {
+        self.current_run = on;
+        self
+    }
+
     /// What is not stored, besides or instead of the default.
     ///
     /// ```
@@ -568,6 +599,7 @@ impl Builder {
             recording: self.recording,
             clock: self.clock,
             in_flight,
+            current_run: self.current_run,
             sampler: Sampler::new(self.seed),
             epoch,
             storms: Storms::default(),

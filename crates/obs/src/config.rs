@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod headers;
 mod known;
+mod logs;
 pub(crate) mod model;
 mod parse;
 mod safety;
@@ -27,6 +28,7 @@ use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::logs::LogSettings;
 use file::File;
 
 pub use configuration::Configuration;
@@ -123,6 +125,7 @@ pub(crate) struct Checked {
     pub(crate) slo: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) safety: Safety,
+    pub(crate) logs: LogSettings,
     /// Where everything else goes, and who we are.
     pub(crate) model: Model,
     /// Variables that are set, concern metrics, and have no effect: named in one warning.
@@ -204,6 +207,7 @@ fn lift_rest(
         slo,
         limits: limits(given, environment)?,
         safety: safety::check(given, environment)?,
+        logs: logs::check(environment, model.log_level)?,
         model,
         ignored: Vec::new(),
     })

@@ -364,7 +364,7 @@ impl Drop for PrivateRuntime {
 }
 
 fn signal() -> KeyValue {
-    KeyValue::new("signal", "metrics")
+    KeyValue::new(obs_core::registry::attribute::SIGNAL, "metrics")
 }
 
 /// An error with its causes, as one sentence.

@@ -62,7 +62,10 @@ mod config;
 mod drainer;
 mod error;
 mod export;
+pub mod for_tracing;
 mod init;
+pub mod instruments;
+mod logs;
 pub mod otel;
 mod provider;
 mod report;
@@ -75,12 +78,12 @@ mod telemetry;
 pub use obs_core::testing;
 pub use obs_core::{
     Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
-    DropReason, Dropped, Durable, ErrorStatus, Field, FinishedNode, FinishedRun, InputRun,
-    Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits,
-    ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels, Recording,
-    Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
-    StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket,
-    Timestamp, Verdict,
+    DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
+    InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
+    Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
+    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink,
+    Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick,
+    Ticket, Timestamp, Verdict,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]
@@ -92,6 +95,7 @@ pub use config::{ConfigError, Configuration, Environment, Exporter, Protocol};
 pub use error::InitError;
 pub use export::ExportError;
 pub use init::STORE_WAIT;
+pub use logs::LogsError;
 pub use report::{Exported, Report, Rows};
 pub use snapshot::{Histogram, Metric, MetricsSnapshot, RunDurations, Series, Value};
 pub use telemetry::{DROP_DEADLINE, SnapshotError, Telemetry};

@@ -1,6 +1,6 @@
 //! The one handle of an application: kinds, flush, shutdown.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, Obs, StoreState};
 use obs_persist::{Persister, Room, StoreWatch};
@@ -11,6 +11,8 @@ use crate::{
     block_on::block_on,
     drainer::Drainer,
     export::{ExportError, Exports, Reader},
+    instruments::{Book, Instruments},
+    logs::{Logs, LogsError},
     report::{Exported, Report, Rows},
     snapshot::{self, MetricsSnapshot},
 };
@@ -22,6 +24,8 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
 const EXPORT_SHARE: u32 = 4;
 /// … and at most this.
 const EXPORT_RESERVE_MAX: Duration = Duration::from_secs(2);
+/// How long a flush waits for log lines, whose thread writes them at once unless their target stalls.
+const LOG_FLUSH_MAX: Duration = Duration::from_millis(250);
 
 /// Running telemetry: keep it for as long as the program runs, and shut it down at the end.
 ///
@@ -53,7 +57,9 @@ pub(crate) struct Parts {
     pub(crate) exports: Option<Exports>,
     pub(crate) snapshots: Option<Reader>,
     pub(crate) provider: SdkMeterProvider,
+    pub(crate) instruments: Arc<Book>,
     pub(crate) drainer: Option<Drainer>,
+    pub(crate) logs: Logs,
 }
 
 /// The store of rows and its worker.
@@ -215,6 +221,21 @@ impl Telemetry {
         self.parts.rows.as_ref().map_or(Room::Free, |rows| rows.persister.wait_for_room(deadline))
     }
 
+    /// Makes the application's own instruments: they leave with ours, by the same exporters. `scope` is
+    /// the name of the part of the application that measures.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let sales = telemetry.instruments("shop").counter("shop.sales", "{sale}", "What was sold")?;
+    /// sales.with([("country", "at")]).add(1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn instruments(&self, scope: &'static str) -> Instruments {
+        Instruments::new(&self.parts.instruments, scope)
+    }
+
     /// Every metric of this process, now, and quantiles of how long its runs took. Collecting calls the callbacks of the application's
     /// observable instruments, on this thread. Works after shutdown, too.
     ///
@@ -230,10 +251,7 @@ impl Telemetry {
     /// ```
     pub fn snapshot(&self) -> Result<MetricsSnapshot, SnapshotError> {
         let reader = self.parts.snapshots.as_ref().ok_or(SnapshotError::Off)?;
-        let collected = reader.read().map_err(SnapshotError::Collect)?;
-        let mut snapshot = MetricsSnapshot::from(&collected);
-        snapshot.durations = snapshot::durations(&self.parts.obs.durations());
-        Ok(snapshot)
+        snapshot::take(reader, &self.parts.obs).map_err(SnapshotError::Collect)
     }
 
     /// Writes every row that is queued, then exports the metrics, within the deadline. Works on
@@ -254,6 +272,7 @@ impl Telemetry {
             None => None,
         };
         let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
+        self.parts.logs.flush(LOG_FLUSH_MAX);
         Report { rows, export, ledger: self.ledger() }
     }
 
@@ -301,6 +320,7 @@ impl Telemetry {
         if let Some(drainer) = &self.parts.drainer {
             drainer.stop();
         }
+        self.parts.logs.flush(LOG_FLUSH_MAX);
         let report = Report { rows, export, ledger: self.ledger() };
         *ended = Some(report.clone());
         report
@@ -318,6 +338,28 @@ impl Telemetry {
     /// ```
     pub fn shutdown_blocking(&self, deadline: Duration) -> Report {
         block_on(self.shutdown(deadline))
+    }
+
+    /// Makes `tracing`'s events of the whole process lines on the standard error output: text on a terminal, one
+    /// JSON object a line elsewhere (`OBS_LOG_FORMAT`), from the level that `OBS_LOG` or `RUST_LOG` says. A line
+    /// carries the ids of the request and of the run that it is written in.
+    ///
+    /// # Errors
+    /// When the process has a subscriber already, which stays: see [`for_tracing`](crate::for_tracing).
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// telemetry.install_logs()?;
+    /// tracing::info!(user = 7, "ready");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn install_logs(&self) -> Result<(), LogsError> {
+        self.parts.logs.install()
+    }
+
+    pub(crate) const fn logs(&self) -> &Logs {
+        &self.parts.logs
     }
 
     pub(crate) const fn provider(&self) -> &SdkMeterProvider {

@@ -6,7 +6,9 @@ mod support;
 
 mod acks;
 mod adoption;
+mod current;
 mod durations;
+mod exemplars;
 mod in_flight;
 mod keeping;
 mod labels;

@@ -64,6 +64,8 @@ fn ours(environment: &Environment) -> Value {
             Some(text) => serde_json::to_value(file::Text(text)).unwrap_or_default(),
             // The default of an address would stand beside the file that holds it.
             None if variable == "OBS_STORE" && environment.is_set("OBS_STORE_FILE") => continue,
+            // It would win over the variable of everybody.
+            None if variable == "OBS_LOG" && environment.is_set("RUST_LOG") => continue,
             None => default_of(&defaults, key),
         };
         if !value.is_null() {

@@ -312,8 +312,15 @@ fn what_is_wrong_with_a_file_is_said_with_its_line_key_value_rule_and_way_out() 
 
 #[test]
 fn what_nothing_consumes_yet_is_refused_with_its_line() {
-    let text = "file_format: \"1.0\"\nlog_level: debug\n";
-    assert_eq!(message(text), "obs.yaml:2: log_level is not supported yet: leave it out");
+    let text = "file_format: \"1.0\"
+meter_provider:
+  readers: [{ periodic: { exporter: { console: } } }]
+  views: [{ selector: {}, stream: {} }]
+";
+    assert_eq!(
+        message(text),
+        "obs.yaml:4: meter_provider.views is not supported yet: leave it out"
+    );
 }
 
 #[test]

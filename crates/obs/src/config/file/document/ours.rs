@@ -33,6 +33,8 @@ pub(crate) struct Obs {
     /// Whether the next process finds the runs that this one did not end.
     #[schemars(with = "OnOff", extend("default" = "on", "x-variable" = "OBS_LOST_RUNS"))]
     pub(crate) lost_runs: Option<Text>,
+    /// Log lines.
+    pub(crate) log: Option<Log>,
     /// How much of inputs is stored, where a kind says nothing else.
     #[schemars(with = "Captured", extend("default" = "redacted", "x-variable" = "OBS_CAPTURE_INPUT"))]
     pub(crate) capture_input: Option<Text>,
@@ -116,6 +118,18 @@ pub(crate) struct Spool {
     pub(crate) fsync: Option<Text>,
 }
 
+/// Log lines.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// Which are written: `info`, `info,hyper=warn,orders::db=debug`; without it `RUST_LOG`.
+    #[schemars(with = "String", extend("default" = "info", "x-variable" = "OBS_LOG"))]
+    pub(crate) level: Option<Text>,
+    /// How they look; `auto` is text on a terminal, JSON elsewhere.
+    #[schemars(with = "LogFormat", extend("default" = "auto", "x-variable" = "OBS_LOG_FORMAT"))]
+    pub(crate) format: Option<Text>,
+}
+
 /// What is not stored.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -177,6 +191,7 @@ words! {
     OnOff ["on", "off"],
     Captured ["redacted", "shape", "off"],
     Migrate ["start", "external"],
+    LogFormat ["auto", "text", "json"],
     SpoolMode ["errors", "off"],
     Fsync ["interval", "always", "never"],
 }

@@ -29,7 +29,9 @@ fn every_key_has_a_meaning() {
 }
 
 /// A value that each key of ours takes, and the one of the default.
-const OURS: [(&str, &str); 23] = [
+const OURS: [(&str, &str); 25] = [
+    ("obs.log.level", "debug"),
+    ("obs.log.format", "json"),
     ("obs.enabled", "false"),
     ("obs.policy.sample_rate", "0.5"),
     ("obs.policy.slo", "250ms"),
