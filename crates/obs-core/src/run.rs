@@ -103,7 +103,7 @@ impl Run {
     #[inline]
     pub(crate) fn count_start(strategy: &StrategyShared, recording: Recording) -> Reading {
         if recording != Recording::Nothing {
-            strategy.series.started(&strategy.core.book);
+            strategy.count_start();
         }
         strategy.core.clock.read()
     }

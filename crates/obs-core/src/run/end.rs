@@ -87,8 +87,21 @@ impl Run {
         }
     }
 
-    /// What happens when a run ends, in order; the diagram of the whole system is this function.
+    /// Ends a run as whatever it is.
+    #[inline(never)]
     pub(crate) fn end(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        self.end_inlined(strategy, outcome, input)
+    }
+
+    /// What happens when a run ends, in order; the diagram of the whole system is this function. Where the
+    /// outcome is [`OK`], the compiler leaves out what only other outcomes need.
+    #[inline(always)]
+    pub(crate) fn end_inlined(
         &mut self,
         strategy: &StrategyShared,
         outcome: &Outcome<'_>,
@@ -148,7 +161,7 @@ impl Run {
             error_type: outcome.error_type.as_deref(),
             kept: keep.is_some(),
         };
-        strategy.series.ended(&strategy.core.book, &end);
+        strategy.count_end(&end);
         // 4 A run that is kept becomes a record, and the record goes to the sink.
         let keep = keep?;
         let duration = Duration::from_nanos(nanos);
@@ -162,8 +175,7 @@ impl Run {
             nanos,
             forced: self.forced,
             first: strategy.takes_first(),
-            // Always drawn, so that one slow run does not shift the choice of all later ones.
-            draw: strategy.core.sampler.draw(),
+            draw: strategy.core.sampler.draw(strategy.keep.depends_on_draw(status)),
         };
         decide(&strategy.keep, &facts)
     }
