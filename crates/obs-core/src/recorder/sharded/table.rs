@@ -193,7 +193,7 @@ mod tests {
     fn nodes_fall_where_a_search_puts_them() {
         let large = (14..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1]);
         for nodes in (0..20_100).chain(large).chain([u64::MAX]) {
-            assert_eq!(node_bucket(nodes), by_search(&NODE_BOUNDS, nodes as f64), "{nodes}");
+            assert_eq!(node_bucket(nodes), by_search(NODE_BOUNDS, nodes as f64), "{nodes}");
         }
     }
 
