@@ -59,20 +59,20 @@ impl Sampler {
     }
 }
 
-/// The next of a thread's draws, by SplitMix64 (Steele, Lea, Flood 2014): a step and two multiplications. What
-/// decides which rows are kept must be uniform and cheap, every time; nobody's secret depends on it.
+/// The next of a thread's draws, by wyrand (Wang Yi): a step, a multiplication and its two halves. What decides
+/// which rows are kept must be uniform and cheap, every time; nobody's secret depends on it.
 #[inline(always)]
 fn next(state: &Cell<u64>) -> f64 {
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    const STEP: u64 = 0xa076_1d64_78bd_642f;
+    const TWIST: u64 = 0xe703_7ed1_a0b4_28db;
     let at = match state.get() {
         0 => first(),
         at => at,
     };
     let at = at.wrapping_add(STEP);
     state.set(at);
-    let mixed = (at ^ at >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    unit(mixed ^ mixed >> 31)
+    let product = u128::from(at) * u128::from(at ^ TWIST);
+    unit((product >> 64) as u64 ^ product as u64)
 }
 
 /// Where a thread's sequence begins.

@@ -8,7 +8,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::Run;
+use super::{NOT_QUEUED, Run};
 use crate::{
     clock::Clock,
     encode::discard,
@@ -157,7 +157,7 @@ impl Run {
             status: outcome.status,
             nanos,
             nodes: self.nodes,
-            queued_nanos: self.queued_nanos,
+            queued_nanos: (self.queued_nanos != NOT_QUEUED).then_some(self.queued_nanos),
             error_type: outcome.error_type.as_deref(),
             kept: keep.is_some(),
         };
