@@ -5,6 +5,7 @@
 //! exporters work unchanged. A bucket that grew by n runs is replayed as n values that lie in that
 //! bucket and add up to what the runs added up to.
 
+mod bucket;
 mod cells;
 mod fine;
 mod replay;

@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use super::{
-    cells::{Cells, Counted},
+    bucket::Counted,
+    cells::Cells,
     fine::FineTotals,
     table::{DurationTable, NODE_BUCKETS, seconds},
 };
