@@ -27,6 +27,7 @@ pub(crate) struct Rack {
 pub(crate) struct Victim {
     child: Child,
     acks: PathBuf,
+    out: PathBuf,
     ledger: PathBuf,
 }
 
@@ -85,8 +86,8 @@ impl Rack {
         name: &str,
         flags: &str,
     ) -> Victim {
-        let (acks, ledger) =
-            (self.path(&format!("{name}.acks")), self.path(&format!("{name}.json")));
+        let [acks, ledger, out] =
+            ["acks", "json", "out"].map(|end| self.path(&format!("{name}.{end}")));
         File::create(&acks).unwrap();
         // The shell gives descriptor 3 to it, as any harness does.
         let mut command = Command::new("sh");
@@ -103,9 +104,9 @@ impl Rack {
             .envs(environment.iter().copied())
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(File::create(&out).unwrap())
             .stderr(Stdio::piped());
-        Victim { child: command.spawn().unwrap(), acks, ledger }
+        Victim { child: command.spawn().unwrap(), acks, out, ledger }
     }
 
     /// Runs a process to its end.
@@ -132,6 +133,14 @@ impl Victim {
         });
     }
 
+    /// Waits for so many lines on its output that begin like this.
+    pub(crate) fn until_said(&self, begin: &str, count: usize) {
+        until(&format!("{count} lines that begin with {begin}"), || {
+            let out = fs::read_to_string(&self.out).unwrap();
+            out.lines().filter(|line| line.starts_with(begin)).count() >= count
+        });
+    }
+
     /// What it last said of itself.
     pub(crate) fn ledger(&self) -> Value {
         until("it has said something", || self.ledger.exists());
@@ -151,10 +160,8 @@ impl Victim {
         let start = clock.now();
         until("it ends", || self.child.try_wait().unwrap().is_some());
         let took = clock.now().since(start);
-        let mut text = [String::new(), String::new()];
-        self.child.stdout.take().unwrap().read_to_string(&mut text[0]).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut text[1]).unwrap();
-        let [out, err] = text;
+        let (out, mut err) = (fs::read_to_string(&self.out).unwrap(), String::new());
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         Ended { code: self.child.wait().unwrap().code(), out, err, took }
     }
 
