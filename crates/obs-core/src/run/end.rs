@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::trace::{SpanId, TraceId};
 use uuid::Uuid;
 
 use super::{NOT_QUEUED, Run};
@@ -22,6 +23,7 @@ use crate::{
     recorder::{KeptRun, RunEnd},
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
+    span_ids,
     status::{DropReason, Status},
     strategy::StrategyShared,
 };
@@ -198,7 +200,7 @@ impl Run {
                 status: record.status,
                 duration: record.duration,
                 run_id: record.run_id,
-                span: self.started_in(),
+                span: self.span_of(record.run_id),
                 at: record.finished_at,
             };
             let ack = core.sink.submit(Kept { record, ticket });
@@ -229,6 +231,14 @@ impl Run {
         Current::tell(self.address(), id);
         self.id = Some(id);
         id
+    }
+
+    /// The span that the run started in, or the one that it is where it started in none.
+    pub(crate) fn span_of(&mut self, run_id: Uuid) -> (TraceId, SpanId) {
+        match self.started_in() {
+            (TraceId::INVALID, _) => span_ids::own(run_id),
+            started_in => started_in,
+        }
     }
 
     /// The id, where it is put together already.
