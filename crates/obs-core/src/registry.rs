@@ -308,6 +308,14 @@ pub mod metric {
         brief: "Exports that did not reach their target",
         bounds: &[],
     };
+
+    /// `obs.instrument.failures`: Gauges of the application that could not be read
+    pub const OBS_INSTRUMENT_FAILURES: Metric = Metric {
+        name: "obs.instrument.failures",
+        unit: "{failure}",
+        brief: "Gauges of the application that could not be read",
+        bounds: &[],
+    };
 }
 
 /// The keys of attributes.
@@ -333,6 +341,9 @@ pub mod attribute {
 
     /// `http.route`: The matched route, a template.
     pub const HTTP_ROUTE: &str = "http.route";
+
+    /// `instrument`: The name of an instrument of the application's own.
+    pub const INSTRUMENT: &str = "instrument";
 
     /// `kind`: The kind of a delivery.
     pub const KIND: &str = "kind";

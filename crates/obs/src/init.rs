@@ -16,6 +16,7 @@ use crate::{
     drainer::Drainer,
     error::InitError,
     export::{Exports, Reader},
+    instruments::Book,
     provider, resource,
     telemetry::{Parts, RowStore, Telemetry},
 };
@@ -37,11 +38,12 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let provider = provider::provider(resource::resource(&config, epoch), readers);
     // Where nobody looks, nothing need be counted.
     let is_read = exports.is_some() || snapshots.is_some();
-    let metrics = metrics(&config, &provider, exports.as_ref(), is_read)?;
+    let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, snapshots.is_some()))?;
     let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
-    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, drainer }))
+    let instruments = Book::new(&provider);
+    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, instruments, drainer }))
 }
 
 fn warn_of_ignored(config: &Checked) {
@@ -87,7 +89,7 @@ fn metrics(
     config: &Checked,
     provider: &crate::otel::SdkMeterProvider,
     exports: Option<&Exports>,
-    is_read: bool,
+    (is_read, exemplars): (bool, bool),
 ) -> Result<Metrics, InitError> {
     let meter = provider::meter(provider);
     if let Some(exports) = exports {
@@ -100,7 +102,8 @@ fn metrics(
         );
     }
     let measure = if is_read { Measure::InCells } else { Measure::EachRun };
-    let mut options = MetricsOptions { bound: true, measure, ..MetricsOptions::default() };
+    let mut options =
+        MetricsOptions { bound: true, measure, exemplars, ..MetricsOptions::default() };
     options.slos.extend(config.slo);
     Ok(Metrics::new(&meter, options)?)
 }

@@ -78,6 +78,9 @@ pub struct MetricsOptions {
     pub bounds: Vec<f64>,
     /// When the instruments are called. Default: before each collection.
     pub measure: Measure,
+    /// Whether each bucket of a series remembers its last kept run
+    /// ([`Obs::exemplars`](crate::Obs::exemplars)): 100 bytes for each that has one. Default: no.
+    pub exemplars: bool,
 }
 
 /// When OpenTelemetry's instruments are called.
@@ -107,6 +110,7 @@ impl Default for MetricsOptions {
             slos: vec![SLO_DEFAULT],
             bounds: DURATION_BOUNDS.to_vec(),
             measure: Measure::default(),
+            exemplars: false,
         }
     }
 }
@@ -130,7 +134,7 @@ impl Metrics {
         let duration_bounds = duration_bounds(&options.bounds, &options.slos)?;
         let calls = if options.bound { Calls::Bound } else { Calls::Prebuilt };
         let recorder =
-            Arc::new(Registry::new(meter.clone(), calls, options.measure, duration_bounds.clone()));
+            Arc::new(Registry::new(meter.clone(), calls, &options, duration_bounds.clone()));
         Ok(Self { recorder, meter: meter.clone(), duration_bounds })
     }
 

@@ -22,13 +22,14 @@ use super::{
     direct::DirectSeries,
     instruments::{Calls, Count},
     ledger_metrics::{self, Drops},
-    otel::Measure,
+    otel::{Measure, MetricsOptions},
     sharded::{DurationTable, ShardedSeries},
 };
 use crate::{
     adopter::RecordLabels,
     durations::Durations,
     encode::Sanitized,
+    exemplar::Exemplars,
     label::{Label, LabelBook, OTHER},
     ledger::SeriesDrops,
     limits::{DRAIN_RUNS_MAX, ERROR_SERIES_MAX, SERIES_MAX},
@@ -54,6 +55,8 @@ pub(super) struct Registry {
     calls: Calls,
     measure: Measure,
     durations: Arc<DurationTable>,
+    /// Whether series remember kept runs.
+    exemplars: bool,
     values: Arc<LabelValues>,
     families: Mutex<HashMap<Names, Arc<Family>>>,
     series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
@@ -170,13 +173,15 @@ pub(super) struct Family {
     pub(super) time_limit: Gauge<f64>,
     /// Only where runs in flight have slots: an instrument has its cost.
     pub(super) oldest: Option<Gauge<f64>>,
+    /// Where series remember kept runs: the buckets by which they do.
+    pub(super) exemplars: Option<Arc<DurationTable>>,
 }
 
 impl Registry {
     pub(super) fn new(
         meter: Meter,
         calls: Calls,
-        measure: Measure,
+        options: &MetricsOptions,
         duration_bounds: Vec<f64>,
     ) -> Self {
         let folded = meter
@@ -205,7 +210,8 @@ impl Registry {
             .into();
         Self {
             calls,
-            measure,
+            measure: options.measure,
+            exemplars: options.exemplars,
             durations: Arc::new(DurationTable::new(duration_bounds)),
             values: Arc::new(LabelValues {
                 book: LabelBook::default(),
@@ -229,7 +235,9 @@ impl Registry {
             return Arc::clone(family);
         }
         let tracked = self.tracked.load(Ordering::Acquire);
-        let family = Arc::new(Family::new(&self.meter, names, self.durations.bounds(), tracked));
+        let family = Family::new(&self.meter, names, self.durations.bounds(), tracked);
+        let exemplars = self.exemplars.then(|| Arc::clone(&self.durations));
+        let family = Arc::new(Family { exemplars, ..family });
         self.drops.export(&self.meter, names.of(Instrument::Dropped));
         families.insert(names.clone(), Arc::clone(&family));
         family
@@ -334,6 +342,10 @@ impl Recorder for Registry {
         self.drains.all().iter().flat_map(|series| series.durations()).collect()
     }
 
+    fn exemplars(&self) -> Vec<Exemplars> {
+        self.drains.all().iter().flat_map(|series| series.exemplars()).collect()
+    }
+
     fn sanitized(&self, changed: &Sanitized) {
         for (reason, count) in changed.reasons().into_iter().filter(|(_, count)| *count > 0) {
             if let Some(counter) = self.sanitized.get(reason) {
@@ -405,6 +417,7 @@ impl Family {
                     .with_description(metric::OBS_RUN_OLDEST_AGE.brief)
                     .build()
             }),
+            exemplars: None,
         }
     }
 }

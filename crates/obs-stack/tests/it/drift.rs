@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use obs::{
     Environment, KindSpec, Metric as Exported, Telemetry, Value,
     http::{HttpLayer, Runtime, otel::HttpMetrics},
+    instruments::Gauge,
     otel::opentelemetry::metrics::MeterProvider as _,
 };
 use obs_stack::{Instrument, Metric, Registry, Requirement, root};
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn a_program_exports_exactly_the_metrics_attributes_units_and_bounds_of_the_registry() {
     let registry = Registry::read(&root()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let telemetry = program(folder.path());
+    let (telemetry, _gauge) = program(folder.path());
     let snapshot = telemetry.snapshot().unwrap();
     let mut differences = Vec::new();
     for exported in &snapshot.metrics {
@@ -40,7 +41,7 @@ fn a_program_exports_exactly_the_metrics_attributes_units_and_bounds_of_the_regi
 }
 
 /// A program that has everything: rows, a spool, slots, an exporter that fails, a watched runtime, the HTTP layer.
-fn program(folder: &std::path::Path) -> Telemetry {
+fn program(folder: &std::path::Path) -> (Telemetry, Gauge) {
     let telemetry = obs::builder()
         .environment(Environment::empty())
         .store(format!("sqlite:{}/runs.sqlite", folder.display()))
@@ -61,9 +62,11 @@ fn program(folder: &std::path::Path) -> Telemetry {
         });
         let _: Result<(), String> = strategy.observe(&(), |_| Err("no points".to_owned()));
     }
+    let unreadable = |_: &mut obs::instruments::Readings| Err("not today");
+    let gauge = telemetry.instruments("shop").gauge("shop.load", "1", "Load", unreadable).unwrap();
     requests(&telemetry);
     let _ = telemetry.flush_blocking(PATIENCE);
-    telemetry
+    (telemetry, gauge)
 }
 
 fn requests(telemetry: &Telemetry) {

@@ -9,6 +9,7 @@ mod exports;
 mod grpc;
 mod http;
 mod logs;
+mod prometheus;
 mod promtool;
 mod secrets;
 mod seeds;

@@ -16,7 +16,7 @@ const SKIP: &str = "OBS_SKIP_PROMETHEUS";
 
 #[test]
 fn promtool_takes_the_classic_text_of_a_snapshot() {
-    let Some(promtool) = promtool() else { return };
+    let Some(promtool) = program("promtool") else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = format!("sqlite:{}/runs.sqlite", folder.path().display());
     let telemetry = metrics_only().rows(true).store(store).snapshots(true).init().unwrap();
@@ -37,7 +37,7 @@ fn promtool_takes_the_classic_text_of_a_snapshot() {
 
 #[test]
 fn promtool_refuses_a_text_in_which_a_name_has_two_types() {
-    let Some(promtool) = promtool() else { return };
+    let Some(promtool) = program("promtool") else { return };
     let twice =
         "# HELP a_total A.\n# TYPE a_total counter\na_total 1\n# TYPE a_total gauge\na_total 2\n";
     check(&promtool, twice).unwrap_err();
@@ -61,20 +61,20 @@ fn check(promtool: &Path, text: &str) -> Result<(), String> {
 
 /// `None` only if whoever runs the tests has said that there is to be no Prometheus.
 #[expect(clippy::disallowed_methods, reason = "how the scripts tell a test where the programs are")]
-fn promtool() -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     if env::var(SKIP).is_ok_and(|skip| skip == "1") {
         // Not by a macro: what those print is shown for tests that fail only.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: nothing was checked by promtool: {SKIP}=1");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: nothing was checked by {name}: {SKIP}=1");
         return None;
     }
     let folder = env::var(FOLDER).map(PathBuf::from).ok().or_else(newest_build);
-    let promtool = folder.map(|folder| folder.join("promtool")).filter(|tool| tool.is_file());
+    let program = folder.map(|folder| folder.join(name)).filter(|tool| tool.is_file());
     assert!(
-        promtool.is_some(),
-        "there is no promtool to check with: run scripts/build-prometheus, or name its folder in \
+        program.is_some(),
+        "there is no {name} to check with: run scripts/build-prometheus, or name its folder in \
          {FOLDER}, or set {SKIP}=1 to go without this test"
     );
-    promtool
+    program
 }
 
 /// What `scripts/build-prometheus` built last.
