@@ -69,6 +69,14 @@ pub mod metric {
         bounds: &[0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0],
     };
 
+    /// `obs.log.dropped`: Log lines that were not written
+    pub const OBS_LOG_DROPPED: Metric = Metric {
+        name: "obs.log.dropped",
+        unit: "{line}",
+        brief: "Log lines that were not written",
+        bounds: &[],
+    };
+
     /// `obs.record.recorded`: Runs that ended, by the class of the record they make
     pub const OBS_RECORD_RECORDED: Metric = Metric {
         name: "obs.record.recorded",
@@ -274,6 +282,22 @@ pub mod metric {
         name: "obs.store.last_write.age",
         unit: "s",
         brief: "Time since a batch was last written",
+        bounds: &[],
+    };
+
+    /// `obs.store.days.ahead`: Whole days after today for which the store has partitions
+    pub const OBS_STORE_DAYS_AHEAD: Metric = Metric {
+        name: "obs.store.days.ahead",
+        unit: "{day}",
+        brief: "Whole days after today for which the store has partitions",
+        bounds: &[],
+    };
+
+    /// `obs.store.oldest.age`: Age of the oldest rows that retention has left
+    pub const OBS_STORE_OLDEST_AGE: Metric = Metric {
+        name: "obs.store.oldest.age",
+        unit: "s",
+        brief: "Age of the oldest rows that retention has left",
         bounds: &[],
     };
 
