@@ -69,6 +69,7 @@ impl Process {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "only beside a failure")]
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
