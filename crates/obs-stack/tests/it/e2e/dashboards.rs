@@ -9,12 +9,14 @@ use super::quickstart::program;
 use crate::stack::{Stack, until};
 
 /// What a program without HTTP, a time limit and gauges of its own, to which nothing happens, has nothing for.
-const EMPTY: [&str; 5] = [
+const EMPTY: [&str; 6] = [
     "http_server_",
     "obs_run_time_limit_",
     "obs_run_oldest_age_",
     "obs_instrument_failures_",
     "obs_run_untracked_",
+    // Known once an hour.
+    "obs_store_oldest_age_",
 ];
 
 #[test]
