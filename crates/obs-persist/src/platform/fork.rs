@@ -129,6 +129,7 @@ mod system {
 
     unsafe extern "C" fn in_child() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
+        obs_core::after_fork();
         // SAFETY: a constant path with its end; `open` may be called here.
         let nothing =
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
@@ -190,13 +191,28 @@ mod system {
 
     #[cfg(test)]
     mod tests {
-        use std::sync::atomic::Ordering;
+        use std::{
+            sync::{
+                Arc, Mutex, MutexGuard, PoisonError,
+                atomic::{AtomicBool, AtomicU64, Ordering},
+            },
+            thread,
+            time::Duration,
+        };
+
+        use obs_core::{Ack, Class, DropReason, Kept, Obs, Page, Sink, Strategy, ledger};
 
         use super::super::{
             super::{file, mapped::Words},
             Process,
         };
         use super::*;
+
+        /// One test at a time: a child has the locks of all of them, until it has given them up.
+        fn alone() -> MutexGuard<'static, ()> {
+            static ONE: Mutex<()> = Mutex::new(());
+            ONE.lock().unwrap_or_else(PoisonError::into_inner)
+        }
 
         /// Forks; the child answers by its exit code. It must call nothing that allocates.
         fn fork(child: impl FnOnce() -> bool) -> i32 {
@@ -215,6 +231,7 @@ mod system {
 
         #[test]
         fn a_child_knows_that_it_is_one_and_its_parent_does_not_become_one() {
+            let _alone = alone();
             let parent = Process::current();
             assert_eq!(fork(|| parent.is_forked() && !Process::current().is_forked()), 0);
             assert!(!parent.is_forked());
@@ -222,6 +239,7 @@ mod system {
 
         #[test]
         fn a_child_keeps_what_a_page_says_and_writes_to_its_own_copy() {
+            let _alone = alone();
             let root = tempfile::tempdir().unwrap();
             let page = Words::create(&root.path().join("page"), 2_048).unwrap();
             page.words()[0].store(7, Ordering::Relaxed);
@@ -235,8 +253,117 @@ mod system {
             assert_eq!(page.words()[0].load(Ordering::Relaxed), 7);
         }
 
+        /// A sink that is always full.
+        #[derive(Debug)]
+        struct Full;
+
+        impl Sink for Full {
+            fn submit(&self, kept: Kept) -> Ack {
+                kept.ticket.dropped(DropReason::QueueFull);
+                Ack::Refused(DropReason::QueueFull)
+            }
+            fn capacity(&self, _: Class) -> u64 {
+                0
+            }
+        }
+
+        #[derive(Debug)]
+        struct Mapped(Words);
+
+        impl Page for Mapped {
+            fn words(&self) -> &[AtomicU64] {
+                self.0.words()
+            }
+        }
+
+        fn run_one(strategy: &Strategy, fails: bool) {
+            let mut run = strategy.start();
+            run.keep();
+            let _ = run.finish(if fails { Err("no".to_owned()) } else { Ok(()) });
+        }
+
+        /// What a child does with what it inherits: all of it must come to an end, and balance.
+        fn lives(obs: &Obs, strategy: &Strategy) -> bool {
+            const RUNS: u64 = 20;
+            let before = obs.ledger();
+            for at in 0..RUNS {
+                run_one(strategy, at % 2 == 0);
+            }
+            let after = obs.ledger();
+            let counted = after.ok.recorded + after.error.recorded;
+            let dropped = after.ok.dropped.total() + after.error.dropped.total();
+            before.imbalance() == 0
+                && after.imbalance() == 0
+                && counted == before.ok.recorded + before.error.recorded + RUNS
+                && dropped >= RUNS
+        }
+
+        /// Waits for a child, at most ten seconds: one that is stuck is killed.
+        fn ends(pid: i32) -> Option<i32> {
+            let mut status = 0;
+            for _ in 0..2_000 {
+                // SAFETY: our child.
+                if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
+                    return Some(status);
+                }
+                thread::park_timeout(Duration::from_millis(5));
+            }
+            // SAFETY: our child, which is still there.
+            unsafe {
+                libc::kill(pid, libc::SIGKILL);
+                libc::waitpid(pid, &raw mut status, 0);
+            }
+            None
+        }
+
+        #[test]
+        fn a_child_of_a_busy_process_is_neither_stuck_nor_out_of_balance_whenever_it_is_forked() {
+            let _alone = alone();
+            const FORKS: u64 = 300;
+            let root = tempfile::tempdir().unwrap();
+            let page = Words::create(&root.path().join("page"), ledger::PAGE_WORDS).unwrap();
+            let builder = Obs::builder().sink(Arc::new(Full));
+            let obs = builder.ledger_page(Arc::new(Mapped(page))).build().unwrap();
+            let strategy = obs.kind("dsl").strategy("bonus").version("1").build().unwrap();
+            run_one(&strategy, true);
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                for fails in [true, false] {
+                    let (strategy, done) = (strategy.clone(), &done);
+                    scope.spawn(move || {
+                        while !done.load(Ordering::Relaxed) {
+                            run_one(&strategy, fails);
+                        }
+                    });
+                }
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert_eq!(obs.ledger().imbalance(), 0);
+                    }
+                });
+                let mut ended = Vec::new();
+                for _ in 0..FORKS {
+                    // SAFETY: the child does what it says and leaves, without unwinding.
+                    let pid = unsafe { libc::fork() };
+                    if pid == 0 {
+                        let code = i32::from(!lives(&obs, &strategy));
+                        // SAFETY: leaves at once.
+                        unsafe { libc::_exit(code) };
+                    }
+                    ended.push(ends(pid));
+                    if ended.last() != Some(&Some(0)) {
+                        break;
+                    }
+                }
+                done.store(true, Ordering::Relaxed);
+                let well = ended.iter().filter(|end| **end == Some(0)).count() as u64;
+                assert_eq!(well, FORKS, "the last one: {:?}, None is stuck", ended.last());
+            });
+        }
+
         #[test]
         fn a_child_that_lives_on_does_not_keep_its_parents_lock() {
+            let _alone = alone();
             let root = tempfile::tempdir().unwrap();
             let path = root.path().join("lock");
             let held = HeldLock::new(file::lock(&path).unwrap().unwrap()).unwrap();
