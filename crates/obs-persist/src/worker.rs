@@ -230,6 +230,7 @@ impl Worker {
         match done {
             Ok(done) => {
                 self.shared.maintenance.set(now, &done);
+                self.shared.metrics.set_kept(done.kept(now));
                 self.said.done(&self.name, &done);
             }
             Err(error) => {
