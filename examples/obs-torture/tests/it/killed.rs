@@ -138,11 +138,11 @@ fn a_process_that_only_takes_over_waits_for_it_while_the_store_is_held_up() {
     victim.until_said("open ", 1);
     victim.kill();
     postgres.tell("start");
-    // Days ahead cannot be made, so that the worker is held up before it takes anything over.
-    let days = "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'obs.run_error'::regclass";
-    let last = postgres.query(days).remove(0);
-    postgres.query(&format!("DROP TABLE {last}"));
-    let held = postgres.hold("LOCK TABLE obs.run_error IN SHARE UPDATE EXCLUSIVE MODE");
+    // A day that is over cannot be dropped, so that the worker is held up before it takes anything over.
+    postgres.query("SELECT obs.make_day('2020-01-01')");
+    let days = "SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'obs.run_error'::regclass";
+    let over = postgres.query(days).remove(0);
+    let held = postgres.hold(&format!("LOCK TABLE {over} IN ACCESS SHARE MODE"));
     let (ended, next) = rack.run("next", &format!("--runs 0 {store}"));
     drop(held);
     assert_eq!(ended.code, Some(0), "{ended:?}");
