@@ -99,6 +99,13 @@ impl fmt::Display for Label {
 /// A value as it may stand on a metric: trimmed, no control characters, at most 128 bytes, and
 /// `unknown` where nothing is left.
 pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
+    if !raw.is_empty()
+        && raw.len() <= LABEL_BYTES_MAX
+        && raw.bytes().all(|it| it.is_ascii_graphic())
+    {
+        // Nearly every code is one plain word.
+        return Cow::Borrowed(raw);
+    }
     let trimmed = raw.trim();
     let cleaned = if trimmed.contains(char::is_control) {
         Cow::Owned(

@@ -87,7 +87,7 @@ pub use durations::Durations;
 pub use error::BuildError;
 pub use escape::Escaped;
 pub use finished::{FinishedNode, FinishedRun};
-pub use ids::after_fork;
+pub use ids::{after_fork, forks_are_told};
 pub use input_run::InputRun;
 pub use keep::{KeepPolicy, KeepReason, Rate, RateError, SLO_DEFAULT};
 pub use kind::{Kind, KindSpec};

@@ -47,7 +47,7 @@ pub(crate) fn same_or_none(one: Option<&str>, two: Option<&str>) -> bool {
 
 /// All of at most 16 bytes, given their number.
 #[inline]
-fn words(bytes: &[u8]) -> (u64, u64) {
+pub(crate) fn words(bytes: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }

@@ -37,12 +37,40 @@ impl<'o> Bounded<'o> {
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
+    #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {
         self.written += bytes.len() as u64;
         let room = self.limit - (self.out.len() - self.start);
         let stored = &bytes[..bytes.len().min(room)];
         self.reserve(stored.len());
         self.out.extend_from_slice(stored);
+    }
+
+    /// Writes one character of ASCII.
+    #[inline]
+    pub(super) fn put_byte(&mut self, byte: u8) {
+        self.written += 1;
+        if self.limit > self.out.len() - self.start {
+            self.reserve(1);
+            self.out.push(byte);
+        }
+    }
+
+    /// Writes a string that needs no escape; `false`, and nothing, where there is no
+    /// room for all of it.
+    #[inline]
+    pub(super) fn put_quoted(&mut self, plain: &[u8]) -> bool {
+        const QUOTES: usize = 2;
+        let len = plain.len() + QUOTES;
+        if self.limit - (self.out.len() - self.start) < len || self.overflowed() {
+            return false;
+        }
+        self.written += len as u64;
+        self.reserve(len);
+        self.out.push(b'"');
+        self.out.extend_from_slice(plain);
+        self.out.push(b'"');
+        true
     }
 
     /// Where the text is now.
@@ -133,14 +161,20 @@ impl<'o> Bounded<'o> {
         text[..frame_len].copy_from_slice(&frame[..frame_len]);
     }
 
-    /// Makes room by doubling, but never beyond the limit.
+    #[inline]
     fn reserve(&mut self, more: usize) {
-        let len = self.out.len();
-        if self.out.capacity() - len < more {
-            let ceiling = self.start.saturating_add(self.limit);
-            let capacity = (2 * self.out.capacity()).max(64).min(ceiling).max(len + more);
-            self.out.reserve_exact(capacity - len);
+        if self.out.capacity() - self.out.len() < more {
+            self.grow(more);
         }
+    }
+
+    /// Makes room by doubling, but never beyond the limit.
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let len = self.out.len();
+        let ceiling = self.start.saturating_add(self.limit);
+        let capacity = (2 * self.out.capacity()).max(64).min(ceiling).max(len + more);
+        self.out.reserve_exact(capacity - len);
     }
 }
 
@@ -149,6 +183,11 @@ impl io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes);
         Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.put(bytes);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
