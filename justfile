@@ -81,3 +81,7 @@ instructions *options:
 # Builds the real Collector if need be, and runs it until it is interrupted.
 collector *options:
     exec "$(scripts/build-collector)" --config=otel-collector/config.yaml {{ options }}
+
+# Writes what is made from registry/: constants, docs/metrics.md, Prometheus rules, dashboards.
+registry:
+    cargo run -p obs-stack --locked

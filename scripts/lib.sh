@@ -50,6 +50,8 @@ report_steps() {
 # Where rustup puts it, for a shell that was opened before Rust was installed.
 have cargo || PATH=$PATH:$HOME/.cargo/bin
 
+skips_prometheus() { [[ ${OBS_SKIP_PROMETHEUS:-} == 1 ]]; }
+
 skips_collector() { [[ ${OBS_SKIP_COLLECTOR:-} == 1 ]]; }
 
 # Where scripts/instructions has bounds to compare with.

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::limits::{LABEL_BYTES_MAX, LABEL_VALUES_MAX};
+use crate::{
+    limits::{LABEL_BYTES_MAX, LABEL_VALUES_MAX},
+    registry::attribute,
+};
 
 /// What a missing or empty value becomes.
 pub(crate) const UNKNOWN: &str = "unknown";
@@ -67,15 +70,15 @@ impl Label {
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
-            Self::Kind => "obs.kind",
-            Self::Realm => "obs.realm",
-            Self::StrategyType => "obs.strategy.type",
-            Self::StrategyId => "obs.strategy.id",
-            Self::StrategyVersion => "obs.strategy.version",
-            Self::Status => "obs.run.status",
-            Self::ErrorType => "error.type",
-            Self::Class => "class",
-            Self::Reason => "reason",
+            Self::Kind => attribute::OBS_KIND,
+            Self::Realm => attribute::OBS_REALM,
+            Self::StrategyType => attribute::OBS_STRATEGY_TYPE,
+            Self::StrategyId => attribute::OBS_STRATEGY_ID,
+            Self::StrategyVersion => attribute::OBS_STRATEGY_VERSION,
+            Self::Status => attribute::OBS_RUN_STATUS,
+            Self::ErrorType => attribute::ERROR_TYPE,
+            Self::Class => attribute::CLASS,
+            Self::Reason => attribute::REASON,
         }
     }
 

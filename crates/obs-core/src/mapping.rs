@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{error::BuildError, label::Label};
+use crate::{
+    error::BuildError,
+    label::Label,
+    registry::{Metric, metric},
+};
 
 /// The instruments that a kind may rename.
 ///
@@ -47,6 +51,21 @@ impl Instrument {
         Self::OldestAge,
     ];
 
+    /// What the registry says of it.
+    pub(crate) const fn metric(self) -> &'static Metric {
+        match self {
+            Self::Duration => &metric::OBS_RUN_DURATION,
+            Self::Nodes => &metric::OBS_RUN_NODES,
+            Self::Errors => &metric::OBS_RUN_ERRORS,
+            Self::Started => &metric::OBS_RUN_STARTED,
+            Self::Active => &metric::OBS_RUN_ACTIVE,
+            Self::TimeLimit => &metric::OBS_RUN_TIME_LIMIT,
+            Self::Dropped => &metric::OBS_RECORD_DROPPED,
+            Self::QueueDuration => &metric::OBS_RUN_QUEUE_DURATION,
+            Self::OldestAge => &metric::OBS_RUN_OLDEST_AGE,
+        }
+    }
+
     /// The name without a mapping.
     ///
     /// ```
@@ -54,17 +73,7 @@ impl Instrument {
     /// ```
     #[must_use]
     pub const fn default_name(self) -> &'static str {
-        match self {
-            Self::Duration => "obs.run.duration",
-            Self::Nodes => "obs.run.nodes",
-            Self::Errors => "obs.run.errors",
-            Self::Started => "obs.run.started",
-            Self::Active => "obs.run.active",
-            Self::TimeLimit => "obs.run.time_limit",
-            Self::Dropped => "obs.record.dropped",
-            Self::QueueDuration => "obs.run.queue.duration",
-            Self::OldestAge => "obs.run.oldest.age",
-        }
+        self.metric().name
     }
 
     /// What comes after a mapping's prefix.

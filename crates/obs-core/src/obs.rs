@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     durations::Durations,
     error::BuildError,
+    exemplar::Exemplars,
     ids,
     in_flight::{self, InFlight, InFlightRun},
     keep::KeepPolicy,
@@ -206,6 +207,22 @@ impl Obs {
     #[must_use]
     pub fn durations(&self) -> Vec<Durations> {
         self.0.core.recorder.durations()
+    }
+
+    /// The last kept run of each bucket of the duration histograms, where
+    /// [`MetricsOptions::exemplars`](crate::otel::MetricsOptions::exemplars) is on. A run is here once its
+    /// record was taken, and was measured before.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// for series in obs.exemplars() {
+    ///     println!("{} {:?}: {:?}", series.metric, series.labels, series.exemplars);
+    /// }
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn exemplars(&self) -> Vec<Exemplars> {
+        self.0.core.recorder.exemplars()
     }
 
     /// Brings the instruments up to date with the runs that have ended, so that a collection finds little

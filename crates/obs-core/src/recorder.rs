@@ -5,6 +5,7 @@
 //! given no meter has [`Silent`].
 
 mod direct;
+mod exemplars;
 mod instruments;
 mod ledger_metrics;
 pub mod otel;
@@ -15,6 +16,7 @@ mod sharded;
 use std::{fmt, sync::Arc, time::Duration};
 
 use direct::DirectSeries;
+pub(crate) use exemplars::KeptRun;
 use rollups::RolledSeries;
 pub(crate) use rollups::RolledUp;
 use sharded::{DurationTable, ShardedSeries};
@@ -23,6 +25,7 @@ use crate::{
     adopter::RecordLabels,
     durations::Durations,
     encode::Sanitized,
+    exemplar::Exemplars,
     in_flight::InFlight,
     kind::KindShared,
     ledger::{Book, SeriesDrops},
@@ -61,6 +64,11 @@ pub(crate) trait Recorder: fmt::Debug + Send + Sync {
 
     /// The durations of all runs, by series and status.
     fn durations(&self) -> Vec<Durations> {
+        Vec::new()
+    }
+
+    /// The last kept runs by series and bucket.
+    fn exemplars(&self) -> Vec<Exemplars> {
         Vec::new()
     }
 
@@ -173,6 +181,25 @@ impl Series {
             Way::EachRun(series) => series.oldest(age),
             Way::RolledUp(series) => series.inner().oldest(age),
             Way::Silent(_) => {}
+        }
+    }
+
+    /// The record of a kept run was taken.
+    pub(crate) fn kept(&self, run: &KeptRun) {
+        match &self.0 {
+            Way::InCells(series) => series.kept(run),
+            Way::EachRun(series) => series.kept(run),
+            Way::RolledUp(series) => series.inner().kept(run),
+            Way::Silent(_) => {}
+        }
+    }
+
+    fn exemplars(&self) -> Vec<Exemplars> {
+        match &self.0 {
+            Way::InCells(series) => series.exemplars(),
+            Way::EachRun(series) => series.exemplars(),
+            Way::RolledUp(series) => series.inner().exemplars(),
+            Way::Silent(_) => Vec::new(),
         }
     }
 

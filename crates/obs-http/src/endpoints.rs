@@ -1,6 +1,7 @@
 //! What a process answers about itself: health, snapshot, ledger, metrics.
 
 mod access;
+mod format;
 
 use std::{
     fmt,
@@ -20,15 +21,20 @@ use crate::{
 };
 
 pub use access::{Access, SecretToken, TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TokenError};
+pub use format::MetricsFormat;
 
 /// A request whose head announces a longer body is refused. Bodies are never read.
 pub const BODY_BYTES_MAX: u64 = 64 * 1024;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-type MetricsText = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+/// What gives the text of `/metrics`.
+enum MetricsText {
+    /// In one format only.
+    Classic(Arc<dyn Fn() -> Result<String, String> + Send + Sync>),
+    Any(Arc<dyn Fn(MetricsFormat) -> Result<String, String> + Send + Sync>),
+}
 
 /// The endpoints of a process. Mount them into a router of yours
 /// ([`for_axum::router`](crate::for_axum::router)), or let them listen on their own
@@ -40,7 +46,7 @@ type MetricsText = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 /// | `/readyz` | 200 or 503; depends on the store if you say so, and on your checks | everybody |
 /// | `/runtime` | the [`RuntimeSnapshot`](crate::RuntimeSnapshot) | who is authorised |
 /// | `/ledger` | where every record is | who is authorised |
-/// | `/metrics` | the text you provide, 404 without | who is authorised |
+/// | `/metrics` | the text you provide, in the format that the scraper accepts; 404 without | who is authorised |
 ///
 /// The first two say `up`, `degraded` or `down` to everybody, and the whole [`Health`] to those who
 /// are authorised.
@@ -167,7 +173,25 @@ impl EndpointsBuilder {
         mut self,
         text: impl Fn() -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        self.shared.metrics_text = Some(Arc::new(text));
+        self.shared.metrics_text = Some(MetricsText::Classic(Arc::new(text)));
+        self
+    }
+
+    /// What `/metrics` answers, in the format that the scraper prefers: of the `obs` crate's snapshots
+    /// `to_prometheus` or `to_openmetrics`.
+    ///
+    /// ```
+    /// # use obs_http::{Access, Endpoints, MetricsFormat};
+    /// let _builder = Endpoints::builder(Access::Open).metrics(|format| match format {
+    ///     MetricsFormat::OpenMetrics => Ok("# TYPE up gauge\nup 1\n# EOF\n".to_owned()),
+    ///     _ => Ok("up 1\n".to_owned()),
+    /// });
+    /// ```
+    pub fn metrics(
+        mut self,
+        text: impl Fn(MetricsFormat) -> Result<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.shared.metrics_text = Some(MetricsText::Any(Arc::new(text)));
         self
     }
 
@@ -230,8 +254,7 @@ impl Endpoints {
         }
         let authorised = self.shared.access.lets_in(&request.headers);
         // What user code in here may panic with is nothing for a caller.
-        let answered =
-            catch_unwind(AssertUnwindSafe(|| self.answer_path(request.uri.path(), authorised)));
+        let answered = catch_unwind(AssertUnwindSafe(|| self.answer_path(request, authorised)));
         answered.unwrap_or_else(|payload| {
             discard(payload);
             failure(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
@@ -243,8 +266,8 @@ impl Endpoints {
         matches!(self.shared.access, Access::Open)
     }
 
-    fn answer_path(&self, path: &str, authorised: bool) -> Response<String> {
-        match path {
+    fn answer_path(&self, request: &Parts, authorised: bool) -> Response<String> {
+        match request.uri.path() {
             "/healthz" => self.liveness(authorised),
             "/readyz" => self.readiness(authorised),
             "/runtime" | "/ledger" | "/metrics" if !authorised => unauthorised(),
@@ -254,7 +277,10 @@ impl Endpoints {
                 .as_ref()
                 .map_or_else(nothing_here, |runtime| json(StatusCode::OK, &runtime.snapshot())),
             "/ledger" => self.shared.sources.obs.as_ref().map_or_else(nothing_here, ledger),
-            "/metrics" => self.shared.metrics_text.as_ref().map_or_else(nothing_here, metrics),
+            "/metrics" => match &self.shared.metrics_text {
+                Some(source) => metrics(source, &request.headers),
+                None => nothing_here(),
+            },
             _ => nothing_here(),
         }
     }
@@ -293,9 +319,17 @@ fn ledger(obs: &Obs) -> Response<String> {
     json(StatusCode::OK, &Shown { imbalance: ledger.imbalance(), ledger })
 }
 
-fn metrics(text: &MetricsText) -> Response<String> {
-    match text() {
-        Ok(text) => answer(StatusCode::OK, PROMETHEUS, text),
+fn metrics(source: &MetricsText, headers: &HeaderMap) -> Response<String> {
+    let format = match source {
+        MetricsText::Classic(_) => MetricsFormat::Classic,
+        MetricsText::Any(_) => MetricsFormat::preferred(headers),
+    };
+    let text = match source {
+        MetricsText::Classic(text) => text(),
+        MetricsText::Any(text) => text(format),
+    };
+    match text {
+        Ok(text) => answer(StatusCode::OK, format.content_type(), text),
         Err(_) => failure(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be collected"),
     }
 }

@@ -59,8 +59,8 @@ mod traceparent;
 pub use carry::{InRequest, in_request};
 pub use correlation::{CORRELATION_ID_BYTES_MAX, Provenance, RequestIds};
 pub use endpoints::{
-    Access, BODY_BYTES_MAX, Endpoints, EndpointsBuilder, SecretToken, TOKEN_BYTES_MAX,
-    TOKEN_BYTES_MIN, TokenError,
+    Access, BODY_BYTES_MAX, Endpoints, EndpointsBuilder, MetricsFormat, SecretToken,
+    TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TokenError,
 };
 pub use health::{Health, HealthStatus, QueueHealth, StoreHealth};
 pub use layer::{

@@ -23,29 +23,11 @@ use opentelemetry::{
     metrics::{Histogram, Meter, UpDownCounter},
 };
 
+use obs_core::registry::{Metric, attribute, metric};
+
 use crate::layer::Ended;
 
 pub use watch::watch_runtime;
-
-/// Seconds, as OpenTelemetry's conventions for HTTP advise.
-const DURATION_BOUNDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-
-/// Bytes: the conventions advise none, and the SDK's default has the shape of milliseconds.
-const SIZE_BOUNDS: [f64; 12] = [
-    0.0,
-    64.0,
-    256.0,
-    1_024.0,
-    4_096.0,
-    16_384.0,
-    65_536.0,
-    262_144.0,
-    1_048_576.0,
-    4_194_304.0,
-    16_777_216.0,
-    67_108_864.0,
-];
 
 /// OpenTelemetry's HTTP server metrics: `http.server.request.duration`, `http.server.active_requests`,
 /// `http.server.request.body.size` and `http.server.response.body.size`.
@@ -79,61 +61,57 @@ impl HttpMetrics {
     /// ```
     #[must_use]
     pub fn new(meter: &Meter) -> Self {
-        let size = |name, what| {
+        let size = |of: Metric| {
             meter
-                .u64_histogram(name)
-                .with_unit("By")
-                .with_description(what)
-                .with_boundaries(SIZE_BOUNDS.to_vec())
+                .u64_histogram(of.name)
+                .with_unit(of.unit)
+                .with_description(of.brief)
+                .with_boundaries(of.bounds.to_vec())
                 .build()
         };
         Self {
             active: meter
-                .i64_up_down_counter("http.server.active_requests")
-                .with_unit("{request}")
-                .with_description("Number of active HTTP server requests.")
+                .i64_up_down_counter(metric::HTTP_SERVER_ACTIVE_REQUESTS.name)
+                .with_unit(metric::HTTP_SERVER_ACTIVE_REQUESTS.unit)
+                .with_description(metric::HTTP_SERVER_ACTIVE_REQUESTS.brief)
                 .build(),
             duration: meter
-                .f64_histogram("http.server.request.duration")
-                .with_unit("s")
-                .with_description("Duration of HTTP server requests.")
-                .with_boundaries(DURATION_BOUNDS.to_vec())
+                .f64_histogram(metric::HTTP_SERVER_REQUEST_DURATION.name)
+                .with_unit(metric::HTTP_SERVER_REQUEST_DURATION.unit)
+                .with_description(metric::HTTP_SERVER_REQUEST_DURATION.brief)
+                .with_boundaries(metric::HTTP_SERVER_REQUEST_DURATION.bounds.to_vec())
                 .build(),
-            request_size: size(
-                "http.server.request.body.size",
-                "Size of HTTP server request bodies.",
-            ),
-            response_size: size(
-                "http.server.response.body.size",
-                "Size of HTTP server response bodies.",
-            ),
+            request_size: size(metric::HTTP_SERVER_REQUEST_BODY_SIZE),
+            response_size: size(metric::HTTP_SERVER_RESPONSE_BODY_SIZE),
         }
     }
 
     /// The same attributes up and down, or the two would not meet.
     pub(crate) fn active(&self, change: i64, method: &'static str, scheme: &'static str) {
-        let attributes =
-            [KeyValue::new("http.request.method", method), KeyValue::new("url.scheme", scheme)];
+        let attributes = [
+            KeyValue::new(attribute::HTTP_REQUEST_METHOD, method),
+            KeyValue::new(attribute::URL_SCHEME, scheme),
+        ];
         self.active.add(change, &attributes);
     }
 
     pub(crate) fn ended(&self, ended: &Ended<'_>) {
         // Sorted by key: the SDK looks attributes up without allocating then.
         let mut attributes = Vec::with_capacity(6);
-        attributes.extend(ended.error_type().map(|value| KeyValue::new("error.type", value)));
-        attributes.push(KeyValue::new("http.request.method", ended.method));
-        attributes.extend(
-            ended.status.map(|status| {
-                KeyValue::new("http.response.status_code", i64::from(status.as_u16()))
-            }),
-        );
-        attributes.extend(ended.route.map(|route| KeyValue::new("http.route", route.clone())));
+        attributes
+            .extend(ended.error_type().map(|value| KeyValue::new(attribute::ERROR_TYPE, value)));
+        attributes.push(KeyValue::new(attribute::HTTP_REQUEST_METHOD, ended.method));
+        attributes.extend(ended.status.map(|status| {
+            KeyValue::new(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()))
+        }));
+        attributes
+            .extend(ended.route.map(|route| KeyValue::new(attribute::HTTP_ROUTE, route.clone())));
         attributes.extend(
             ended
                 .protocol_version
-                .map(|version| KeyValue::new("network.protocol.version", version)),
+                .map(|version| KeyValue::new(attribute::NETWORK_PROTOCOL_VERSION, version)),
         );
-        attributes.push(KeyValue::new("url.scheme", ended.scheme));
+        attributes.push(KeyValue::new(attribute::URL_SCHEME, ended.scheme));
         self.duration
             .record(std::time::Duration::from_nanos(ended.nanos).as_secs_f64(), &attributes);
         self.request_size.record(ended.request_bytes, &attributes);

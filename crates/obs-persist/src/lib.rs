@@ -26,6 +26,7 @@ mod shared;
 mod spool;
 mod sqlite;
 mod store;
+mod stored;
 mod sync;
 mod url;
 mod waiters;
@@ -50,8 +51,7 @@ pub use persister::{DROP_DEADLINE, Persister, StartError};
 pub use report::{Drops, FlushReport, ShutdownReport};
 pub use shared::Room;
 pub use spool::Fsync;
-pub use store::{
-    CountFuture, MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture,
-};
+pub use store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
+pub use stored::{Stored, StoredFuture, Unsettled};
 pub use url::{StoreUrl, StoreUrlError};
 pub use watch::StoreWatch;

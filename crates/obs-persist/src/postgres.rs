@@ -8,24 +8,19 @@ mod partitions;
 mod pooler;
 mod retention;
 mod schema;
+mod stored;
 mod target;
 mod tls;
 
 use std::sync::Arc;
 
-use diesel::{
-    dsl::sql,
-    sql_types::{self, Array, BigInt},
-};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
 use obs_core::{Class, Clock, RunRecord, Timestamp};
-use uuid::Uuid;
 
 use crate::erasure::{EraseFuture, Erasure};
 use crate::migrations::Migrations;
-use crate::store::{
-    CountFuture, MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture,
-};
+use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
+use crate::stored::{StoredFuture, Unsettled};
 
 use partitions::Days;
 pub(crate) use target::{Target, TargetError};
@@ -45,6 +40,8 @@ pub(crate) struct PostgresStore {
 struct Connected {
     connection: AsyncPgConnection,
     days: Days,
+    /// Behind a pooler there is no session of our own.
+    session: Option<u64>,
 }
 
 impl PostgresStore {
@@ -75,8 +72,9 @@ impl PostgresStore {
             self.said_pooled = true;
         }
         let today = partitions::day_of(self.clock.wall());
-        let (connection, days) = schema::prepare(connection, self.migrations, today).await?;
-        self.connection = Some(Connected { connection, days });
+        let (mut connection, days) = schema::prepare(connection, self.migrations, today).await?;
+        let session = if is_pooled { None } else { Some(stored::session(&mut connection).await?) };
+        self.connection = Some(Connected { connection, days, session });
         Ok(())
     }
 
@@ -93,14 +91,14 @@ impl PostgresStore {
         retention: Retention,
     ) -> Result<Maintained, StoreError> {
         let mut connected = self.take("maintain")?;
-        let Connected { connection, days } = &mut connected;
+        let Connected { connection, days, .. } = &mut connected;
         let done = retention::maintain(connection, days, (now, &self.clock), retention).await?;
         self.connection = Some(connected);
         Ok(done)
     }
 
     async fn write_batch(&mut self, batch: Arc<[RunRecord]>) -> Result<(), StoreError> {
-        let Some(Connected { connection, days }) = &mut self.connection else {
+        let Some(Connected { connection, days, .. }) = &mut self.connection else {
             return Err(StoreError::transient("cannot write", "there is no connection"));
         };
         let needed = batch.iter().map(|record| partitions::day_of_id(record.run_id));
@@ -124,29 +122,12 @@ impl PostgresStore {
         let Some(mut connected) = self.connection.take() else {
             return Err(StoreError::transient("cannot try a canary", "there is no connection"));
         };
-        let Connected { connection, days } = &mut connected;
+        let Connected { connection, days, .. } = &mut connected;
         days.ensure(connection, std::iter::once(partitions::day_of_id(row.run_id))).await?;
         canary::try_out(connection, &row).await?;
         self.connection = Some(connected);
         Ok(())
     }
-}
-
-/// Ids are all that a role which writes may read.
-async fn count_stored(
-    connected: Option<&mut Connected>,
-    run_ids: &[Uuid],
-) -> Result<u64, StoreError> {
-    let Some(Connected { connection, .. }) = connected else {
-        return Err(StoreError::transient("cannot look for rows", "there is no connection"));
-    };
-    let count = sql::<BigInt>("SELECT count(run_id) FROM obs.run_ok WHERE run_id = ANY(")
-        .bind::<Array<sql_types::Uuid>, _>(run_ids)
-        .sql(")")
-        .get_result::<i64>(connection)
-        .await
-        .map_err(|source| StoreError::transient("cannot look for rows", source))?;
-    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 impl Store for PostgresStore {
@@ -160,10 +141,6 @@ impl Store for PostgresStore {
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
         Box::pin(self.write_batch(batch))
-    }
-
-    fn count_stored<'a>(&'a mut self, run_ids: &'a [Uuid]) -> CountFuture<'a> {
-        Box::pin(count_stored(self.connection.as_mut(), run_ids))
     }
 
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
@@ -189,6 +166,19 @@ impl Store for PostgresStore {
             let erased = erase::erase(&mut connected.connection, erasure, files).await?;
             self.connection = Some(connected);
             Ok(erased)
+        })
+    }
+
+    fn session(&self) -> Option<u64> {
+        self.connection.as_ref()?.session
+    }
+
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        Box::pin(async {
+            let mut connected = self.take("read")?;
+            let stored = stored::stored(&mut connected.connection, unsettled).await?;
+            self.connection = Some(connected);
+            Ok(stored)
         })
     }
 

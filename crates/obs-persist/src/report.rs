@@ -4,6 +4,8 @@ use std::fmt;
 
 use obs_core::DropReason;
 
+use crate::waiters::Answer;
+
 /// What a flush did with the records that were queued before it.
 ///
 /// ```
@@ -150,6 +152,20 @@ impl fmt::Display for Drops {
             write!(f, "{}{count} {reason}", if at == 0 { " (" } else { ", " })?;
         }
         f.write_str(if self.total() > 0 { ")" } else { "" })
+    }
+}
+
+impl From<Answer> for FlushReport {
+    fn from(answer: Answer) -> Self {
+        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
+        Self { persisted, quarantined, spooled, dropped, left, complete }
+    }
+}
+
+impl From<Answer> for ShutdownReport {
+    fn from(answer: Answer) -> Self {
+        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
+        Self { persisted, quarantined, spooled, dropped, left, complete }
     }
 }
 

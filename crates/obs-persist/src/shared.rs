@@ -13,6 +13,7 @@
 //! Tickets stay here while their records are being written. So whatever happens to the worker,
 //! somebody can settle them.
 
+mod asking;
 mod spilling;
 
 use std::{
@@ -35,8 +36,7 @@ use crate::{
     lanes::{Lanes, Limit, Place},
     maintenance::Due,
     platform::Process,
-    report::{FlushReport, ShutdownReport},
-    spool::{Slot, Spool},
+    spool::{Mark, Slot, Spool, UnderWay},
     sync::{Condvar, Mutex, MutexGuard, Notify},
     waiters::{Answer, Fate, Waiters},
 };
@@ -77,6 +77,8 @@ struct State {
     /// The batch that is being written, record by record: `None` is settled. The records are with
     /// the worker.
     in_flight: Vec<Option<Taken>>,
+    /// What of it is in memory only, on a page that outlives the process.
+    under_way: UnderWay,
     waiters: Waiters,
     /// Threads that wait for room: as good a reason as a flush to write at once.
     room_waiters: usize,
@@ -96,6 +98,7 @@ struct Taken {
     ticket: Ticket,
     place: Place,
     slot: Option<Slot>,
+    mark: Option<Mark>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +146,7 @@ impl Shared {
                 spilled: VecDeque::new(),
                 waiting_since: None,
                 in_flight: Vec::with_capacity(config.batch_records),
+                under_way: spool.as_ref().map_or_else(|| UnderWay::on(None), Spool::under_way),
                 waiters: Waiters::default(),
                 room_waiters: 0,
                 worker: Worker::Running,
@@ -380,7 +384,11 @@ impl Shared {
                 };
                 bytes += item.place.bytes;
                 let Queued { record, ticket, slot } = item.value;
-                state.in_flight.push(Some(Taken { ticket, place: item.place, slot }));
+                let mark = match slot {
+                    Some(_) => None,
+                    None => state.under_way.note(record.run_id, ticket.class()),
+                };
+                state.in_flight.push(Some(Taken { ticket, place: item.place, slot, mark }));
                 records.push(record);
             }
         }
@@ -400,12 +408,6 @@ impl Shared {
             release(state);
         }
         self.room.notify_all();
-    }
-
-    /// The worker panicked: what became of the rest of its batch is not known.
-    pub(crate) fn abandon(&self) {
-        let records = self.lock().in_flight.len();
-        self.settle(0..records, Fate::Lost(DropReason::Abandoned));
     }
 
     /// The store's state, for threads that wait for room.
@@ -502,10 +504,11 @@ impl Shared {
         }
         while let Some(item) = state.lanes.take(usize::MAX) {
             let Queued { ticket, slot, .. } = item.value;
-            self.settle_one(state, Taken { ticket, place: item.place, slot }, Fate::Lost(reason));
+            let taken = Taken { ticket, place: item.place, slot, mark: None };
+            self.settle_one(state, taken, Fate::Lost(reason));
         }
         for Spilled { ticket, slot, place } in std::mem::take(&mut state.spilled) {
-            let taken = Taken { ticket, place, slot: Some(slot) };
+            let taken = Taken { ticket, place, slot: Some(slot), mark: None };
             self.settle_one(state, taken, Fate::Lost(reason));
         }
         state.worker = Worker::Closed;
@@ -513,14 +516,13 @@ impl Shared {
     }
 
     fn settle_one(&self, state: &mut State, taken: Taken, fate: Fate) {
-        let Taken { ticket, place, slot } = taken;
+        let Taken { ticket, place, slot, mark } = taken;
+        // Before: killed in between, one record too many counts as lost, not one too few.
+        if let Some(mark) = mark {
+            state.under_way.take_back(mark);
+        }
         // What is in the spool is not lost with the memory.
         let fate = if slot.is_some() && fate.is_of_memory() { Fate::Spooled } else { fate };
-        if slot.is_none()
-            && let Some(page) = self.spool.as_ref().and_then(Spool::batch_page)
-        {
-            page.settled();
-        }
         match fate {
             Fate::Persisted => ticket.persisted(),
             Fate::Quarantined => ticket.quarantined(),
@@ -546,20 +548,6 @@ fn release(mut state: MutexGuard<'_, State>) {
 
 const fn pair(limit: Limit) -> (usize, usize) {
     (limit.records, limit.bytes)
-}
-
-impl From<Answer> for FlushReport {
-    fn from(answer: Answer) -> Self {
-        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
-        Self { persisted, quarantined, spooled, dropped, left, complete }
-    }
-}
-
-impl From<Answer> for ShutdownReport {
-    fn from(answer: Answer) -> Self {
-        let Answer { persisted, quarantined, spooled, dropped, left, complete } = answer;
-        Self { persisted, quarantined, spooled, dropped, left, complete }
-    }
 }
 
 /// Numbers only: what waits may be private.

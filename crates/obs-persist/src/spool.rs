@@ -18,9 +18,9 @@
 //! S5 Freeing space needs none, and the next two segments have theirs.
 
 mod adopt;
-mod batch;
 mod bugs;
 mod codec;
+mod crash;
 mod disk;
 mod frame;
 mod held;
@@ -32,6 +32,7 @@ mod recover;
 mod segment;
 #[cfg(test)]
 mod sim;
+mod under_way;
 
 use std::{
     cell::RefCell,
@@ -48,7 +49,7 @@ use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger
 use uuid::Uuid;
 
 use self::{
-    adopt::{Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
+    adopt::{BATCH_PAGE, Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
     disk::RealDisk,
     held::Held,
@@ -61,6 +62,7 @@ pub use log::Fsync;
 pub(crate) use log::Refusal;
 pub(crate) use orphans::Orphans;
 pub(crate) use segment::{SEGMENT_BYTES, Slot};
+pub(crate) use under_way::{Mark, UnderWay};
 
 /// How long a thread waits for its record to be synced, where the policy is to wait.
 const SYNC_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,8 +92,8 @@ pub(crate) struct Spool {
     root: PathBuf,
     epoch: Uuid,
     ledger_page: Option<Arc<MappedPage>>,
-    batch_page: Option<batch::BatchPage>,
     runs_page: Option<Arc<MappedPage>>,
+    batch_page: Option<Arc<MappedPage>>,
     // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
     // somebody else may already have taken over.
     home: RwLock<Option<Home>>,
@@ -150,9 +152,9 @@ impl Spool {
                 None
             }
         };
-        let batch_page = batch::BatchPage::create(&home.directory).ok();
         let ledger_page = page(LEDGER_PAGE, ledger::PAGE_WORDS);
         let runs_page = page(RUNS_PAGE, in_flight::PAGE_WORDS);
+        let batch_page = page(BATCH_PAGE, under_way::UNDER_WAY_WORDS);
         log.expect_keeper();
         let kept = Arc::clone(&log);
         let keeper = thread::Builder::new()
@@ -164,19 +166,14 @@ impl Spool {
             root: home.root.clone(),
             epoch,
             ledger_page,
-            batch_page,
             runs_page,
+            batch_page,
             home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
             held: Mutex::default(),
             successor: OnceLock::new(),
             config: config.clone(),
         })
-    }
-
-    /// The batch that is on its way, for the next process.
-    pub(crate) const fn batch_page(&self) -> Option<&batch::BatchPage> {
-        self.batch_page.as_ref()
     }
 
     /// Where the ledger's counts can live, so that the next process sees them.
@@ -187,6 +184,11 @@ impl Spool {
     /// Where the runs in flight can live.
     pub(crate) fn runs_page(&self) -> Option<Arc<dyn Page>> {
         self.runs_page.clone().map(|page| page as Arc<dyn Page>)
+    }
+
+    /// What is with the store and not settled.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        UnderWay::on(self.batch_page.clone().map(|page| page as Arc<dyn Page>))
     }
 
     /// Where records go that the store does not take, unless somebody says otherwise.

@@ -5,6 +5,7 @@ mod canary;
 mod erase;
 mod insert;
 mod retention;
+mod stored;
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -12,19 +13,19 @@ use diesel::{
     QueryResult, RunQueryDsl,
     connection::SimpleConnection,
     dsl::sql,
-    sql_types::{BigInt, Binary},
+    sql_types::BigInt,
     sqlite::{Sqlite, SqliteConnection},
 };
 use diesel_async::{AsyncConnection, sync_connection_wrapper::SyncConnectionWrapper};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use obs_core::{Class, Clock, RunRecord, Timestamp};
 use tokio::task::spawn_blocking;
-use uuid::Uuid;
 
 use crate::{
     erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
-    store::{CountFuture, MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
+    store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
+    stored::{Stored, StoredFuture, Unsettled},
 };
 
 use ballast::{BALLAST_BYTES, Ballast};
@@ -166,29 +167,6 @@ impl SqliteStore {
     }
 }
 
-async fn count_stored(
-    connection: Option<&mut SyncConnectionWrapper<SqliteConnection>>,
-    run_ids: Vec<Uuid>,
-) -> Result<u64, StoreError> {
-    let Some(connection) = connection else {
-        return Err(StoreError::transient("cannot look for rows", "the file is not open"));
-    };
-    let count = move |connection: &mut SqliteConnection| {
-        let mut stored = 0_u64;
-        for id in &run_ids {
-            let row = sql::<BigInt>(
-                "SELECT count(*) FROM run WHERE status IN ('ok', 'cancelled') AND run_id = ",
-            )
-            .bind::<Binary, _>(id.as_bytes().as_slice());
-            let count: i64 = row.get_result(connection)?;
-            stored = stored.saturating_add(u64::try_from(count).unwrap_or(0));
-        }
-        Ok(stored)
-    };
-    let failed = |source| StoreError::transient("cannot look for rows", source);
-    connection.spawn_blocking(count).await.map_err(failed)
-}
-
 impl Store for SqliteStore {
     fn name(&self) -> String {
         format!("sqlite:{}", obs_core::Escaped(&self.path))
@@ -220,12 +198,15 @@ impl Store for SqliteStore {
         Box::pin(self.on("cannot erase from the file", act))
     }
 
-    fn count_stored<'a>(&'a mut self, run_ids: &'a [Uuid]) -> CountFuture<'a> {
-        Box::pin(count_stored(self.connection.as_mut(), run_ids.to_vec()))
-    }
-
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
         Box::pin(canary::try_out(self.connection.as_mut(), row))
+    }
+
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        let ids: Vec<_> = unsettled.run_ids().collect();
+        let act = move |connection: &mut SqliteConnection| stored::rows(connection, &ids);
+        let rows = self.on("cannot read from the file", act);
+        Box::pin(async { rows.await.map(Stored::Rows) })
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

@@ -3,15 +3,14 @@
 use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use obs_core::{Class, Escaped, RunRecord, Timestamp};
-use uuid::Uuid;
 
-use crate::erasure::{EraseFuture, Erasure};
+use crate::{
+    erasure::{EraseFuture, Erasure},
+    stored::{Stored, StoredFuture, Unsettled},
+};
 
 /// What a [`Store`] returns: a boxed future, so that `dyn Store` works.
 pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
-
-/// What [`Store::count_stored`] returns, boxed like a [`StoreFuture`].
-pub type CountFuture<'a> = Pin<Box<dyn Future<Output = Result<u64, StoreError>> + Send + 'a>>;
 
 /// What [`Store::maintain`] returns, boxed like a [`StoreFuture`].
 pub type MaintainFuture<'a> =
@@ -157,21 +156,6 @@ pub trait Store: fmt::Debug + Send + 'static {
         Box::pin(async { Ok(Maintained::default()) })
     }
 
-    /// How many of these runs have an ok row: a process was killed after it had sent them, and before it
-    /// knew. A store that cannot tell leaves this out; they are counted as lost then.
-    ///
-    /// ```
-    /// # use obs_persist::{Store, testing::MemoryStore};
-    /// # futures_executor::block_on(async {
-    /// assert_eq!(MemoryStore::new().count_stored(&[uuid::Uuid::nil()]).await?, 0);
-    /// # Ok::<(), obs_persist::StoreError>(())
-    /// # }).unwrap();
-    /// ```
-    fn count_stored<'a>(&'a mut self, run_ids: &'a [Uuid]) -> CountFuture<'a> {
-        let _ = run_ids;
-        Box::pin(async { Ok(0) })
-    }
-
     /// Keeps out, from now on, every run of a subject that began before now (or soon after it), and
     /// returns once no write that did not know this is under way; the report has only its hashes.
     ///
@@ -203,6 +187,36 @@ pub trait Store: fmt::Debug + Send + 'static {
         let _ = (erasure, files);
         let name = self.name();
         Box::pin(async { Err(cannot_erase(name)) })
+    }
+
+    /// A number by which another process can tell later whether this connection, or what the server
+    /// does for it, is still there; never 0. A store that has none leaves it out.
+    ///
+    /// ```
+    /// # use obs_persist::{Store, testing::MemoryStore};
+    /// assert_eq!(MemoryStore::new().session(), Some(1));
+    /// ```
+    fn session(&self) -> Option<u64> {
+        None
+    }
+
+    /// Which of these records, which a dead process had handed to the store, are rows: the others count as
+    /// lost. Called after `prepare`, between batches, at most ten times a second.
+    ///
+    /// A store that cannot tell leaves it out: all of them count as lost then, and a few that are rows
+    /// may be among them.
+    ///
+    /// ```
+    /// # use obs_persist::{Store, Stored, Unsettled, testing::MemoryStore};
+    /// # futures_executor::block_on(async {
+    /// let stored = MemoryStore::new().stored(&Unsettled::default()).await?;
+    /// assert!(matches!(stored, Stored::Rows(rows) if rows.is_empty()));
+    /// # Ok::<(), obs_persist::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        let _ = unsettled;
+        Box::pin(async { Ok(Stored::Unknown) })
     }
 
     /// Ends the connection in an orderly way.
@@ -300,18 +314,23 @@ impl StoreError {
     /// ```
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        // Some errors repeat their cause in their own message.
-        while let Some(error) = cause {
-            let message = error.to_string();
-            if !text.ends_with(&message) {
-                text.push_str(": ");
-                text.push_str(&message);
-            }
-            cause = error.source();
-        }
-        // Servers write what they like.
-        Escaped(&text).to_string()
+        chain(self)
     }
+}
+
+/// An error and what is behind it, for one log line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    // Some errors repeat their cause in their own message.
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    // Servers write what they like.
+    Escaped(&text).to_string()
 }

@@ -10,7 +10,10 @@ use obs_core::RunRecord;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::store::{Store, StoreError, StoreFuture};
+use crate::{
+    store::{Store, StoreError, StoreFuture},
+    stored::{Stored, StoredFuture, Unsettled},
+};
 
 /// A store in memory. Clones share their rows and their behaviour, so keep one to look at and to
 /// steer the other.
@@ -51,6 +54,9 @@ struct State {
     poison: Option<String>,
     failures: u64,
     failures_after_commit: u64,
+    hangs_after_commit: u64,
+    busy: u64,
+    silent: u64,
     panics: u64,
     unreachable: bool,
     stalled: bool,
@@ -64,6 +70,7 @@ enum Fate {
     Write,
     Fail,
     CommitAndFail,
+    CommitAndHang,
     Panic,
 }
 
@@ -210,6 +217,34 @@ impl MemoryStore {
         self.change(|state| state.failures_after_commit = writes);
     }
 
+    /// The next `writes` writes are committed, and the worker never hears of it: what a process that is
+    /// killed at that moment leaves.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().hang_after_commit(1);
+    /// ```
+    pub fn hang_after_commit(&self, writes: u64) {
+        self.change(|state| state.hangs_after_commit = writes);
+    }
+
+    /// So many times it says that a dead process's connection is still at work.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().be_busy(1);
+    /// ```
+    pub fn be_busy(&self, times: u64) {
+        self.change(|state| state.busy = times);
+    }
+
+    /// The next `times` questions about rows fail.
+    ///
+    /// ```
+    /// obs_persist::testing::MemoryStore::new().say_nothing(1);
+    /// ```
+    pub fn say_nothing(&self, times: u64) {
+        self.change(|state| state.silent = times);
+    }
+
     /// The next `writes` writes panic.
     ///
     /// ```
@@ -254,6 +289,8 @@ impl MemoryStore {
             Fate::Fail
         } else if spend(&mut state.failures_after_commit) {
             Fate::CommitAndFail
+        } else if spend(&mut state.hangs_after_commit) {
+            Fate::CommitAndHang
         } else {
             Fate::Write
         }
@@ -316,6 +353,10 @@ impl MemoryStore {
                 commit(batch);
                 return Err(StoreError::transient("cannot write", "the connection is lost"));
             }
+            Fate::CommitAndHang => {
+                commit(batch);
+                std::future::pending::<()>().await;
+            }
             Fate::Panic => std::panic::resume_unwind(Box::new("told to panic")),
         }
         Ok(())
@@ -344,6 +385,30 @@ impl Store for MemoryStore {
 
     fn canary(&mut self, row: Box<RunRecord>) -> StoreFuture<'_> {
         Box::pin(self.try_canary(row))
+    }
+
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        Box::pin(async {
+            let mut state = self.lock();
+            if state.down {
+                return Err(StoreError::transient("cannot read", "told to be down"));
+            }
+            if state.silent > 0 {
+                state.silent -= 1;
+                return Err(StoreError::transient("cannot read", "told to say nothing"));
+            }
+            if state.busy > 0 && !unsettled.sessions().is_empty() {
+                state.busy -= 1;
+                return Ok(Stored::Busy);
+            }
+            let rows = unsettled.run_ids().filter(|id| state.ids.contains(id)).collect();
+            Ok(Stored::Rows(rows))
+        })
+    }
+
+    /// So that it can be busy.
+    fn session(&self) -> Option<u64> {
+        Some(1)
     }
 
     fn close(&mut self) -> StoreFuture<'_> {

@@ -1,5 +1,6 @@
 //! The worker: one task that writes batches, and tries for as long as there is something to write.
 
+mod dead;
 mod deliver;
 mod retried;
 
@@ -83,6 +84,8 @@ struct Worker {
     connected_at: Option<Tick>,
     /// When it last looked for records of the quarantine.
     looked_at: Option<Tick>,
+    /// When it last asked about dead processes.
+    asked_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
     said_up: Option<bool>,
     said: Said,
@@ -101,6 +104,7 @@ impl Worker {
             prepared: false,
             connected_at: None,
             looked_at: None,
+            asked_at: None,
             said_up: None,
             said: Said::default(),
             set_aside: SetAside::default(),
@@ -113,8 +117,8 @@ impl Worker {
         self.insist(None).await;
         loop {
             self.maintain_if_due().await;
-            self.ask_for_doubts().await;
             self.shared.adopt_some(self.duties.calendar.wall());
+            self.ask_about_dead().await;
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
@@ -127,33 +131,15 @@ impl Worker {
                 Step::Idle => {
                     self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
-                    let rest = self.rest(rest);
+                    let rest = self.rest_of_asking(self.rest(rest));
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,
             }
         }
+        self.ask_at_end().await;
         let mut store = self.store.lock().await;
         let _ = timeout(CLOSE_TIMEOUT, store.close()).await;
-    }
-
-    /// Asks the store for records of dead processes that it may have committed in their last moment. One
-    /// that cannot answer leaves them counted as lost.
-    async fn ask_for_doubts(&mut self) {
-        while self.prepared
-            && let Some((epoch, ids)) = self.shared.doubt(self.duties.calendar.wall())
-        {
-            let limit = self.duties.timeouts.write;
-            let asked = {
-                let mut store = self.store.lock().await;
-                timeout(limit, store.count_stored(&ids)).await
-            };
-            match asked {
-                Ok(Ok(stored)) => self.shared.answered(epoch, stored),
-                // Whatever state the connection is in now.
-                _ => self.prepared = false,
-            }
-        }
     }
 
     /// Connects if need be and delivers the batch if there is one, until that works or makes no
@@ -217,6 +203,7 @@ impl Worker {
             Ok(result) => result?,
             Err(_) => return Err(StoreError::late("preparing the store", limit)),
         }
+        self.shared.writes_through(store.session());
         self.prepared = true;
         Ok(())
     }

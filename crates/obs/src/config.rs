@@ -3,13 +3,16 @@
 //! Code wins over the environment, the environment over the default. This file is the only one
 //! that reads the process environment; everything below it works on an [`Environment`] value.
 
+mod endpoint;
 mod error;
+mod headers;
 mod known;
-mod otlp;
+pub(crate) mod model;
 mod parse;
 mod safety;
 mod secret;
 mod spool;
+mod variables;
 
 use std::{
     collections::BTreeMap,
@@ -23,16 +26,12 @@ use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, St
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use error::ConfigError;
-pub(crate) use otlp::{Otlp, Temporality, TlsFiles};
+pub(crate) use model::Model;
 pub(crate) use safety::Safety;
 pub(crate) use spool::SpoolUse;
 
 /// The default of `OBS_STORE`.
 pub(crate) const STORE_DEFAULT: &str = "sqlite:./obs.sqlite";
-/// The default of `OTEL_METRIC_EXPORT_INTERVAL`.
-pub(crate) const EXPORT_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
-/// The default of `OTEL_METRIC_EXPORT_TIMEOUT`: how long one collection and its export may take.
-pub(crate) const EXPORT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The default of `OBS_QUEUE_RECORDS`.
 pub(crate) const QUEUE_RECORDS_DEFAULT: usize = 1_000;
 /// The largest `OBS_QUEUE_RECORDS`: beyond it, memory and not the lane would be the limit.
@@ -204,12 +203,8 @@ pub(crate) struct Checked {
     pub(crate) slo: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) safety: Safety,
-    pub(crate) export: Export,
-    pub(crate) export_interval: Duration,
-    pub(crate) export_timeout: Duration,
-    pub(crate) temporality: Temporality,
-    pub(crate) service_name: Option<String>,
-    pub(crate) resource_attributes: BTreeMap<String, String>,
+    /// Where everything else goes, and who we are.
+    pub(crate) model: Model,
     /// Variables that are set, concern metrics, and have no effect: named in one warning.
     pub(crate) ignored: Vec<String>,
 }
@@ -227,41 +222,30 @@ pub(crate) enum Rows {
     },
 }
 
-/// Where metrics go, with what that needs.
-#[derive(Clone, Debug)]
-pub(crate) enum Export {
-    None,
-    Console,
-    Otlp(Box<Otlp>),
-}
-
 /// Lifts the raw values, or says which one is wrong.
 pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked, ConfigError> {
     known::no_unknown_names(environment)?;
     let (policy, slo) = policy(given, environment)?;
+    let model = variables::model(given, environment)?;
+    refuse_unsupported(&model, environment)?;
     Ok(Checked {
         rows: rows(given, environment)?,
         policy,
         slo,
         limits: limits(given, environment)?,
         safety: safety::check(given, environment)?,
-        export: export(given, environment)?,
-        export_interval: parse::millis_setting(
-            environment,
-            "OTEL_METRIC_EXPORT_INTERVAL",
-            ("Builder::export_interval", given.export_interval),
-        )?
-        .unwrap_or(EXPORT_INTERVAL_DEFAULT),
-        export_timeout: parse::millis_setting(
-            environment,
-            "OTEL_METRIC_EXPORT_TIMEOUT",
-            ("Builder::export_timeout", given.export_timeout),
-        )?
-        .unwrap_or(EXPORT_TIMEOUT_DEFAULT),
-        temporality: otlp::temporality(environment)?,
-        service_name: service_name(given, environment)?,
-        resource_attributes: resource_attributes(given, environment)?,
+        model,
         ignored: known::without_effect(environment),
+    })
+}
+
+/// What the model holds and nothing consumes yet must not look as if it worked.
+fn refuse_unsupported(model: &Model, environment: &Environment) -> Result<(), ConfigError> {
+    let Some(unsupported) = model::supported::unsupported(model) else { return Ok(()) };
+    const RULE: &str = "is not supported yet: leave it out";
+    Err(match environment.first(unsupported.variables)? {
+        Some((name, value)) => ConfigError::new(name, value, RULE),
+        None => ConfigError::hidden(unsupported.path, RULE),
     })
 }
 
@@ -383,83 +367,6 @@ fn limits(given: &Given, environment: &Environment) -> Result<Limits, ConfigErro
         limits.trace_entries = entries;
     }
     Ok(limits)
-}
-
-fn export(given: &Given, environment: &Environment) -> Result<Export, ConfigError> {
-    let named = match given.exporter {
-        Some(exporter) => Some(exporter),
-        None => exporter_variable(environment)?,
-    };
-    let chosen = named.unwrap_or_else(|| {
-        let endpoint =
-            given.endpoint.is_some() || otlp::ENDPOINTS.iter().any(|name| environment.is_set(name));
-        if endpoint { Exporter::Otlp } else { Exporter::None }
-    });
-    let disabled = parse::boolean(environment, "OTEL_SDK_DISABLED")?.unwrap_or(false);
-    // Settings of an exporter that is not used are not looked at: a shared environment may hold
-    // those of another program.
-    Ok(match chosen {
-        _ if disabled => Export::None,
-        Exporter::None => Export::None,
-        Exporter::Console => Export::Console,
-        Exporter::Otlp => Export::Otlp(Box::new(otlp::check(given, environment)?)),
-    })
-}
-
-fn exporter_variable(environment: &Environment) -> Result<Option<Exporter>, ConfigError> {
-    const NAME: &str = "OTEL_METRICS_EXPORTER";
-    let Some(text) = environment.get(NAME)? else { return Ok(None) };
-    match text.to_ascii_lowercase().as_str() {
-        "otlp" => Ok(Some(Exporter::Otlp)),
-        "console" => Ok(Some(Exporter::Console)),
-        "none" => Ok(Some(Exporter::None)),
-        "prometheus" => Err(ConfigError::new(
-            NAME,
-            text,
-            "this program does not serve Prometheus itself: use otlp, and let a Collector serve Prometheus",
-        )),
-        list if list.contains(',') => Err(ConfigError::new(
-            NAME,
-            text,
-            "one exporter is used at a time: use otlp, console or none",
-        )),
-        _ => Err(ConfigError::new(
-            NAME,
-            text,
-            "there is no such exporter: use otlp, console or none",
-        )),
-    }
-}
-
-fn service_name(given: &Given, environment: &Environment) -> Result<Option<String>, ConfigError> {
-    match given.service_name.as_deref().map(str::trim) {
-        Some("") => {
-            let rule =
-                "a service needs a name: use e.g. \"orders\", or leave it to OTEL_SERVICE_NAME";
-            Err(ConfigError::new("Builder::service_name", "", rule))
-        }
-        Some(name) => Ok(Some(name.to_owned())),
-        None => Ok(environment.get("OTEL_SERVICE_NAME")?.map(str::to_owned)),
-    }
-}
-
-fn resource_attributes(
-    given: &Given,
-    environment: &Environment,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
-    let mut attributes = BTreeMap::new();
-    if let Some(text) = environment.get(NAME)? {
-        attributes.extend(parse::pairs(text).map_err(|rule| ConfigError::new(NAME, text, rule))?);
-    }
-    for (key, value) in &given.resource_attributes {
-        if key.trim().is_empty() {
-            let rule = "a resource attribute needs a key: use e.g. \"deployment.environment.name\"";
-            return Err(ConfigError::new("Builder::resource_attribute", value, rule));
-        }
-        attributes.insert(key.clone(), value.clone());
-    }
-    Ok(attributes)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::config::ConfigError;
 /// assert!(matches!(error, InitError::Config(_)));
 /// assert_eq!(
 ///     error.to_string(),
-///     "OTEL_METRICS_EXPORTER=\"carrier-pigeon\": there is no such exporter: use otlp, console or none"
+///     "OTEL_METRICS_EXPORTER=\"carrier-pigeon\": there is no such exporter: use otlp, prometheus, console or none"
 /// );
 /// ```
 #[derive(Debug, thiserror::Error)]

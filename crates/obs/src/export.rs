@@ -38,7 +38,10 @@ use tokio::{
 };
 
 use crate::{
-    config::{Checked, Export, Temporality},
+    config::{
+        Checked,
+        model::{Exporter as Target, Periodic, Temporality},
+    },
     snapshot::MetricsSnapshot,
 };
 
@@ -139,32 +142,28 @@ struct PrivateRuntime {
 impl Exports {
     /// Starts exporting, if the configuration wants it.
     pub(crate) fn start(config: &Checked) -> Result<Option<Self>, StartError> {
-        match &config.export {
-            Export::None => Ok(None),
-            Export::Console => {
-                let target = "standard output".to_owned();
-                Self::run(config, PrivateRuntime::new()?, Exporter::Console, target).map(Some)
+        // The configuration has refused more than one.
+        let Some(reader) = config.model.meter_provider.periodic().next() else { return Ok(None) };
+        let runtime = PrivateRuntime::new()?;
+        let (exporter, target) = match &reader.exporter.exporter {
+            Target::Console => (Exporter::Console, "standard output".to_owned()),
+            Target::Otlp(settings) => {
+                let _inside = runtime.handle.enter();
+                let (exporter, failure) = otlp::exporter(settings, reader.exporter.temporality)?;
+                (Exporter::Otlp(Box::new(exporter), failure), settings.endpoint.to_string())
             }
-            Export::Otlp(settings) => {
-                let runtime = PrivateRuntime::new()?;
-                let (exporter, failure) = {
-                    let _inside = runtime.handle.enter();
-                    otlp::exporter(settings, config.temporality)?
-                };
-                let exporter = Exporter::Otlp(Box::new(exporter), failure);
-                Self::run(config, runtime, exporter, settings.endpoint.to_string()).map(Some)
-            }
-        }
+        };
+        Self::run(reader, runtime, exporter, target).map(Some)
     }
 
     fn run(
-        config: &Checked,
+        settings: &Periodic,
         runtime: PrivateRuntime,
         exporter: Exporter,
         target: String,
     ) -> Result<Self, StartError> {
         let work = Arc::new(Work {
-            reader: Reader::new(config.temporality),
+            reader: Reader::new(settings.exporter.temporality),
             exporter,
             target,
             turn: tokio::sync::Mutex::default(),
@@ -173,7 +172,7 @@ impl Exports {
         });
         let handle = runtime.handle.clone();
         let (stop, stopped) = oneshot::channel();
-        let (interval, limit) = (config.export_interval, config.export_timeout);
+        let (interval, limit) = (settings.interval, settings.timeout);
         let periodic = periodic(Arc::clone(&work), interval, limit, stopped);
         thread::Builder::new()
             .name("obs-export".to_owned())
@@ -365,7 +364,7 @@ impl Drop for PrivateRuntime {
 }
 
 fn signal() -> KeyValue {
-    KeyValue::new("signal", "metrics")
+    KeyValue::new(obs_core::registry::attribute::SIGNAL, "metrics")
 }
 
 /// An error with its causes, as one sentence.

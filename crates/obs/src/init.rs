@@ -5,16 +5,18 @@ use std::{thread, time::Duration};
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
     otel::{Measure, Metrics, MetricsOptions},
+    registry::metric,
 };
 use obs_persist::{PersistConfig, Persister, Store};
 use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Safety, SpoolUse, Temporality},
+    config::{self, Checked, Rows, Safety, SpoolUse, model::Temporality},
     drainer::Drainer,
     error::InitError,
     export::{Exports, Reader},
+    instruments::Book,
     provider, resource,
     telemetry::{Parts, RowStore, Telemetry},
 };
@@ -36,11 +38,12 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let provider = provider::provider(resource::resource(&config, epoch), readers);
     // Where nobody looks, nothing need be counted.
     let is_read = exports.is_some() || snapshots.is_some();
-    let metrics = metrics(&config, &provider, exports.as_ref(), is_read)?;
+    let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, snapshots.is_some()))?;
     let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
-    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, drainer }))
+    let instruments = Book::new(&provider);
+    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, instruments, drainer }))
 }
 
 fn warn_of_ignored(config: &Checked) {
@@ -64,8 +67,13 @@ fn exports(config: &Checked) -> Result<Option<Exports>, InitError> {
 /// What snapshots are read from: the exporter's own reader where that one is cumulative, because a
 /// second reader doubles the cost of every measurement.
 fn snapshot_reader(config: &Checked, exports: Option<&Exports>) -> Reader {
+    let is_cumulative = config
+        .model
+        .meter_provider
+        .periodic()
+        .all(|reader| reader.exporter.temporality == Temporality::Cumulative);
     match exports {
-        Some(exports) if config.temporality == Temporality::Cumulative => exports.reader(),
+        Some(exports) if is_cumulative => exports.reader(),
         _ => Reader::new(Temporality::Cumulative),
     }
 }
@@ -81,20 +89,21 @@ fn metrics(
     config: &Checked,
     provider: &crate::otel::SdkMeterProvider,
     exports: Option<&Exports>,
-    is_read: bool,
+    (is_read, exemplars): (bool, bool),
 ) -> Result<Metrics, InitError> {
     let meter = provider::meter(provider);
     if let Some(exports) = exports {
         exports.count_failures(
             meter
-                .u64_counter("obs.export.failures")
-                .with_description("Exports that did not reach their target")
-                .with_unit("{export}")
+                .u64_counter(metric::OBS_EXPORT_FAILURES.name)
+                .with_description(metric::OBS_EXPORT_FAILURES.brief)
+                .with_unit(metric::OBS_EXPORT_FAILURES.unit)
                 .build(),
         );
     }
     let measure = if is_read { Measure::InCells } else { Measure::EachRun };
-    let mut options = MetricsOptions { bound: true, measure, ..MetricsOptions::default() };
+    let mut options =
+        MetricsOptions { bound: true, measure, exemplars, ..MetricsOptions::default() };
     options.slos.extend(config.slo);
     Ok(Metrics::new(&meter, options)?)
 }

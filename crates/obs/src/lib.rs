@@ -79,6 +79,7 @@ mod drainer;
 mod error;
 mod export;
 mod init;
+pub mod instruments;
 pub mod otel;
 mod provider;
 mod report;
@@ -91,12 +92,12 @@ mod telemetry;
 pub use obs_core::testing;
 pub use obs_core::{
     Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
-    DropReason, Dropped, Durable, ErrorStatus, Field, FinishedNode, FinishedRun, InputRun,
-    Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger, Limits,
-    ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels, Recording,
-    Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink, Status,
-    StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket,
-    Timestamp, Verdict,
+    DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
+    InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
+    Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
+    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink,
+    Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick,
+    Ticket, Timestamp, Verdict,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]

@@ -54,7 +54,7 @@ mod tests {
     use opentelemetry::KeyValue;
 
     use super::*;
-    use crate::{config::Temporality, snapshot::MetricsSnapshot};
+    use crate::{config::model::Temporality, snapshot::MetricsSnapshot};
 
     fn series_of(name: &'static str, sets: u64) -> usize {
         let reader = Reader::new(Temporality::Cumulative);

@@ -6,7 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::{Resource, resource::TelemetryResourceDetector};
 use uuid::Uuid;
 
-use crate::config::Checked;
+use crate::config::{Checked, model::Resource as Attributes};
 
 const SERVICE_NAME: &str = "service.name";
 const INSTANCE_ID: &str = "service.instance.id";
@@ -14,7 +14,7 @@ const INSTANCE_ID: &str = "service.instance.id";
 /// Our own resource: the SDK's lets `OTEL_RESOURCE_ATTRIBUTES` win over `OTEL_SERVICE_NAME`,
 /// decodes nothing, and gives no instance id.
 pub(crate) fn resource(config: &Checked, epoch: Uuid) -> Resource {
-    let attributes = attributes(config, epoch, executable(), host());
+    let attributes = attributes(&config.model.resource, epoch, executable(), host());
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes(attributes.into_iter().map(|(key, value)| KeyValue::new(key, value)))
@@ -23,7 +23,7 @@ pub(crate) fn resource(config: &Checked, epoch: Uuid) -> Resource {
 }
 
 fn attributes(
-    config: &Checked,
+    resource: &Attributes,
     epoch: Uuid,
     executable: Option<String>,
     host: Option<String>,
@@ -35,8 +35,8 @@ fn attributes(
         (INSTANCE_ID.to_owned(), epoch.to_string()),
     ]);
     attributes.extend(host.map(|host| ("host.name".to_owned(), host)));
-    attributes.extend(config.resource_attributes.clone());
-    attributes.extend(config.service_name.clone().map(|name| (SERVICE_NAME.to_owned(), name)));
+    attributes.extend(resource.attributes.clone());
+    attributes.extend(resource.service_name.clone().map(|name| (SERVICE_NAME.to_owned(), name)));
     let distro = [("name", "obs"), ("version", env!("CARGO_PKG_VERSION"))];
     attributes
         .extend(distro.map(|(key, value)| (format!("telemetry.distro.{key}"), value.to_owned())));
@@ -62,7 +62,7 @@ mod tests {
     fn resource_of(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
         let environment: Environment = variables.iter().copied().collect();
         let config = check(&Given::default(), &environment).unwrap();
-        attributes(&config, Uuid::from_u128(7), Some("app".to_owned()), None)
+        attributes(&config.model.resource, Uuid::from_u128(7), Some("app".to_owned()), None)
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 mod convert;
 mod durations;
+mod exemplars;
 mod prometheus;
 
 use std::collections::BTreeMap;
 
+use obs_core::{Exemplar, Obs};
 use serde::Serialize;
 
+use crate::export::Reader;
+
 pub use durations::RunDurations;
-pub(crate) use durations::durations;
 
 /// Every metric of this process at one moment: what an export at that moment says, without
 /// OpenTelemetry's types.
@@ -36,6 +39,8 @@ pub struct MetricsSnapshot {
     pub metrics: Vec<Metric>,
     /// How long runs took, by the labels of their metrics and by status.
     pub durations: Vec<RunDurations>,
+    /// What is true of the process as a whole, e.g. `service.name`.
+    pub resource: BTreeMap<String, String>,
 }
 
 /// One instrument and its series.
@@ -117,6 +122,20 @@ pub struct Histogram {
     pub min: Option<f64>,
     /// The largest measurement, where it is known.
     pub max: Option<f64>,
+    /// Kept runs that stand for their bucket, in the order of their durations; at most one a bucket, and
+    /// only in histograms of how long runs took.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// What there is now.
+pub(crate) fn take(reader: &Reader, obs: &Obs) -> Result<MetricsSnapshot, String> {
+    // Before collecting: whatever run is among them has been counted by then.
+    let exemplars = obs.exemplars();
+    let collected = reader.read()?;
+    let mut snapshot = MetricsSnapshot::from(&collected);
+    snapshot.add_exemplars(exemplars);
+    snapshot.durations = durations::durations(&obs.durations());
+    Ok(snapshot)
 }
 
 impl MetricsSnapshot {

@@ -1,6 +1,6 @@
 //! The one handle of an application: kinds, flush, shutdown.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, Obs, StoreState};
 use obs_persist::{Persister, Room, StoreWatch};
@@ -11,6 +11,7 @@ use crate::{
     block_on::block_on,
     drainer::Drainer,
     export::{ExportError, Exports, Reader},
+    instruments::{Book, Instruments},
     report::{Exported, Report, Rows},
     snapshot::{self, MetricsSnapshot},
 };
@@ -53,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) exports: Option<Exports>,
     pub(crate) snapshots: Option<Reader>,
     pub(crate) provider: SdkMeterProvider,
+    pub(crate) instruments: Arc<Book>,
     pub(crate) drainer: Option<Drainer>,
 }
 
@@ -215,6 +217,21 @@ impl Telemetry {
         self.parts.rows.as_ref().map_or(Room::Free, |rows| rows.persister.wait_for_room(deadline))
     }
 
+    /// Makes the application's own instruments: they leave with ours, by the same exporters. `scope` is
+    /// the name of the part of the application that measures.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let sales = telemetry.instruments("shop").counter("shop.sales", "{sale}", "What was sold")?;
+    /// sales.with([("country", "at")]).add(1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn instruments(&self, scope: &'static str) -> Instruments {
+        Instruments::new(&self.parts.instruments, scope)
+    }
+
     /// Every metric of this process, now, and quantiles of how long its runs took. Collecting calls the callbacks of the application's
     /// observable instruments, on this thread. Works after shutdown, too.
     ///
@@ -230,10 +247,7 @@ impl Telemetry {
     /// ```
     pub fn snapshot(&self) -> Result<MetricsSnapshot, SnapshotError> {
         let reader = self.parts.snapshots.as_ref().ok_or(SnapshotError::Off)?;
-        let collected = reader.read().map_err(SnapshotError::Collect)?;
-        let mut snapshot = MetricsSnapshot::from(&collected);
-        snapshot.durations = snapshot::durations(&self.parts.obs.durations());
-        Ok(snapshot)
+        snapshot::take(reader, &self.parts.obs).map_err(SnapshotError::Collect)
     }
 
     /// Writes every row that is queued, then exports the metrics, within the deadline. Works on

@@ -12,13 +12,16 @@ use opentelemetry::KeyValue;
 
 use super::{
     RunEnd,
+    exemplars::{BucketExemplars, KeptRun},
     instruments::{Calls, Count, Level, Spread},
     registry::{Family, LabelValues, SeriesKey},
 };
 use crate::{
+    exemplar::Exemplars,
     kind::KindShared,
     label::{Label, OTHER, clean},
     ledger::SeriesDrops,
+    mapping::Instrument,
     run_error::fallback_code,
     status::Status,
 };
@@ -37,6 +40,7 @@ pub(super) struct DirectSeries {
     /// Failures by the error type as it stands on the metric; only failing runs look here.
     errors: RwLock<HashMap<Arc<str>, Arc<Count>>>,
     drops: Arc<SeriesDrops>,
+    exemplars: Option<BucketExemplars>,
     own: Arc<[KeyValue]>,
 }
 
@@ -65,6 +69,7 @@ impl DirectSeries {
             nodes_total: family.nodes_total.as_ref().map(|total| Count::zeroed(total, own, calls)),
             errors: RwLock::default(),
             drops: Arc::default(),
+            exemplars: family.exemplars.clone().map(BucketExemplars::new),
             key: key.clone(),
             family,
             calls,
@@ -143,10 +148,31 @@ impl DirectSeries {
         self.measure_rare(end);
     }
 
+    #[inline]
+    pub(super) fn kept(&self, run: &KeptRun) {
+        if let Some(exemplars) = &self.exemplars {
+            exemplars.kept(run);
+        }
+    }
+
+    /// What it has of each status that had kept runs.
+    pub(super) fn exemplars(&self) -> Vec<Exemplars> {
+        let Some(exemplars) = &self.exemplars else { return Vec::new() };
+        let of = |status: Status| {
+            let exemplars = exemplars.of(status);
+            let labels = self.key.attributes(&[(Label::Status, status.as_str())]);
+            (!exemplars.is_empty()).then(|| Exemplars {
+                metric: self.key.names.of(Instrument::Duration).to_owned(),
+                labels: texts(&labels),
+                exemplars,
+            })
+        };
+        Status::ALL.into_iter().filter_map(of).collect()
+    }
+
     /// The labels of the series, under the names that its metrics have.
     pub(super) fn labels(&self) -> Vec<(String, String)> {
-        let text = |pair: &KeyValue| (pair.key.to_string(), pair.value.to_string());
-        self.own.iter().map(text).collect()
+        texts(&self.own)
     }
 
     pub(super) fn drops(&self) -> &Arc<SeriesDrops> {
@@ -158,6 +184,10 @@ impl DirectSeries {
             oldest.record(age.as_secs_f64(), &self.own);
         }
     }
+}
+
+fn texts(attributes: &[KeyValue]) -> Vec<(String, String)> {
+    attributes.iter().map(|pair| (pair.key.to_string(), pair.value.to_string())).collect()
 }
 
 impl fmt::Debug for DirectSeries {

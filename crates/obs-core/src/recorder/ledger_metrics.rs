@@ -26,6 +26,7 @@ use crate::{
     label::Label,
     ledger::{Book, ClassLedger, Ledger, SeriesDrops},
     mapping::Instrument,
+    registry::{Metric, attribute, metric},
     sink::Sink,
     status::{Class, DropReason},
 };
@@ -94,8 +95,8 @@ impl Drops {
         let own_name = name.to_owned();
         meter
             .u64_observable_counter(name.to_owned())
-            .with_unit("{record}")
-            .with_description("Records that were lost")
+            .with_unit(metric::OBS_RECORD_DROPPED.unit)
+            .with_description(metric::OBS_RECORD_DROPPED.brief)
             .with_callback(move |observer| {
                 let seen = watch.collection(&own_name);
                 for (point, count) in seen.dropped.get(&own_name).into_iter().flatten() {
@@ -133,33 +134,29 @@ pub(super) fn watch(meter: &Meter, watched: &Watched<'_>, drops: &Drops, drains:
 fn export_untracked(meter: &Meter, in_flight: &Arc<InFlight>) {
     let at = Arc::clone(in_flight);
     meter
-        .u64_observable_counter("obs.run.untracked")
-        .with_unit("{value}")
-        .with_description(
-            "Runs that found no slot, and strategies whose texts found no room beside them",
-        )
+        .u64_observable_counter(metric::OBS_RUN_UNTRACKED.name)
+        .with_unit(metric::OBS_RUN_UNTRACKED.unit)
+        .with_description(metric::OBS_RUN_UNTRACKED.brief)
         .with_callback(move |observer| {
             let Untracked { runs, strategies } = at.untracked();
-            observer.observe(runs, &[KeyValue::new("which", "run")]);
-            observer.observe(strategies, &[KeyValue::new("which", "strategy")]);
+            observer.observe(runs, &[KeyValue::new(attribute::WHICH, "run")]);
+            observer.observe(strategies, &[KeyValue::new(attribute::WHICH, "strategy")]);
         })
         .build();
 }
 
 fn export_flows(meter: &Meter, watch: &Arc<Watch>) {
     type Entry = fn(&ClassLedger) -> u64;
-    let entries: [(&'static str, &'static str, Entry); 2] = [
-        ("obs.record.recorded", "Runs that ended, by the class of the record they make", |books| {
-            books.recorded
-        }),
-        ("obs.record.adopted", "Records of processes that died", |books| books.adopted),
+    let entries: [(Metric, Entry); 2] = [
+        (metric::OBS_RECORD_RECORDED, |books| books.recorded),
+        (metric::OBS_RECORD_ADOPTED, |books| books.adopted),
     ];
-    for (name, description, entry) in entries {
+    for (Metric { name, unit, brief, .. }, entry) in entries {
         let at = Arc::clone(watch);
         meter
             .u64_observable_counter(name)
-            .with_unit("{record}")
-            .with_description(description)
+            .with_unit(unit)
+            .with_description(brief)
             .with_callback(move |observer| {
                 let seen = at.collection(name);
                 for class in Class::ALL {
@@ -168,17 +165,17 @@ fn export_flows(meter: &Meter, watch: &Arc<Watch>) {
             })
             .build();
     }
-    let outcomes = "obs.record.outcomes";
+    let outcomes = metric::OBS_RECORD_OUTCOMES.name;
     let at = Arc::clone(watch);
     meter
         .u64_observable_counter(outcomes)
-        .with_unit("{record}")
-        .with_description("What became of records")
+        .with_unit(metric::OBS_RECORD_OUTCOMES.unit)
+        .with_description(metric::OBS_RECORD_OUTCOMES.brief)
         .with_callback(move |observer| {
             let seen = at.collection(outcomes);
             for class in Class::ALL {
                 let books = seen.ledger.class(class);
-                let outcome = |outcome| KeyValue::new("outcome", outcome);
+                let outcome = |outcome| KeyValue::new(attribute::OUTCOME, outcome);
                 observer.observe(books.sampled_out, &[of(class), outcome("sampled_out")]);
                 observer.observe(books.persisted, &[of(class), outcome("persisted")]);
                 observer.observe(books.quarantined, &[of(class), outcome("quarantined")]);
@@ -193,13 +190,13 @@ fn export_flows(meter: &Meter, watch: &Arc<Watch>) {
 }
 
 fn export_levels(meter: &Meter, watch: &Arc<Watch>, sink: &Arc<dyn Sink>) {
-    let pending = "obs.record.pending";
+    let pending = metric::OBS_RECORD_PENDING.name;
     let at = Arc::clone(watch);
-    let stage = |stage| KeyValue::new("stage", stage);
+    let stage = |stage| KeyValue::new(attribute::STAGE, stage);
     meter
         .i64_observable_up_down_counter(pending)
-        .with_unit("{record}")
-        .with_description("Records on their way to the store")
+        .with_unit(metric::OBS_RECORD_PENDING.unit)
+        .with_description(metric::OBS_RECORD_PENDING.brief)
         .with_callback(move |observer| {
             let seen = at.collection(pending);
             for class in Class::ALL {
@@ -211,21 +208,21 @@ fn export_levels(meter: &Meter, watch: &Arc<Watch>, sink: &Arc<dyn Sink>) {
         .build();
     let sink = Arc::clone(sink);
     meter
-        .u64_observable_gauge("obs.record.capacity")
-        .with_unit("{record}")
-        .with_description("How many records can be pending at most")
+        .u64_observable_gauge(metric::OBS_RECORD_CAPACITY.name)
+        .with_unit(metric::OBS_RECORD_CAPACITY.unit)
+        .with_description(metric::OBS_RECORD_CAPACITY.brief)
         .with_callback(move |observer| {
             for class in Class::ALL {
                 observer.observe(sink.capacity(class), &[of(class), stage("queue")]);
             }
         })
         .build();
-    let imbalance = "obs.record.imbalance";
+    let imbalance = metric::OBS_RECORD_IMBALANCE.name;
     let at = Arc::clone(watch);
     meter
         .i64_observable_gauge(imbalance)
-        .with_unit("{record}")
-        .with_description("Left side minus right side of the ledger's law: 0, always")
+        .with_unit(metric::OBS_RECORD_IMBALANCE.unit)
+        .with_description(metric::OBS_RECORD_IMBALANCE.brief)
         .with_callback(move |observer| {
             observer.observe(at.collection(imbalance).ledger.imbalance(), &[]);
         })

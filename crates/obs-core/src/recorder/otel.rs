@@ -28,19 +28,15 @@ use crate::{
     correlation::CorrelationId,
     error::BuildError,
     keep::SLO_DEFAULT,
+    registry::{Metric, attribute, metric},
     store_metrics::{StoreMetrics, WriteRecorder},
 };
 
 /// Bounds of the duration histogram, in seconds, before the SLOs are put in.
-pub(super) const DURATION_BOUNDS: [f64; 21] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3,
-    0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
-];
+pub(super) const DURATION_BOUNDS: &[f64] = metric::OBS_RUN_DURATION.bounds;
 /// A histogram has at most this many bounds before the SLOs are put in: each is a bucket per series,
 /// status and thread.
 const BOUNDS_MAX: usize = 100;
-/// Bounds of the histogram of records per batch.
-const BATCH_BOUNDS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// The metrics of one `Obs`, on a meter that the caller chose.
 ///
@@ -82,6 +78,9 @@ pub struct MetricsOptions {
     pub bounds: Vec<f64>,
     /// When the instruments are called. Default: before each collection.
     pub measure: Measure,
+    /// Whether each bucket of a series remembers its last kept run
+    /// ([`Obs::exemplars`](crate::Obs::exemplars)): 100 bytes for each that has one. Default: no.
+    pub exemplars: bool,
 }
 
 /// When OpenTelemetry's instruments are called.
@@ -111,6 +110,7 @@ impl Default for MetricsOptions {
             slos: vec![SLO_DEFAULT],
             bounds: DURATION_BOUNDS.to_vec(),
             measure: Measure::default(),
+            exemplars: false,
         }
     }
 }
@@ -134,7 +134,7 @@ impl Metrics {
         let duration_bounds = duration_bounds(&options.bounds, &options.slos)?;
         let calls = if options.bound { Calls::Bound } else { Calls::Prebuilt };
         let recorder =
-            Arc::new(Registry::new(meter.clone(), calls, options.measure, duration_bounds.clone()));
+            Arc::new(Registry::new(meter.clone(), calls, &options, duration_bounds.clone()));
         Ok(Self { recorder, meter: meter.clone(), duration_bounds })
     }
 
@@ -152,17 +152,17 @@ impl Metrics {
     pub fn store(&self) -> StoreMetrics {
         let duration = self
             .meter
-            .f64_histogram("obs.store.write.duration")
-            .with_unit("s")
-            .with_description("How long batches took to write")
+            .f64_histogram(metric::OBS_STORE_WRITE_DURATION.name)
+            .with_unit(metric::OBS_STORE_WRITE_DURATION.unit)
+            .with_description(metric::OBS_STORE_WRITE_DURATION.brief)
             .with_boundaries(self.duration_bounds.clone())
             .build();
         let size = self
             .meter
-            .u64_histogram("obs.store.batch.size")
-            .with_unit("{record}")
-            .with_description("Records per batch")
-            .with_boundaries(BATCH_BOUNDS.to_vec())
+            .u64_histogram(metric::OBS_STORE_BATCH_SIZE.name)
+            .with_unit(metric::OBS_STORE_BATCH_SIZE.unit)
+            .with_description(metric::OBS_STORE_BATCH_SIZE.brief)
+            .with_boundaries(metric::OBS_STORE_BATCH_SIZE.bounds.to_vec())
             .build();
         let store = StoreMetrics::exported(Clock::default(), Box::new(Writes { duration, size }));
         self.watch_store(&store);
@@ -173,16 +173,16 @@ impl Metrics {
     /// Nothing is observed while the store has no spool.
     fn watch_spool(&self, store: &StoreMetrics) {
         type Read = fn(&StoreMetrics) -> Option<u64>;
-        let gauges: [(&'static str, &'static str, Read); 2] = [
-            ("obs.spool.size", "What the spool takes up on the disk", |at| Some(at.spool()?.bytes)),
-            ("obs.spool.limit", "What it may take up", |at| Some(at.spool()?.limit)),
+        let gauges: [(Metric, Read); 2] = [
+            (metric::OBS_SPOOL_SIZE, |at| Some(at.spool()?.bytes)),
+            (metric::OBS_SPOOL_LIMIT, |at| Some(at.spool()?.limit)),
         ];
-        for (name, description, read) in gauges {
+        for (gauge, read) in gauges {
             let at = store.clone();
             self.meter
-                .u64_observable_gauge(name)
-                .with_unit("By")
-                .with_description(description)
+                .u64_observable_gauge(gauge.name)
+                .with_unit(gauge.unit)
+                .with_description(gauge.brief)
                 .with_callback(move |observer| {
                     if let Some(bytes) = read(&at) {
                         observer.observe(bytes, &[]);
@@ -192,9 +192,9 @@ impl Metrics {
         }
         let at = store.clone();
         self.meter
-            .f64_observable_gauge("obs.spool.oldest.age")
-            .with_unit("s")
-            .with_description("Age of the oldest record in the spool")
+            .f64_observable_gauge(metric::OBS_SPOOL_OLDEST_AGE.name)
+            .with_unit(metric::OBS_SPOOL_OLDEST_AGE.unit)
+            .with_description(metric::OBS_SPOOL_OLDEST_AGE.brief)
             .with_callback(move |observer| {
                 if at.spool().is_some() {
                     let age = at.spool_oldest_age().unwrap_or_default();
@@ -207,15 +207,15 @@ impl Metrics {
     fn watch_store(&self, store: &StoreMetrics) {
         let at = store.clone();
         self.meter
-            .u64_observable_gauge("obs.store.state")
-            .with_description("The store: 0 starting, 1 up, 2 down, 3 stopped")
+            .u64_observable_gauge(metric::OBS_STORE_STATE.name)
+            .with_description(metric::OBS_STORE_STATE.brief)
             .with_callback(move |observer| observer.observe(at.state() as u64, &[]))
             .build();
         let at = store.clone();
         self.meter
-            .f64_observable_gauge("obs.store.last_write.age")
-            .with_unit("s")
-            .with_description("Time since a batch was last written")
+            .f64_observable_gauge(metric::OBS_STORE_LAST_WRITE_AGE.name)
+            .with_unit(metric::OBS_STORE_LAST_WRITE_AGE.unit)
+            .with_description(metric::OBS_STORE_LAST_WRITE_AGE.brief)
             .with_callback(move |observer| {
                 if let Some(age) = at.last_write_age() {
                     observer.observe(age.as_secs_f64(), &[]);
@@ -268,7 +268,7 @@ struct Writes {
 
 impl WriteRecorder for Writes {
     fn wrote(&self, ok: bool, records: u64, took: Duration) {
-        let outcome = [KeyValue::new("outcome", if ok { "success" } else { "failure" })];
+        let outcome = [KeyValue::new(attribute::OUTCOME, if ok { "success" } else { "failure" })];
         self.duration.record(took.as_secs_f64(), &outcome);
         self.size.record(records, &outcome);
     }
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn an_slo_becomes_a_bound_in_its_place_and_only_once() {
         let slos = [Duration::from_millis(180), Duration::from_millis(250)];
-        let bounds = duration_bounds(&DURATION_BOUNDS, &slos).unwrap();
+        let bounds = duration_bounds(DURATION_BOUNDS, &slos).unwrap();
         assert_eq!(bounds.len(), DURATION_BOUNDS.len() + 1);
         let at = bounds.iter().position(|bound| (bound - 0.18).abs() < 1e-12).unwrap();
         assert_eq!((bounds[at - 1], bounds[at + 1]), (0.15, 0.2));
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn an_slo_of_zero_is_an_error_that_says_so() {
-        let error = duration_bounds(&DURATION_BOUNDS, &[Duration::ZERO]).unwrap_err();
+        let error = duration_bounds(DURATION_BOUNDS, &[Duration::ZERO]).unwrap_err();
         assert!(error.to_string().starts_with("SLO 0 s"), "{error}");
     }
 

@@ -22,17 +22,19 @@ use super::{
     direct::DirectSeries,
     instruments::{Calls, Count},
     ledger_metrics::{self, Drops},
-    otel::Measure,
+    otel::{Measure, MetricsOptions},
     sharded::{DurationTable, ShardedSeries},
 };
 use crate::{
     adopter::RecordLabels,
     durations::Durations,
     encode::Sanitized,
+    exemplar::Exemplars,
     label::{Label, LabelBook, OTHER},
     ledger::SeriesDrops,
     limits::{DRAIN_RUNS_MAX, ERROR_SERIES_MAX, SERIES_MAX},
     mapping::{Instrument, Names},
+    registry::{attribute, metric},
 };
 
 /// The labels whose values come from callers.
@@ -46,14 +48,15 @@ const FOLDABLE: [Label; 6] = [
 ];
 
 /// Bounds of the histogram of nodes per run.
-pub(super) const NODE_BOUNDS: [f64; 13] =
-    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0];
+pub(super) const NODE_BOUNDS: &[f64] = metric::OBS_RUN_NODES.bounds;
 
 pub(super) struct Registry {
     meter: Meter,
     calls: Calls,
     measure: Measure,
     durations: Arc<DurationTable>,
+    /// Whether series remember kept runs.
+    exemplars: bool,
     values: Arc<LabelValues>,
     families: Mutex<HashMap<Names, Arc<Family>>>,
     series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
@@ -170,41 +173,45 @@ pub(super) struct Family {
     pub(super) time_limit: Gauge<f64>,
     /// Only where runs in flight have slots: an instrument has its cost.
     pub(super) oldest: Option<Gauge<f64>>,
+    /// Where series remember kept runs: the buckets by which they do.
+    pub(super) exemplars: Option<Arc<DurationTable>>,
 }
 
 impl Registry {
     pub(super) fn new(
         meter: Meter,
         calls: Calls,
-        measure: Measure,
+        options: &MetricsOptions,
         duration_bounds: Vec<f64>,
     ) -> Self {
         let folded = meter
-            .u64_counter("obs.label.folded")
-            .with_unit("{value}")
-            .with_description("Label values that had no room and became _OTHER")
+            .u64_counter(metric::OBS_LABEL_FOLDED.name)
+            .with_unit(metric::OBS_LABEL_FOLDED.unit)
+            .with_description(metric::OBS_LABEL_FOLDED.brief)
             .build();
         let folded = FOLDABLE
             .map(|label| {
-                let which: Arc<[KeyValue]> = [KeyValue::new("which", label.key())].into();
+                let which: Arc<[KeyValue]> = [KeyValue::new(attribute::WHICH, label.key())].into();
                 (label, Count::zeroed(&folded, which, calls))
             })
             .into();
         let sanitized = meter
-            .u64_counter("obs.record.sanitized")
-            .with_unit("{value}")
-            .with_description("Values that were changed to make a record valid")
+            .u64_counter(metric::OBS_RECORD_SANITIZED.name)
+            .with_unit(metric::OBS_RECORD_SANITIZED.unit)
+            .with_description(metric::OBS_RECORD_SANITIZED.brief)
             .build();
         let sanitized = Sanitized::default()
             .reasons()
             .map(|(reason, _)| {
-                let reason_only: Arc<[KeyValue]> = [KeyValue::new("reason", reason)].into();
+                let reason_only: Arc<[KeyValue]> =
+                    [KeyValue::new(attribute::REASON, reason)].into();
                 (reason, Count::zeroed(&sanitized, reason_only, calls))
             })
             .into();
         Self {
             calls,
-            measure,
+            measure: options.measure,
+            exemplars: options.exemplars,
             durations: Arc::new(DurationTable::new(duration_bounds)),
             values: Arc::new(LabelValues {
                 book: LabelBook::default(),
@@ -228,7 +235,9 @@ impl Registry {
             return Arc::clone(family);
         }
         let tracked = self.tracked.load(Ordering::Acquire);
-        let family = Arc::new(Family::new(&self.meter, names, self.durations.bounds(), tracked));
+        let family = Family::new(&self.meter, names, self.durations.bounds(), tracked);
+        let exemplars = self.exemplars.then(|| Arc::clone(&self.durations));
+        let family = Arc::new(Family { exemplars, ..family });
         self.drops.export(&self.meter, names.of(Instrument::Dropped));
         families.insert(names.clone(), Arc::clone(&family));
         family
@@ -333,6 +342,10 @@ impl Recorder for Registry {
         self.drains.all().iter().flat_map(|series| series.durations()).collect()
     }
 
+    fn exemplars(&self) -> Vec<Exemplars> {
+        self.drains.all().iter().flat_map(|series| series.exemplars()).collect()
+    }
+
     fn sanitized(&self, changed: &Sanitized) {
         for (reason, count) in changed.reasons().into_iter().filter(|(_, count)| *count > 0) {
             if let Some(counter) = self.sanitized.get(reason) {
@@ -354,30 +367,30 @@ impl Family {
         Self {
             started: meter
                 .u64_counter(name(Instrument::Started))
-                .with_unit("{run}")
-                .with_description("Runs that started")
+                .with_unit(metric::OBS_RUN_STARTED.unit)
+                .with_description(metric::OBS_RUN_STARTED.brief)
                 .build(),
             active: meter
                 .i64_up_down_counter(name(Instrument::Active))
-                .with_unit("{run}")
-                .with_description("Runs in flight")
+                .with_unit(metric::OBS_RUN_ACTIVE.unit)
+                .with_description(metric::OBS_RUN_ACTIVE.brief)
                 .build(),
             duration: meter
                 .f64_histogram(name(Instrument::Duration))
-                .with_unit("s")
-                .with_description("How long runs took")
+                .with_unit(metric::OBS_RUN_DURATION.unit)
+                .with_description(metric::OBS_RUN_DURATION.brief)
                 .with_boundaries(duration_bounds.to_vec())
                 .build(),
             queue_duration: meter
                 .f64_histogram(name(Instrument::QueueDuration))
-                .with_unit("s")
-                .with_description("How long runs waited for their start")
+                .with_unit(metric::OBS_RUN_QUEUE_DURATION.unit)
+                .with_description(metric::OBS_RUN_QUEUE_DURATION.brief)
                 .with_boundaries(duration_bounds.to_vec())
                 .build(),
             nodes: meter
                 .u64_histogram(name(Instrument::Nodes))
-                .with_unit("{node}")
-                .with_description("How many nodes runs executed")
+                .with_unit(metric::OBS_RUN_NODES.unit)
+                .with_description(metric::OBS_RUN_NODES.brief)
                 .with_boundaries(NODE_BOUNDS.to_vec())
                 .build(),
             nodes_total: names.nodes_total.clone().map(|name| {
@@ -389,21 +402,22 @@ impl Family {
             }),
             errors: meter
                 .u64_counter(name(Instrument::Errors))
-                .with_unit("{error}")
-                .with_description("Runs that failed")
+                .with_unit(metric::OBS_RUN_ERRORS.unit)
+                .with_description(metric::OBS_RUN_ERRORS.brief)
                 .build(),
             time_limit: meter
                 .f64_gauge(name(Instrument::TimeLimit))
-                .with_unit("s")
-                .with_description("The time limit that applies to runs")
+                .with_unit(metric::OBS_RUN_TIME_LIMIT.unit)
+                .with_description(metric::OBS_RUN_TIME_LIMIT.brief)
                 .build(),
             oldest: tracked.then(|| {
                 meter
                     .f64_gauge(name(Instrument::OldestAge))
-                    .with_unit("s")
-                    .with_description("Age of the oldest run in flight")
+                    .with_unit(metric::OBS_RUN_OLDEST_AGE.unit)
+                    .with_description(metric::OBS_RUN_OLDEST_AGE.brief)
                     .build()
             }),
+            exemplars: None,
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     clock::Clock,
     durations::Durations,
     encode::Sanitized,
+    exemplar::Exemplars,
     ledger::{Book, SeriesDrops},
     limits::{ROLLUP_BATCH_MAX, ROLLUP_STRATEGIES_MAX},
     per_thread::{Local, PerThread, Slots},
@@ -206,6 +207,10 @@ impl Recorder for RolledUp {
 
     fn strategies_folded(&self) -> u64 {
         self.rollups.minute().folded
+    }
+
+    fn exemplars(&self) -> Vec<Exemplars> {
+        self.inner.exemplars()
     }
 
     fn durations(&self) -> Vec<Durations> {

@@ -17,9 +17,10 @@ use std::{
     time::Duration,
 };
 
-use super::{RunEnd, direct::DirectSeries};
+use super::{RunEnd, direct::DirectSeries, exemplars::KeptRun};
 use crate::{
     durations::Durations,
+    exemplar::Exemplars,
     ledger::{Book, SeriesDrops},
     per_thread::{Local, PerThread, Slots},
     status::Status,
@@ -109,6 +110,15 @@ impl ShardedSeries {
 
     pub(super) fn oldest(&self, age: Duration) {
         self.instruments.oldest(age);
+    }
+
+    #[inline]
+    pub(super) fn kept(&self, run: &KeptRun) {
+        self.instruments.kept(run);
+    }
+
+    pub(super) fn exemplars(&self) -> Vec<Exemplars> {
+        self.instruments.exemplars()
     }
 
     /// The durations of this series' runs, one for each status that occurred.

@@ -18,7 +18,7 @@ use crate::{
     obs::Recording,
     outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
-    recorder::RunEnd,
+    recorder::{KeptRun, RunEnd},
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
     status::{DropReason, Status},
@@ -181,7 +181,18 @@ impl Run {
         // sink panics, the ticket it held counts the record as abandoned.
         let handed = catch_unwind(AssertUnwindSafe(|| {
             let record = self.assemble(strategy, ended);
-            core.sink.submit(Kept { record, ticket })
+            let run = KeptRun {
+                status: record.status,
+                duration: record.duration,
+                run_id: record.run_id,
+                span: self.started_in(),
+                at: record.finished_at,
+            };
+            let ack = core.sink.submit(Kept { record, ticket });
+            if !matches!(ack, Ack::Refused(_)) {
+                strategy.series.kept(&run);
+            }
+            ack
         }));
         handed.unwrap_or_else(|payload| {
             discard(payload);

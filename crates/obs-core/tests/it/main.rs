@@ -7,6 +7,7 @@ mod support;
 mod acks;
 mod adoption;
 mod durations;
+mod exemplars;
 mod in_flight;
 mod keeping;
 mod labels;

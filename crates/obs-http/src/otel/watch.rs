@@ -15,6 +15,8 @@ use opentelemetry::{
     metrics::{AsyncInstrument, Meter},
 };
 
+use obs_core::registry::{attribute, metric};
+
 use crate::runtime::{DeliveryTotals, Runtime, RuntimeSnapshot};
 
 /// Collections of one thread each that are remembered; the oldest is forgotten.
@@ -35,29 +37,29 @@ pub fn watch_runtime(meter: &Meter, runtime: &Runtime) {
     let watch = Arc::new(Watch { runtime: runtime.clone(), collections: Mutex::default() });
     let at = Arc::clone(&watch);
     meter
-        .f64_observable_gauge("process.uptime")
-        .with_unit("s")
-        .with_description("The time the process has been running.")
+        .f64_observable_gauge(metric::PROCESS_UPTIME.name)
+        .with_unit(metric::PROCESS_UPTIME.unit)
+        .with_description(metric::PROCESS_UPTIME.brief)
         .with_callback(move |observer| {
             observer.observe(at.collection(Read::Uptime).process.uptime_seconds, &[]);
         })
         .build();
     let at = Arc::clone(&watch);
     meter
-        .u64_observable_counter("obs.runtime.requests")
-        .with_unit("{request}")
-        .with_description("HTTP requests that ended, by how")
+        .u64_observable_counter(metric::OBS_RUNTIME_REQUESTS.name)
+        .with_unit(metric::OBS_RUNTIME_REQUESTS.unit)
+        .with_description(metric::OBS_RUNTIME_REQUESTS.brief)
         .with_callback(move |observer| {
             for (class, count) in at.collection(Read::Requests).requests.classes().each() {
-                observer.observe(count, &[KeyValue::new("class", class)]);
+                observer.observe(count, &[KeyValue::new(attribute::CLASS, class)]);
             }
         })
         .build();
     let at = Arc::clone(&watch);
     meter
-        .u64_observable_counter("obs.runtime.deliveries")
-        .with_unit("{response}")
-        .with_description("Deliveries, and those that were refused")
+        .u64_observable_counter(metric::OBS_RUNTIME_DELIVERIES.name)
+        .with_unit(metric::OBS_RUNTIME_DELIVERIES.unit)
+        .with_description(metric::OBS_RUNTIME_DELIVERIES.brief)
         .with_callback(move |observer| {
             each_pair(&at.collection(Read::Deliveries), |labels, totals| {
                 let outcomes = [("delivered", totals.responses), ("refused", totals.refused)];
@@ -68,9 +70,9 @@ pub fn watch_runtime(meter: &Meter, runtime: &Runtime) {
         })
         .build();
     meter
-        .u64_observable_counter("obs.runtime.values")
-        .with_unit("{value}")
-        .with_description("Values in deliveries")
+        .u64_observable_counter(metric::OBS_RUNTIME_VALUES.name)
+        .with_unit(metric::OBS_RUNTIME_VALUES.unit)
+        .with_description(metric::OBS_RUNTIME_VALUES.brief)
         .with_callback(move |observer| {
             each_pair(&watch.collection(Read::Values), |labels, totals| {
                 observe(observer, totals.values, labels, None);
@@ -147,9 +149,12 @@ fn observe(
     outcome: Option<&'static str>,
 ) {
     let text = |key, value: &str| KeyValue::new(key, value.to_owned());
-    let mut attributes =
-        vec![text("kind", kind), text("endpoint", endpoint), text("target", target)];
-    attributes.extend(outcome.map(|outcome| KeyValue::new("outcome", outcome)));
+    let mut attributes = vec![
+        text(attribute::KIND, kind),
+        text(attribute::ENDPOINT, endpoint),
+        text(attribute::TARGET, target),
+    ];
+    attributes.extend(outcome.map(|outcome| KeyValue::new(attribute::OUTCOME, outcome)));
     observer.observe(count, &attributes);
 }
 

@@ -7,6 +7,9 @@ use crate::{
 };
 use std::time::Duration;
 
+/// Those of a model's batch and of its marks.
+pub(crate) const BATCH_RECORDS_MAX: usize = 2;
+
 #[derive(Clone, Debug)]
 pub struct PersistConfig {
     pub queue_records: usize,

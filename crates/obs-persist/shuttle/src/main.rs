@@ -22,6 +22,7 @@ mod tree {
     pub(crate) mod said;
     pub(crate) mod shared;
     pub(crate) mod store;
+    pub(crate) mod stored;
     pub(crate) mod waiters;
     pub(crate) mod worker;
 }
@@ -40,7 +41,8 @@ use shuttle::{
 
 pub(crate) use outside::{erasure, platform, quarantine};
 pub(crate) use tree::{
-    batch, bisect, canary, lanes, maintenance, report, retry, said, shared, store, waiters, worker,
+    batch, bisect, canary, lanes, maintenance, report, retry, said, shared, store, stored, waiters,
+    worker,
 };
 
 /// How many schedules of each kind, unless told.

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -22,16 +22,19 @@ use crate::{
     shared::{Room, Shared},
     spool::Spool,
     store::{Store, StoreError, StoreFuture},
+    stored::{Stored, StoredFuture, Unsettled},
     sync,
     waiters::Answer,
     worker::{self, Duties, Timeouts},
 };
 
-pub(crate) const ALL: [(&str, fn()); 6] = [
+pub(crate) const ALL: [(&str, fn()); 8] = [
     ("well", well),
     ("troubled", troubled),
     ("panicked", panicked),
     ("spooled", spooled),
+    ("asked", asked),
+    ("doubted", doubted),
     ("room", room),
     ("impatient", impatient),
 ];
@@ -58,6 +61,8 @@ struct Memory {
     rows: Arc<std::sync::Mutex<HashSet<Uuid>>>,
     mood: Mood,
     panicked: Arc<AtomicBool>,
+    /// How often a connection of a dead process will still be at work.
+    busy: Arc<AtomicU32>,
 }
 
 impl std::fmt::Debug for Mood {
@@ -68,7 +73,7 @@ impl std::fmt::Debug for Mood {
 
 impl Memory {
     fn new(mood: Mood) -> Self {
-        Self { rows: Arc::default(), mood, panicked: Arc::default() }
+        Self { rows: Arc::default(), mood, panicked: Arc::default(), busy: Arc::default() }
     }
 
     fn rows(&self) -> u64 {
@@ -125,6 +130,23 @@ impl Store for Memory {
         Box::pin(self.clone().statement(&[]))
     }
 
+    fn session(&self) -> Option<u64> {
+        Some(1)
+    }
+
+    fn stored<'a>(&'a mut self, unsettled: &'a Unsettled) -> StoredFuture<'a> {
+        let store = self.clone();
+        Box::pin(async move {
+            store.clone().statement(&[]).await?;
+            let next = |busy: u32| busy.checked_sub(1);
+            if store.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok() {
+                return Ok(Stored::Busy);
+            }
+            let rows = store.rows.lock().unwrap();
+            Ok(Stored::Rows(unsettled.run_ids().filter(|id| rows.contains(id)).collect()))
+        })
+    }
+
     fn close(&mut self) -> StoreFuture<'_> {
         Box::pin(async { Ok(()) })
     }
@@ -143,6 +165,11 @@ struct Rig {
 
 impl Rig {
     fn new(mood: Mood, spool: Option<Spool>) -> Self {
+        Self::with(mood, spool, Duration::from_secs(1))
+    }
+
+    /// One whose worker gives every statement so long.
+    fn with(mood: Mood, spool: Option<Spool>, limit: Duration) -> Self {
         let clock = sync::new_time();
         let config = PersistConfig {
             queue_records: 2,
@@ -154,9 +181,8 @@ impl Rig {
         let shared = Arc::new(Shared::new(&config, metrics, spool, clock.clone()));
         let store = Memory::new(mood);
         let boxed: Box<dyn Store> = Box::new(store.clone());
-        let second = Duration::from_secs(1);
         let duties = Duties {
-            timeouts: Timeouts { prepare: second, write: second },
+            timeouts: Timeouts { prepare: limit, write: limit },
             retention: RETENTION,
             // With a folder the worker looks there now and then, which could hide a lost wake-up.
             quarantine: (mood == Mood::Troubled).then(|| Arc::new(Quarantine::default())),
@@ -327,6 +353,52 @@ fn spooled() {
         "of {safe} in the spool, some are lost: {ledger}"
     );
     assert!(store.rows() >= error.persisted, "{ledger}");
+}
+
+/// A process died with three records under way, of which one is a row: the store is asked until it says so,
+/// however often the dead connection is still at work, and whatever else there is to do.
+fn asked() {
+    let [row, lost, other] = [1, 2, 3].map(Uuid::from_u128);
+    let spool = Spool::doubted(vec![row, lost, other]);
+    let under_way = spool.under_way_now();
+    let rig = Rig::with(Mood::Well, Some(spool), FOR_EVER).with_time();
+    rig.store.busy.store(shuttle::rand::thread_rng().gen_range(0..4), Ordering::Relaxed);
+    rig.store.rows.lock().unwrap().insert(row);
+    Sink::attach(&*rig.shared, rig.test.adopter());
+    let submits = rig.submits(&[Class::Ok, Class::Error]);
+    submits.join().unwrap();
+    let report = answer(&rig.shared, rig.shared.begin_shutdown(FOR_EVER));
+    assert!(report.complete, "{report:?}");
+    let (ledger, store) = rig.end();
+    let ok = &ledger.ok;
+    if ok.adopted > 0 {
+        assert_eq!((ok.adopted, dropped(ok, DropReason::Crash)), (3, 2), "{ledger}");
+        assert_eq!(store.busy.load(Ordering::Relaxed), 0, "it was busy");
+    } else {
+        assert_eq!(ledger.error.adopted, 0, "what was found is asked about: {ledger}");
+    }
+    assert_eq!(store.rows(), 1 + both(&ledger, |class| class.persisted) - ok.adopted.min(1));
+    assert_eq!(under_way(), 0, "the page is blank at the end");
+}
+
+/// The same with a store that does what it likes: the question counts once, or stays for the next process,
+/// and nothing stays on the page of what is under way.
+fn doubted() {
+    let spool = Spool::doubted(vec![Uuid::from_u128(1), Uuid::from_u128(2)]);
+    let under_way = spool.under_way_now();
+    let rig = Rig::new(Mood::Troubled, Some(spool)).with_time();
+    rig.store.rows.lock().unwrap().insert(Uuid::from_u128(1));
+    Sink::attach(&*rig.shared, rig.test.adopter());
+    let threads = [rig.submits(&[Class::Ok, Class::Ok]), rig.submits(&[Class::Error, Class::Ok])];
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let report = rig.shuts_down();
+    assert_eq!(report.left, 0, "{report:?}");
+    let (ledger, _) = rig.end();
+    let ok = &ledger.ok;
+    assert!(matches!((ok.adopted, dropped(ok, DropReason::Crash)), (0, 0) | (2, 1 | 2)), "{ledger}");
+    assert_eq!(under_way(), 0, "the page is blank at the end");
 }
 
 /// Threads that wait for room are told when there is some, or why there will be none.

@@ -1,18 +1,30 @@
-//! Stands in for the spool: what its files hold, in memory, behind one of the checker's locks.
+//! Stands in for the spool: what its files hold, in memory, behind one of the checker's locks. The page of
+//! the batches under way is the real one.
+
+#[path = "../../src/spool/under_way.rs"]
+mod under_way;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use obs_core::{
-    Ack, Adopter, Class, DropReason, Durable, RecordLabels, RunRecord, Ticket, testing::record,
+    Ack, Adopter, Class, DropReason, Durable, Page, RecordLabels, RunRecord, Ticket,
+    testing::record,
 };
-
 use uuid::Uuid;
 
-use crate::sync::Mutex;
+use crate::{
+    stored::{Stored, Unsettled},
+    sync::Mutex,
+};
+
+pub(crate) use under_way::{Mark, UnderWay};
 
 /// How many records a spool of a model holds.
 const ROOM: usize = 4;
@@ -20,10 +32,26 @@ const ROOM: usize = 4;
 /// How many records of a dead process a model's spool begins with, at most.
 const ORPHANS: usize = 2;
 
+/// How often asking may fail, as in the real one.
+const FAILURES_MAX: u32 = 5;
+
 pub(crate) struct Spool {
-    files: std::sync::Arc<Mutex<Files>>,
+    files: Arc<Mutex<Files>>,
     /// Whether a dead process left some that nobody has taken over.
     orphans: AtomicBool,
+    /// What it had handed to the store.
+    unsettled: Vec<Uuid>,
+    page: Arc<Words>,
+}
+
+/// A page that nothing is read from but here.
+#[derive(Debug)]
+struct Words(Vec<AtomicU64>);
+
+impl Page for Words {
+    fn words(&self) -> &[AtomicU64] {
+        &self.0
+    }
 }
 
 #[derive(Default)]
@@ -63,12 +91,36 @@ impl Files {
 
 impl Spool {
     pub(crate) fn new(orphans: bool) -> Self {
-        Self { files: std::sync::Arc::default(), orphans: AtomicBool::new(orphans) }
+        let words = (0..under_way::UNDER_WAY_WORDS).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            files: Arc::default(),
+            orphans: AtomicBool::new(orphans),
+            unsettled: Vec::new(),
+            page: Arc::new(Words(words)),
+        }
+    }
+
+    /// One beside which a process died that had these ok records under way.
+    pub(crate) fn doubted(unsettled: Vec<Uuid>) -> Self {
+        Self { unsettled, ..Self::new(true) }
+    }
+
+    /// How many records the next process would ask its store for.
+    pub(crate) fn under_way_now(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let page = Arc::clone(&self.page);
+        move || {
+            let words: Vec<u64> = page.0.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+            under_way::read(&words, |_| u64::MAX).map_or(0, |left| left.run_ids().count())
+        }
+    }
+
+    pub(crate) fn under_way(&self) -> UnderWay {
+        UnderWay::on(Some(Arc::clone(&self.page) as Arc<dyn Page>))
     }
 
     /// How many records the next process would find.
     pub(crate) fn left(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let files = std::sync::Arc::clone(&self.files);
+        let files = Arc::clone(&self.files);
         move || files.lock().unwrap().records.len()
     }
 
@@ -103,15 +155,14 @@ impl Spool {
     }
 
     pub(crate) fn orphans(&self) -> Orphans {
+        let first = self.orphans.swap(false, Ordering::Relaxed);
+        let unsettled = if first { self.unsettled.clone() } else { Vec::new() };
         Orphans {
-            files: std::sync::Arc::clone(&self.files),
-            left: if self.orphans.swap(false, Ordering::Relaxed) { ORPHANS } else { 0 },
+            files: Arc::clone(&self.files),
+            left: if first { ORPHANS } else { 0 },
+            question: (!unsettled.is_empty()).then(|| Arc::new(Unsettled::of(unsettled, [7]))),
+            failures: 0,
         }
-    }
-
-    /// Where the batch in flight is noted for the next process; a model has none.
-    pub(crate) const fn batch_page(&self) -> Option<&Page> {
-        None
     }
 
     pub(crate) const fn close(&self) {}
@@ -119,18 +170,12 @@ impl Spool {
     pub(crate) const fn leave(&self) {}
 }
 
-pub(crate) struct Page;
-
-impl Page {
-    pub(crate) fn begin(&self, _: impl Iterator<Item = Uuid>) {}
-
-    pub(crate) const fn settled(&self) {}
-}
-
-/// Records of a dead process.
+/// Records of a dead process, and what only the store knows of it.
 pub(crate) struct Orphans {
-    files: std::sync::Arc<Mutex<Files>>,
+    files: Arc<Mutex<Files>>,
     left: usize,
+    question: Option<Arc<Unsettled>>,
+    failures: u32,
 }
 
 impl Orphans {
@@ -138,15 +183,44 @@ impl Orphans {
         self.left == 0
     }
 
+    pub(crate) const fn is_done(&self) -> bool {
+        self.is_empty() && !self.has_question()
+    }
+
+    pub(crate) const fn has_question(&self) -> bool {
+        self.question.is_some()
+    }
+
     pub(crate) const fn has_room(&self) -> bool {
         true
     }
 
-    pub(crate) const fn doubt(&self) -> Option<(Uuid, Vec<Uuid>)> {
-        None
+    pub(crate) fn ask(&mut self, books: &Adopter) -> Option<Arc<Unsettled>> {
+        if self.failures >= FAILURES_MAX {
+            self.answered(&Stored::Unknown, books);
+        }
+        self.failures += 1;
+        self.question.clone()
     }
 
-    pub(crate) const fn answered(&self, _: Uuid, _: u64) {}
+    pub(crate) fn answered(&mut self, stored: &Stored, books: &Adopter) {
+        let Some(question) = &self.question else { return };
+        let none = BTreeSet::new();
+        let rows = match stored {
+            Stored::Busy => {
+                self.failures = 0;
+                return;
+            }
+            Stored::Rows(rows) => rows,
+            Stored::Unknown => &none,
+        };
+        let (stored, lost) = question.split(Class::Ok, rows);
+        for _ in 0..stored {
+            books.adopt(Class::Ok, &RecordLabels::default()).persisted();
+        }
+        books.crashed(Class::Ok, lost);
+        self.question = None;
+    }
 
     pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<(Ticket, Slot)> {
         self.left -= 1;

@@ -1,14 +1,14 @@
 //! Errors that are only in the spool: how they leave the lanes out, and how they come back.
 
-use std::{ops::Range, sync::PoisonError};
+use std::sync::PoisonError;
 
 use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
-use uuid::Uuid;
 
 use super::{Queued, Shared, State, Taken, Worker};
 use crate::{
     lanes::{Limit, Place},
     spool::{Orphans, Slot, Spool},
+    store,
     sync::MutexGuard,
     waiters::Fate,
 };
@@ -130,8 +130,8 @@ impl Shared {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "a record cannot be read back from the spool");
-                    let taken = Taken { ticket, place, slot: Some(slot) };
+                    tracing::warn!(error = %store::chain(&error), "a record cannot be read back from the spool");
+                    let taken = Taken { ticket, place, slot: Some(slot), mark: None };
                     self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
                     super::release(state);
                 }
@@ -147,13 +147,13 @@ impl Shared {
         }
     }
 
-    fn adoption(&self) -> MutexGuard<'_, Adoption> {
+    pub(super) fn adoption(&self) -> MutexGuard<'_, Adoption> {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records of a dead process that the store may have; for the worker, before it adopts.
-    pub(crate) fn doubt(&self, now: Timestamp) -> Option<(Uuid, Vec<Uuid>)> {
-        let (Some(spool), true) = (&self.spool, self.is_open()) else { return None };
+    /// Takes over records of dead processes, as many as may wait; for the worker.
+    pub(crate) fn adopt_some(&self, now: Timestamp) {
+        let (Some(spool), true) = (&self.spool, self.is_open()) else { return };
         let mut adoption = self.adoption();
         *adoption = match std::mem::take(&mut *adoption) {
             Adoption::Begun(books) => Adoption::Running(books, spool.orphans()),
@@ -162,39 +162,6 @@ impl Shared {
             }
             other => other,
         };
-        match &mut *adoption {
-            Adoption::Running(_, orphans) => orphans.doubt(),
-            _ => None,
-        }
-    }
-
-    /// The store has so many of them.
-    pub(crate) fn answered(&self, epoch: Uuid, stored: u64) {
-        if let Adoption::Running(_, orphans) = &mut *self.adoption() {
-            orphans.answered(epoch, stored);
-        }
-    }
-
-    /// Notes which records of a part of the batch are in memory alone: if the store takes them and we die
-    /// before they are counted, the next process asks for them.
-    pub(crate) fn note_part(&self, part: Range<usize>, records: &[RunRecord]) {
-        let Some(page) = self.spool.as_ref().and_then(Spool::batch_page) else { return };
-        let state = self.lock();
-        let in_memory = part.filter(|at| {
-            state
-                .in_flight
-                .get(*at)
-                .is_some_and(|taken| taken.as_ref().is_some_and(|taken| taken.slot.is_none()))
-        });
-        page.begin(in_memory.filter_map(|at| records.get(at)).map(|record| record.run_id));
-    }
-
-    /// Takes over records of dead processes, as many as may wait; for the worker.
-    pub(crate) fn adopt_some(&self, now: Timestamp) {
-        if !self.is_open() {
-            return;
-        }
-        let mut adoption = self.adoption();
         let Adoption::Running(books, orphans) = &mut *adoption else { return };
         while !orphans.is_empty() && orphans.has_room() && self.lock().spilled.len() < ADOPTED_AHEAD
         {
@@ -213,7 +180,7 @@ impl Shared {
                 state.waiting_since = Some(self.clock.now());
             }
         }
-        if orphans.is_empty()
+        if orphans.is_done()
             && let Adoption::Running(books, _) = std::mem::take(&mut *adoption)
         {
             *adoption = Adoption::Done(books, now);
@@ -228,6 +195,7 @@ impl Shared {
     /// Nobody will settle anything any more: the next process may have what is left.
     pub(crate) fn leave_spool(&self) {
         if let Some(spool) = &self.spool {
+            *self.adoption() = Adoption::Unknown;
             spool.leave();
         }
     }
@@ -244,15 +212,4 @@ impl Shared {
 const fn is_due(then: Timestamp, now: Timestamp) -> bool {
     let passed = now.as_micros().saturating_sub(then.as_micros());
     passed < 0 || passed >= LOOK_EVERY_MICROS
-}
-
-/// An error and what is behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

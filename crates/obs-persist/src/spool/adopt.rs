@@ -10,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-use obs_core::Timestamp;
+use obs_core::{Timestamp, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
-    batch::BATCH_PAGE,
     disk::Disk,
     frame::Seed,
     log::Log,
     segment::{SEGMENT_BYTES, Segment, Slot, number_of},
+    under_way::UNDER_WAY_WORDS,
 };
 use crate::platform::{self, DirError, HeldLock, Origin};
 
@@ -28,6 +28,14 @@ pub(super) const LOCK: &str = "lock";
 pub(crate) const LEDGER_PAGE: &str = "ledger.page";
 /// The runs in flight.
 pub(crate) const RUNS_PAGE: &str = "runs.page";
+/// What is with the store and not settled.
+pub(super) const BATCH_PAGE: &str = "batch.page";
+/// What a process says there of what died with it, and how many words each has.
+pub(super) const PAGES: [(&str, usize); 3] = [
+    (LEDGER_PAGE, ledger::PAGE_WORDS),
+    (BATCH_PAGE, UNDER_WAY_WORDS),
+    (RUNS_PAGE, in_flight::PAGE_WORDS),
+];
 /// A directory that has no lock yet.
 const UNFINISHED: &str = ".new-";
 /// For how long such a directory is left to whoever makes it.
@@ -84,7 +92,7 @@ impl Home {
 }
 
 /// The directory of a process that is dead, and whose lock we hold. Dropping the last handle removes
-/// the directory if no segment is left in it.
+/// the directory if neither a segment nor a page is left in it.
 #[derive(Debug)]
 pub(crate) struct DeadEpoch {
     pub(crate) epoch: Uuid,
@@ -123,7 +131,11 @@ impl DeadEpoch {
 
 impl Drop for DeadEpoch {
     fn drop(&mut self) {
-        remove_done(&self.directory);
+        // A page goes when it is entered into somebody's books: until then the next process may need it.
+        let is_there = |name| fs::symlink_metadata(self.directory.join(name)).is_ok();
+        if !PAGES.iter().any(|(name, _)| is_there(name)) {
+            remove_done(&self.directory);
+        }
     }
 }
 
@@ -152,7 +164,7 @@ fn remove_done(directory: &Path) {
         }
     }
     // The lock goes last: until then nobody else takes the directory for theirs.
-    for name in [LEDGER_PAGE, RUNS_PAGE, BATCH_PAGE, LOCK] {
+    for name in PAGES.map(|(name, _)| name).into_iter().chain([LOCK]) {
         let _ = fs::remove_file(directory.join(name));
     }
     let _ = fs::remove_dir(directory);
@@ -178,7 +190,7 @@ pub(crate) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -
     }
 }
 
-/// Moves a damaged segment to where somebody can look at it, in the place of the oldest one there.
+/// Moves a damaged file to where somebody can look at it, in the place of the oldest one there.
 pub(crate) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: &Path) {
     let bad = root.join(BAD);
     let moved =
@@ -198,7 +210,7 @@ pub(crate) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: 
             disk.rename(path, &bad.join(name))
         });
     if let Err(error) = moved {
-        tracing::debug!(path = %path.display(), %error, "a damaged segment is removed");
+        tracing::debug!(path = %path.display(), %error, "a damaged file is removed");
         let _ = disk.unlink(path);
     }
 }

@@ -1,9 +1,9 @@
 //! Spools of dead processes that cannot be read, for now: they are left whole.
 //!
-//! A ledger's page says how many records the segments beside it hold. So an epoch of which one segment
+//! A ledger's page says how many records the segments beside it hold. So an epoch of which one file
 //! cannot be read is not touched at all: its page would be compared with too little, and what is
 //! merely unreadable would be counted as lost. A disk that fails is given [`LOOKS_MAX`] looks; a
-//! segment that still cannot be read then is set aside, and its records are counted. Segments of
+//! file that still cannot be read then is set aside, and its records are counted. Segments of
 //! another release stay for that one.
 
 use std::{io, path::PathBuf};
@@ -12,15 +12,19 @@ use obs_core::Clock;
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, read_segment, set_aside},
+    adopt::{DeadEpoch, PAGES, read_segment, set_aside},
     codec,
     frame::Seed,
     log::Log,
     segment::path_of,
 };
+use crate::platform;
 
-/// How often a segment may turn out to be unreadable, before its epoch goes on without it.
+/// How often a file may turn out to be unreadable, before its epoch goes on without it.
 pub(super) const LOOKS_MAX: u32 = 5;
+
+/// A segment that can be taken over: its number, and how many records there are in it.
+pub(super) type Readable = (u64, u64);
 
 /// What is known of the epochs that were not touched.
 #[derive(Debug, Default)]
@@ -35,46 +39,51 @@ pub(crate) struct Held {
 enum Trouble {
     /// Its segments cannot even be listed.
     Directory(io::Error),
-    Segments(Vec<PathBuf>, io::Error),
+    Files {
+        failed: Vec<PathBuf>,
+        why: io::Error,
+        readable: Vec<Readable>,
+    },
     Schema(PathBuf, u8),
 }
 
 impl Held {
-    /// Whether all of an epoch can be read, or as much as ever will be.
-    pub(super) fn admits(&mut self, dead: &DeadEpoch, log: &Log) -> bool {
+    /// What of an epoch is to be taken over: all of it, or as much as ever will be. `None` is nothing yet.
+    pub(super) fn admits(&mut self, dead: &DeadEpoch, log: &Log) -> Option<Vec<Readable>> {
         if self.foreign.contains(&dead.epoch) {
-            return false;
+            return None;
         }
-        match trouble(dead, log) {
-            None => {
+        match look_at(dead, log) {
+            Ok(readable) => {
                 self.failing.retain(|(epoch, _)| *epoch != dead.epoch);
-                true
+                Some(readable)
             }
-            Some(Trouble::Schema(path, schema)) => {
+            Err(Trouble::Schema(path, schema)) => {
                 let path = path.display();
                 tracing::warn!(%path, schema, "a spool of another release stays for that one");
                 self.foreign.push(dead.epoch);
-                false
+                None
             }
-            Some(Trouble::Directory(error)) => {
+            Err(Trouble::Directory(error)) => {
                 self.count(dead.epoch, &dead.directory.display().to_string(), &error);
-                false
+                None
             }
-            Some(Trouble::Segments(paths, error)) => {
-                let first = paths.first().map(|path| path.display().to_string());
-                if self.count(dead.epoch, &first.unwrap_or_default(), &error) < LOOKS_MAX {
-                    return false;
+            Err(Trouble::Files { failed, why, readable }) => {
+                let first = failed.first().map(|path| path.display().to_string());
+                if self.count(dead.epoch, &first.unwrap_or_default(), &why) < LOOKS_MAX {
+                    return None;
                 }
                 tracing::error!(
                     epoch = %dead.epoch,
-                    segments = paths.len(),
-                    "segments that cannot be read are set aside; the records in them are counted as lost"
+                    files = failed.len(),
+                    "files that cannot be read are set aside; records in a segment are counted as lost, what a \
+                     page alone says is not known"
                 );
                 let root = dead.directory.parent().unwrap_or(&dead.directory);
                 let now = Clock::default().wall();
-                paths.iter().for_each(|path| set_aside(&*log.disk, (root, now), path));
+                failed.iter().for_each(|path| set_aside(&*log.disk, (root, now), path));
                 self.failing.retain(|(epoch, _)| *epoch != dead.epoch);
-                true
+                Some(readable)
             }
         }
     }
@@ -97,13 +106,11 @@ impl Held {
     }
 }
 
-/// What of an epoch cannot be read.
-fn trouble(dead: &DeadEpoch, log: &Log) -> Option<Trouble> {
-    let numbers = match dead.segments(&*log.disk) {
-        Ok(numbers) => numbers,
-        Err(error) => return Some(Trouble::Directory(error)),
-    };
-    let (mut buffer, mut failed, mut why) = (Vec::new(), Vec::new(), None);
+/// Reads all of an epoch: what there is, or why that cannot be said.
+fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
+    let numbers = dead.segments(&*log.disk).map_err(Trouble::Directory)?;
+    let (mut buffer, mut readable) = (Vec::new(), Vec::new());
+    let (mut failed, mut why) = (Vec::new(), None);
     for number in numbers {
         let path = path_of(&dead.directory, number);
         if let Err(error) = read_segment(&*log.disk, &path, &mut buffer) {
@@ -111,12 +118,29 @@ fn trouble(dead: &DeadEpoch, log: &Log) -> Option<Trouble> {
             why.get_or_insert(error);
             continue;
         }
-        let mut frames = log.bugs.scan(&buffer, Seed::new(dead.epoch, number));
-        if let Some(schema) = frames.find_map(|(_, frame)| codec::other_schema(frame.payload)) {
-            return Some(Trouble::Schema(path, schema));
+        let mut records = 0;
+        for (_, frame) in log.bugs.scan(&buffer, Seed::new(dead.epoch, number)) {
+            if let Some(schema) = codec::other_schema(frame.payload) {
+                return Err(Trouble::Schema(path, schema));
+            }
+            records += u64::from(codec::decode(frame.payload).is_ok());
+        }
+        readable.push((number, records));
+    }
+    for (name, words) in PAGES {
+        let path = dead.directory.join(name);
+        match platform::read_words(&path, words) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                failed.push(path);
+                why.get_or_insert(error);
+            }
+            _ => {}
         }
     }
-    why.map(|error| Trouble::Segments(failed, error))
+    match why {
+        None => Ok(readable),
+        Some(why) => Err(Trouble::Files { failed, why, readable }),
+    }
 }
 
 #[cfg(test)]

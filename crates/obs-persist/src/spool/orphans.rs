@@ -1,36 +1,38 @@
 //! The records of dead processes, taken over a segment at a time.
 //!
-//! Where a process died, its ledger's page says how many records died in its memory. They are entered
-//! once: the page is removed at that moment, and the segments go when their records are in the store.
+//! Where a process died, its ledger's page says how many records died in its memory. They are
+//! [entered](super::crash) once: the page is removed at that moment, and the segments go when their
+//! records are in the store. The pages come first: what they say of the spool is compared with all of its
+//! segments, of which some may be gone when whoever takes them over dies as well.
 
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
-use obs_core::{Adopter, Class, RecordLabels, Ticket, in_flight, ledger};
+use obs_core::{Adopter, Class, RecordLabels, Ticket, in_flight};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, Found, LEDGER_PAGE, RUNS_PAGE, read_segment},
-    batch, codec,
+    adopt::{DeadEpoch, Found, RUNS_PAGE, read_segment},
+    codec,
+    crash::{self, Question},
     frame::{self, Seed},
-    held::Held,
+    held::{Held, Readable},
     log::{Log, Refusal},
     segment::{Slot, path_of},
 };
-use crate::platform;
+use crate::{
+    platform,
+    stored::{Stored, Unsettled},
+};
 
 /// What is left to take over.
 #[derive(Debug)]
 pub(crate) struct Orphans {
     log: Arc<Log>,
-    segments: VecDeque<(Arc<DeadEpoch>, u64)>,
-    /// The epochs whose page is not read yet.
-    pages: Vec<Arc<DeadEpoch>>,
-    /// Records that were found so far, by epoch.
-    found: Vec<(Uuid, u64)>,
-    /// Records that a store may have taken without its process having counted that, by epoch.
-    doubts: Vec<(Uuid, Vec<Uuid>)>,
-    /// How many of those it has, by epoch.
-    stored: Vec<(Uuid, u64)>,
+    segments: VecDeque<(Arc<DeadEpoch>, Readable)>,
+    /// The epochs whose pages are not entered yet, and how many records their segments hold.
+    pages: VecDeque<(Arc<DeadEpoch>, u64)>,
+    /// What only the store knows.
+    questions: VecDeque<Question>,
 }
 
 /// One record, now ours.
@@ -39,41 +41,55 @@ pub(crate) type Adopted = (Ticket, Slot);
 impl Orphans {
     /// Those below `root`; what cannot be looked at is said and left for the next time.
     pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>, held: &mut Held) -> Self {
-        let mut dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
+        let dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
             tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
             Vec::new()
         });
         held.keep(|epoch| dead.iter().any(|dead| dead.epoch == epoch));
-        dead.retain(|dead| held.admits(dead, &log));
-        let mut segments = VecDeque::new();
-        for epoch in &dead {
-            let numbers = epoch.segments(&*log.disk).unwrap_or_default();
-            segments.extend(numbers.into_iter().map(|number| (Arc::clone(epoch), number)));
+        let (mut segments, mut pages) = (VecDeque::new(), VecDeque::new());
+        for epoch in dead {
+            let Some(readable) = held.admits(&epoch, &log) else { continue };
+            let found = readable.iter().map(|(_, records)| records).sum();
+            segments.extend(readable.into_iter().map(|segment| (Arc::clone(&epoch), segment)));
+            pages.push_back((epoch, found));
         }
         if !segments.is_empty() {
             tracing::info!(
-                epochs = dead.len(),
+                epochs = pages.len(),
                 segments = segments.len(),
                 "records of processes that ended without writing them are taken over"
             );
         }
-        let doubts = dead.iter().map(|dead| (dead.epoch, batch::unsettled(&dead.directory)));
-        let doubts = doubts.filter(|(_, ids)| !ids.is_empty()).collect();
-        Self { log, segments, pages: dead, found: Vec::new(), doubts, stored: Vec::new() }
-    }
-
-    /// An epoch and its records for which a store has to be asked; `None` once all is answered.
-    pub(crate) fn doubt(&mut self) -> Option<(Uuid, Vec<Uuid>)> {
-        self.doubts.pop()
-    }
-
-    /// The store has so many of them.
-    pub(crate) fn answered(&mut self, epoch: Uuid, stored: u64) {
-        self.stored.push((epoch, stored));
+        Self { log, segments, pages, questions: VecDeque::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.pages.is_empty()
+    }
+
+    /// Whether nothing is left to take over or to ask.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_empty() && !self.has_question()
+    }
+
+    pub(crate) fn has_question(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// What to ask the store next; what it was asked for long enough counts as lost.
+    pub(crate) fn ask(&mut self, books: &Adopter) -> Option<Arc<Unsettled>> {
+        while let Some(question) = self.questions.front_mut() {
+            if let Some(unsettled) = question.ask() {
+                return Some(unsettled);
+            }
+            self.answered(&Stored::Unknown, books);
+        }
+        None
+    }
+
+    /// What the store said to the last question.
+    pub(crate) fn answered(&mut self, stored: &Stored, books: &Adopter) {
+        self.questions.pop_front_if(|question| question.answered(stored, books));
     }
 
     /// Whether there is room for another segment: what the dead left must not keep our own errors out.
@@ -81,35 +97,23 @@ impl Orphans {
         self.log.may_adopt()
     }
 
-    /// The records of the next segment, entered into the books; then what died in memory.
+    /// What died in the memory of the next process, as long as there is one; then the records of the next
+    /// segment, entered into the books.
     pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<Adopted> {
-        let mut adopted = match self.segments.pop_front() {
-            Some((epoch, number)) => self.adopt_segment(&epoch, number, books),
+        if let Some((dead, found)) = self.pages.pop_front() {
+            self.questions.extend(crash::enter(&dead, found, books));
+            return lost_runs(&dead, &self.log, books);
+        }
+        match self.segments.pop_front() {
+            Some((epoch, segment)) => self.adopt_segment(&epoch, segment, books),
             None => Vec::new(),
-        };
-        let Self { log, segments, pages, found, stored, .. } = self;
-        // An epoch's page is compared with what was found in all of its segments.
-        pages.retain(|page| {
-            let more = segments.iter().any(|(epoch, _)| epoch.epoch == page.epoch);
-            if !more {
-                let of = |counts: &[(Uuid, u64)]| {
-                    counts
-                        .iter()
-                        .find(|(epoch, _)| *epoch == page.epoch)
-                        .map_or(0, |(_, count)| *count)
-                };
-                enter_crash(page, (of(found), of(stored)), books);
-                adopted.extend(lost_runs(page, log, books));
-            }
-            more
-        });
-        adopted
+        }
     }
 
     fn adopt_segment(
-        &mut self,
+        &self,
         epoch: &Arc<DeadEpoch>,
-        number: u64,
+        (number, expected): Readable,
         books: &Adopter,
     ) -> Vec<Adopted> {
         let path = path_of(&epoch.directory, number);
@@ -117,21 +121,13 @@ impl Orphans {
         let whole = match read_segment(&*self.log.disk, &path, &mut buffer) {
             Ok(whole) => whole,
             Err(error) => {
+                // It could be read when the page was entered. One that can be read again is a row too many.
                 tracing::warn!(path = %path.display(), %error, "a segment cannot be read and stays");
+                books.crashed(Class::Error, expected);
                 return Vec::new();
             }
         };
         let seed = Seed::new(epoch.epoch, number);
-        if let Some(schema) = self
-            .log
-            .bugs
-            .scan(&buffer, seed)
-            .find_map(|(_, frame)| codec::other_schema(frame.payload))
-        {
-            let path = path.display();
-            tracing::warn!(%path, schema, "a segment of another release stays for that one");
-            return Vec::new();
-        }
         let mut scan = self.log.bugs.scan(&buffer, seed);
         let (mut records, mut tickets, mut unreadable) = (Vec::new(), Vec::new(), 0_u64);
         for (offset, frame) in scan.by_ref() {
@@ -149,38 +145,7 @@ impl Orphans {
             tracing::warn!(%path, damaged, "a segment is damaged; what can be read of it is kept");
         }
         let slots = self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
-        let count = tickets.len() as u64;
-        match self.found.iter_mut().find(|(known, _)| *known == epoch.epoch) {
-            Some((_, found)) => *found += count,
-            None => self.found.push((epoch.epoch, count)),
-        }
         tickets.into_iter().zip(slots).collect()
-    }
-}
-
-/// Enters what died in a process's memory, and what it said was in its spool and is not.
-fn enter_crash(dead: &DeadEpoch, (found, stored): (u64, u64), books: &Adopter) {
-    let path = dead.directory.join(LEDGER_PAGE);
-    let Ok(words) = platform::read_words(&path, ledger::PAGE_WORDS) else { return };
-    if fs::remove_file(&path).is_err() {
-        // Better not counted than twice.
-        return;
-    }
-    let Ok(page) = ledger::read_page(&words) else { return };
-    let spooled = page.ledger.ok.spooled + page.ledger.error.spooled;
-    let (ok, error) =
-        (page.died(Class::Ok), page.died(Class::Error) + spooled.saturating_sub(found));
-    // What the store has did not die, only its count.
-    let stored = stored.min(ok);
-    for _ in 0..stored {
-        books.adopt(Class::Ok, &RecordLabels::default()).persisted();
-    }
-    let ok = ok - stored;
-    books.crashed(Class::Ok, ok);
-    books.crashed(Class::Error, error);
-    if ok + error > 0 {
-        let epoch = dead.epoch;
-        tracing::warn!(%epoch, ok, error, "records died in the memory of an earlier process; they are counted");
     }
 }
 
@@ -210,3 +175,6 @@ fn lost_runs(dead: &DeadEpoch, log: &Log, books: &Adopter) -> Vec<Adopted> {
     let _ = fs::remove_file(&path);
     adopted
 }
+
+#[cfg(test)]
+mod tests;

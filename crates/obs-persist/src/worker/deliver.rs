@@ -100,7 +100,6 @@ impl Worker {
     }
 
     async fn write_part(&mut self, batch: &mut Batch, part: Range<usize>) -> Result<(), Setback> {
-        self.shared.note_part(part.clone(), &batch.records);
         let limit = self.duties.timeouts.write;
         let start = self.shared.clock.now();
         let result = {

@@ -25,6 +25,7 @@ mod spool;
 mod sqlite;
 mod sqlite_long;
 mod statistics;
+mod stored;
 mod stores;
 mod support;
 mod tls;

@@ -33,11 +33,7 @@ pub(super) const OURS: [&str; 23] = [
 const OF_SCRIPTS: [&str; 4] = ["OBS_COLLECTOR_", "OBS_PG_", "OBS_SKIP_", "OBS_TEST_"];
 
 /// OpenTelemetry's variables that would concern our metrics, but are not supported.
-const UNSUPPORTED: [&str; 3] = [
-    "OTEL_CONFIG_FILE",
-    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-    "OTEL_METRICS_EXEMPLAR_FILTER",
-];
+const UNSUPPORTED: [&str; 1] = ["OTEL_CONFIG_FILE"];
 
 /// Refuses `OBS_*` variables that do not exist, so that a misspelt one is not silently ignored.
 pub(super) fn no_unknown_names(environment: &Environment) -> Result<(), ConfigError> {

@@ -13,10 +13,23 @@ pub(super) fn boolean(
     name: &'static str,
 ) -> Result<Option<bool>, ConfigError> {
     let Some(text) = environment.get(name)? else { return Ok(None) };
+    switch(name, text)
+}
+
+pub(super) fn switch(name: &str, text: &str) -> Result<Option<bool>, ConfigError> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(Some(true)),
         "false" | "0" => Ok(Some(false)),
         _ => Err(ConfigError::new(name, text, "not a switch: use true or false")),
+    }
+}
+
+/// The name of a compression: whether it is gzip.
+pub(super) fn gzip(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "gzip" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("there is no such compression: use gzip or none"),
     }
 }
 

@@ -1,8 +1,12 @@
 use obs_persist::SpoolDir;
 
-use super::*;
+use super::{
+    model::{Exporter as Target, Otlp, Periodic, Reader},
+    *,
+};
 
 mod safety;
+mod variables_table;
 
 /// The message of the one variable that is wrong.
 fn message(variables: &[(&str, &str)]) -> String {
@@ -17,20 +21,34 @@ fn config(variables: &[(&str, &str)]) -> Result<Checked, ConfigError> {
 }
 
 fn otlp_of(variables: &[(&str, &str)]) -> Otlp {
-    match config(variables).unwrap().export {
-        Export::Otlp(otlp) => *otlp,
+    exporter_of(&config(variables).unwrap())
+}
+
+fn reader_of(config: &Checked) -> Periodic {
+    match &config.model.meter_provider.readers[..] {
+        [Reader::Periodic(reader)] => (**reader).clone(),
+        other => panic!("not one periodic reader: {other:?}"),
+    }
+}
+
+fn exporter_of(config: &Checked) -> Otlp {
+    match reader_of(config).exporter.exporter {
+        Target::Otlp(otlp) => *otlp,
         other => panic!("not OTLP: {other:?}"),
     }
+}
+
+/// Whatever the model says, supported or not.
+fn model_of(variables: &[(&str, &str)]) -> Model {
+    variables::model(&Given::default(), &variables.iter().copied().collect()).unwrap()
 }
 
 #[test]
 fn without_any_variable_every_setting_is_its_default() {
     let config = config(&[]).unwrap();
-    assert!(matches!(config.export, Export::None));
+    assert!(config.model.meter_provider.readers.is_empty());
     assert_eq!(config.policy, KeepPolicy::default());
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.export_interval, Duration::from_secs(60));
-    assert_eq!(config.temporality, Temporality::Cumulative);
     let Rows::On { store, migrations, required, limits, .. } = config.rows else {
         panic!("rows are off")
     };
@@ -57,10 +75,8 @@ const ABOVE_ZERO: &str = "0 would mean at once or for ever: use milliseconds abo
 const MILLIS: &str = "not a number of milliseconds: use e.g. 10000";
 const ENCODED: &str =
     "entry 1 is not percent-encoded UTF-8: write %2C for a comma, %25 for a percent sign";
-const EXPORTER: &str = "there is no such exporter: use otlp, console or none";
-const ONE_EXPORTER: &str = "one exporter is used at a time: use otlp, console or none";
-const PROMETHEUS: &str =
-    "this program does not serve Prometheus itself: use otlp, and let a Collector serve Prometheus";
+const EXPORTER: &str = "there is no such exporter: use otlp, prometheus, console or none";
+const NOT_YET: &str = "is not supported yet: leave it out";
 const TEMPORALITY: &str = "there is no such temporality: use cumulative, delta or lowmemory";
 const RATE_WAY_OUT: &str = "is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty";
 
@@ -100,8 +116,8 @@ const BAD_VALUES: [(&str, &str, &str); 34] = [
     ),
     ("OTEL_SDK_DISABLED", "yes", SWITCH),
     ("OTEL_METRICS_EXPORTER", "jaeger", EXPORTER),
-    ("OTEL_METRICS_EXPORTER", "otlp,console", ONE_EXPORTER),
-    ("OTEL_METRICS_EXPORTER", "prometheus", PROMETHEUS),
+    ("OTEL_METRICS_EXPORTER", "otlp,console", NOT_YET),
+    ("OTEL_METRICS_EXPORTER", "prometheus", NOT_YET),
     ("OTEL_METRIC_EXPORT_INTERVAL", "0", ABOVE_ZERO),
     ("OTEL_METRIC_EXPORT_INTERVAL", "10s", MILLIS),
     ("OTEL_METRIC_EXPORT_TIMEOUT", "0", ABOVE_ZERO),
@@ -220,9 +236,7 @@ fn variables_of_our_scripts_and_of_kubernetes_are_let_be() {
 
 #[test]
 fn a_variable_of_opentelemetry_that_has_no_effect_is_named_in_the_warning() {
-    let variables =
-        [("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"), ("OTEL_TRACES_SAMPLER", "always_on")];
-    assert_eq!(config(&variables).unwrap().ignored, ["OTEL_METRICS_EXEMPLAR_FILTER"]);
+    assert_eq!(config(&[("OTEL_CONFIG_FILE", "x")]).unwrap().ignored, ["OTEL_CONFIG_FILE"]);
 }
 
 #[test]
@@ -236,7 +250,7 @@ fn an_empty_value_counts_as_unset_and_space_around_a_value_is_ignored() {
     ];
     let config = config(&variables).unwrap();
     assert_eq!(config.policy, KeepPolicy::default());
-    assert!(matches!(config.export, Export::None));
+    assert!(config.model.meter_provider.readers.is_empty());
 }
 
 #[test]
@@ -294,23 +308,24 @@ fn code_wins_over_the_environment() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a=environment,b=environment"),
     ]);
     let config = check(&given, &environment).unwrap();
-    let Rows::On { store, migrations, required, limits, .. } = config.rows else {
+    let Rows::On { store, migrations, required, limits, .. } = &config.rows else {
         panic!("rows are off")
     };
     assert_eq!(
-        (store.to_string().as_str(), migrations, required, limits.queue_records),
+        (store.to_string().as_str(), *migrations, *required, limits.queue_records),
         ("sqlite:./code.sqlite", Migrations::External, false, 7)
     );
     assert_eq!((limits.retention_ok, limits.retention_error), (None, Some(DAY)));
     assert_eq!(config.policy.ok_rate.get(), 0.5);
     assert_eq!(config.policy.slow, Some(Duration::from_secs(1)));
     assert_eq!(config.limits.trace_entries, 8);
-    assert_eq!(config.export_interval, Duration::from_secs(9));
-    assert_eq!(config.export_timeout, Duration::from_secs(10));
-    assert_eq!(config.service_name.as_deref(), Some("code"));
-    assert_eq!(config.resource_attributes["a"], "code");
-    assert_eq!(config.resource_attributes["b"], "environment");
-    let Export::Otlp(otlp) = config.export else { panic!("not OTLP") };
+    let otlp = exporter_of(&config);
+    let resource = &config.model.resource;
+    assert_eq!(reader_of(&config).interval, Duration::from_secs(9));
+    assert_eq!(reader_of(&config).timeout, Duration::from_secs(10));
+    assert_eq!(resource.service_name.as_deref(), Some("code"));
+    assert_eq!(resource.attributes["a"], "code");
+    assert_eq!(resource.attributes["b"], "environment");
     assert_eq!(
         (otlp.endpoint.to_string().as_str(), otlp.protocol),
         ("http://code:1/", Protocol::Grpc)
@@ -328,18 +343,21 @@ fn the_environment_wins_over_the_default() {
         ("OBS_RETENTION_OK", "7"),
         ("OBS_RETENTION_ERROR", "off"),
         ("OBS_TRACE_ENTRIES", "0"),
+        ("OTEL_METRICS_EXPORTER", "console"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1500"),
         ("OTEL_SERVICE_NAME", "orders"),
     ];
     let config = config(&variables).unwrap();
-    let Rows::On { required, limits, migrations, .. } = config.rows else { panic!("rows are off") };
-    assert_eq!((required, limits.queue_records), (true, 5_000));
-    assert_eq!(migrations, Migrations::External);
+    let Rows::On { required, limits, migrations, .. } = &config.rows else {
+        panic!("rows are off")
+    };
+    assert_eq!((*required, limits.queue_records), (true, 5_000));
+    assert_eq!(*migrations, Migrations::External);
     assert_eq!((limits.retention_ok, limits.retention_error), (Some(DAY * 7), None));
     assert_eq!(config.policy.ok_rate.get(), 1.0);
     assert_eq!(config.limits.trace_entries, 0);
-    assert_eq!(config.export_interval, Duration::from_millis(1_500));
-    assert_eq!(config.service_name.as_deref(), Some("orders"));
+    assert_eq!(reader_of(&config).interval, Duration::from_millis(1_500));
+    assert_eq!(config.model.resource.service_name.as_deref(), Some("orders"));
     assert!(matches!(self::config(&[("OBS_ENABLED", "false")]).unwrap().rows, Rows::Off));
 }
 
@@ -382,9 +400,10 @@ fn an_endpoint_chooses_otlp_unless_an_exporter_is_named() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
     assert_eq!(otlp_of(&[endpoint]).endpoint, "http://collector:4318/v1/metrics");
     let console = config(&[endpoint, ("OTEL_METRICS_EXPORTER", "console")]).unwrap();
-    assert!(matches!(console.export, Export::Console));
+    assert_eq!(reader_of(&console).exporter.exporter, Target::Console);
     let disabled = config(&[endpoint, ("OTEL_SDK_DISABLED", "true")]).unwrap();
-    assert!(matches!(disabled.export, Export::None));
+    assert!(disabled.model.disabled);
+    assert!(disabled.model.meter_provider.readers.is_empty());
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Protocol, TlsFiles};
+use crate::config::{Protocol, model::TlsFiles};
 
 /// What can be read and written: a TCP stream, or TLS over one.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -89,6 +89,7 @@ mod tests {
             count: 4,
             min: Some(0.002),
             max: Some(0.008),
+            ..Histogram::default()
         };
         let series = |value| Series {
             attributes: [("obs.kind".to_owned(), "dsl".to_owned())].into_iter().collect(),

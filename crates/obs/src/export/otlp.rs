@@ -16,7 +16,10 @@ use super::{
     connect::{Connector, TlsError},
     http::{Client, LastFailure},
 };
-use crate::config::{Otlp, Protocol, Temporality};
+use crate::config::{
+    Protocol,
+    model::{Otlp, Temporality},
+};
 
 /// What our requests say they come from.
 const USER_AGENT: &str = concat!("obs/", env!("CARGO_PKG_VERSION"));

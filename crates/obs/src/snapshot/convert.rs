@@ -40,7 +40,9 @@ impl From<&ResourceMetrics> for MetricsSnapshot {
         let mut metrics: Vec<Metric> =
             metrics.map(Metric::from).filter(|m| !m.series.is_empty()).collect();
         metrics.sort_by(|left, right| left.name.cmp(&right.name));
-        Self { metrics, durations: Vec::new() }
+        let resource = collected.resource().iter();
+        let resource = resource.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        Self { metrics, durations: Vec::new(), resource }
     }
 }
 
@@ -88,6 +90,7 @@ fn distribution<T: Number>(point: &data::HistogramDataPoint<T>) -> Histogram {
         count: point.count(),
         min: point.min().map(Number::as_f64),
         max: point.max().map(Number::as_f64),
+        exemplars: Vec::new(),
     }
 }
 

@@ -44,7 +44,7 @@ pub struct RunDurations {
 }
 
 /// In the order of attributes and status.
-pub(crate) fn durations(counted: &[Durations]) -> Vec<RunDurations> {
+pub(super) fn durations(counted: &[Durations]) -> Vec<RunDurations> {
     let mut durations: Vec<RunDurations> = counted.iter().map(RunDurations::from).collect();
     durations.sort_by(|left, right| {
         (&left.attributes, &left.status).cmp(&(&right.attributes, &right.status))

@@ -1,11 +1,22 @@
-//! A snapshot as Prometheus reads it: the classic text format, version 0.0.4.
+//! A snapshot as Prometheus reads it: the classic text format 0.0.4, and OpenMetrics 1.0.
+
+mod names;
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt::Write as _,
 };
 
+use obs_core::Exemplar;
+
 use super::{Histogram, Metric, MetricsSnapshot, Series, Value};
+
+/// Which of the two texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    Classic,
+    OpenMetrics,
+}
 
 impl MetricsSnapshot {
     /// Prometheus' classic text format, for a `/metrics` endpoint. Names follow OpenTelemetry's rules
@@ -23,43 +34,78 @@ impl MetricsSnapshot {
     /// ```
     #[must_use]
     pub fn to_prometheus(&self) -> String {
+        self.to_text(Dialect::Classic)
+    }
+
+    /// OpenMetrics text, for scrapers that accept `application/openmetrics-text`: the same series under
+    /// the same names, with exemplars that carry the ids of runs that were kept.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// let builder = obs::builder().environment(Environment::empty()).rows(false).snapshots(true);
+    /// let telemetry = builder.init()?;
+    /// telemetry.kind("dsl").lookup("bonus", "3").start().finish(Ok::<_, String>(()))?;
+    /// let text = telemetry.snapshot()?.to_openmetrics();
+    /// assert!(text.contains("# TYPE obs_run_started counter\n"), "{text}");
+    /// assert!(text.ends_with("# EOF\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn to_openmetrics(&self) -> String {
+        self.to_text(Dialect::OpenMetrics)
+    }
+
+    fn to_text(&self, dialect: Dialect) -> String {
         let mut text = String::new();
-        for (name, family) in families(&self.metrics) {
-            if !family.help.is_empty() {
-                let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
-                line(&mut text, format_args!("# HELP {name} {help}"));
-            }
-            line(&mut text, format_args!("# TYPE {name} {}", family.kind));
-            let mut seen = BTreeSet::new();
-            for series in family.series {
-                let labels = labels(series);
-                // Two meters may have an instrument of one name; a scrape must not say a series twice.
-                if seen.insert(labels.clone()) {
-                    write_series(&mut text, &name, &labels, &series.value);
-                }
-            }
+        write_target(&mut text, dialect, &self.resource);
+        for (name, family) in families(dialect, &self.metrics) {
+            write_family(&mut text, dialect, &name, &family);
+        }
+        if dialect == Dialect::OpenMetrics {
+            line(&mut text, format_args!("# EOF"));
         }
         text
     }
 }
 
+/// What is true of the process as a whole stands in one series of its own.
+fn write_target(text: &mut String, dialect: Dialect, resource: &BTreeMap<String, String>) {
+    if resource.is_empty() {
+        return;
+    }
+    let (name, kind) = match dialect {
+        Dialect::Classic => ("target_info", "gauge"),
+        Dialect::OpenMetrics => ("target", "info"),
+    };
+    line(text, format_args!("# HELP {name} What this process is"));
+    line(text, format_args!("# TYPE {name} {kind}"));
+    line(text, format_args!("target_info{} 1", braced(&names::labels(resource))));
+}
+
 /// What stands under one name.
 struct Family<'a> {
     kind: &'static str,
+    unit: &'static str,
     help: &'a str,
     series: Vec<&'a Series>,
 }
 
 /// One name has one type; an instrument that would give it a second one is left out.
-fn families(metrics: &[Metric]) -> BTreeMap<String, Family<'_>> {
+fn families(dialect: Dialect, metrics: &[Metric]) -> BTreeMap<String, Family<'_>> {
     let mut families: BTreeMap<String, Family<'_>> = BTreeMap::new();
     for metric in metrics {
         let Some(first) = metric.series.first() else { continue };
         let kind = kind(&first.value);
-        match families.entry(name(metric, kind)) {
+        let (name, unit) = names::name(metric, kind);
+        // In the classic format a family has the name of its samples.
+        let name = match dialect {
+            Dialect::Classic if kind == "counter" => format!("{name}_total"),
+            _ => name,
+        };
+        match families.entry(name) {
             Entry::Vacant(free) => {
                 let series = metric.series.iter().collect();
-                free.insert(Family { kind, help: &metric.description, series });
+                free.insert(Family { kind, unit, help: &metric.description, series });
             }
             Entry::Occupied(mut same) if same.get().kind == kind => {
                 same.get_mut().series.extend(&metric.series);
@@ -78,90 +124,102 @@ const fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn name(metric: &Metric, kind: &str) -> String {
-    let mut name = word(&metric.name, true);
-    let unit = match &*metric.unit {
-        "s" => "seconds",
-        "ms" => "milliseconds",
-        "us" => "microseconds",
-        "ns" => "nanoseconds",
-        "min" => "minutes",
-        "h" => "hours",
-        "d" => "days",
-        "By" => "bytes",
-        "KiBy" => "kibibytes",
-        "MiBy" => "mebibytes",
-        "1" if kind == "gauge" => "ratio",
-        "%" => "percent",
-        _ => "",
-    };
-    let has = |name: &str, end: &str| name == end || name.ends_with(&format!("_{end}"));
-    if kind == "counter" && has(&name, "total") {
-        name.truncate(name.len() - "_total".len());
+fn write_family(text: &mut String, dialect: Dialect, name: &str, family: &Family<'_>) {
+    let mut help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
+    if dialect == Dialect::OpenMetrics {
+        help = help.replace('"', "\\\"");
     }
-    if !unit.is_empty() && !has(&name, unit) {
-        name = format!("{name}_{unit}");
+    if !help.is_empty() {
+        line(text, format_args!("# HELP {name} {help}"));
     }
-    if kind == "counter" { format!("{name}_total") } else { name }
-}
-
-/// Letters, digits and underscores, and in a metric's name colons, not beginning with a digit.
-fn word(text: &str, colons: bool) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || (colons && c == ':');
-    let mut word: String = text.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
-    if word.starts_with(|c: char| c.is_ascii_digit()) || word.is_empty() {
-        word.insert(0, '_');
+    line(text, format_args!("# TYPE {name} {}", family.kind));
+    if dialect == Dialect::OpenMetrics && !family.unit.is_empty() {
+        line(text, format_args!("# UNIT {name} {}", family.unit));
     }
-    word
-}
-
-/// `key="value"` pairs. Keys that become the same share their values, as OpenTelemetry's rules say.
-fn labels(series: &Series) -> Vec<String> {
-    let mut labels: BTreeMap<String, String> = BTreeMap::new();
-    for (key, value) in &series.attributes {
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        match labels.entry(word(key, false)) {
-            Entry::Vacant(free) => {
-                free.insert(value);
-            }
-            Entry::Occupied(mut same) => {
-                let same = same.get_mut();
-                same.push(';');
-                same.push_str(&value);
-            }
+    let mut seen = BTreeSet::new();
+    for series in &family.series {
+        let labels = names::labels(&series.attributes);
+        // Two meters may have an instrument of one name; a scrape must not say a series twice.
+        if seen.insert(labels.clone()) {
+            write_series(text, dialect, name, (&labels, &series.value));
         }
     }
-    labels.into_iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect()
 }
 
-fn write_series(text: &mut String, name: &str, labels: &[String], value: &Value) {
+fn write_series(
+    text: &mut String,
+    dialect: Dialect,
+    name: &str,
+    (labels, value): (&[String], &Value),
+) {
     match value {
+        Value::Counter(number) if dialect == Dialect::OpenMetrics => {
+            line(text, format_args!("{name}_total{} {}", braced(labels), shown(*number)));
+        }
         Value::Counter(number) | Value::UpDownCounter(number) | Value::Gauge(number) => {
             line(text, format_args!("{name}{} {}", braced(labels), shown(*number)));
         }
-        Value::Histogram(histogram) => write_histogram(text, name, labels, histogram),
+        Value::Histogram(histogram) => write_histogram(text, dialect, name, (labels, histogram)),
     }
 }
 
 /// Buckets count what is not above their bound, so each contains those before it.
-fn write_histogram(text: &mut String, name: &str, labels: &[String], histogram: &Histogram) {
+fn write_histogram(
+    text: &mut String,
+    dialect: Dialect,
+    name: &str,
+    (labels, histogram): (&[String], &Histogram),
+) {
     let mut below = 0_u64;
+    let mut lower = f64::NEG_INFINITY;
     for (bound, count) in histogram.bounds.iter().zip(&histogram.counts) {
         below += count;
-        let with = with_bound(labels, &shown(*bound));
-        line(text, format_args!("{name}_bucket{with} {below}"));
+        let with = with_bound(labels, &bound_shown(dialect, *bound));
+        let exemplar = exemplar(dialect, histogram, (lower, *bound));
+        line(text, format_args!("{name}_bucket{with} {below}{exemplar}"));
+        lower = *bound;
     }
     let with = with_bound(labels, "+Inf");
     let labels = braced(labels);
-    line(text, format_args!("{name}_bucket{with} {}", histogram.count));
+    let exemplar = exemplar(dialect, histogram, (lower, f64::INFINITY));
+    line(text, format_args!("{name}_bucket{with} {}{exemplar}", histogram.count));
     line(text, format_args!("{name}_sum{labels} {}", shown(histogram.sum)));
     line(text, format_args!("{name}_count{labels} {}", histogram.count));
+}
+
+/// The last exemplar above `lower` and not above `upper`, as the end of a bucket's line.
+fn exemplar(dialect: Dialect, histogram: &Histogram, (lower, upper): (f64, f64)) -> String {
+    let inside = |exemplar: &&Exemplar| lower < exemplar.seconds && exemplar.seconds <= upper;
+    match (dialect, histogram.exemplars.iter().rfind(inside)) {
+        (Dialect::OpenMetrics, Some(exemplar)) => exemplar_shown(exemplar),
+        _ => String::new(),
+    }
+}
+
+/// At most 105 of the 128 characters that its labels may have.
+fn exemplar_shown(exemplar: &Exemplar) -> String {
+    let mut labels = vec![format!("run_id=\"{}\"", exemplar.run_id)];
+    if let (Some(trace_id), Some(span_id)) = (&exemplar.trace_id, &exemplar.span_id) {
+        labels.push(format!("trace_id=\"{trace_id}\""));
+        labels.push(format!("span_id=\"{span_id}\""));
+    }
+    let micros = exemplar.at.as_micros();
+    let at = format!("{}.{:06}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    format!(" # {} {} {at}", braced(&labels), shown(exemplar.seconds))
 }
 
 fn with_bound(labels: &[String], bound: &str) -> String {
     let mut labels = labels.to_vec();
     labels.push(format!("le=\"{bound}\""));
     braced(&labels)
+}
+
+/// OpenMetrics knows one way to write a bound: `1.0`, where the classic format has `1`.
+fn bound_shown(dialect: Dialect, bound: f64) -> String {
+    match dialect {
+        Dialect::Classic => shown(bound),
+        Dialect::OpenMetrics => format!("{bound:?}"),
+    }
 }
 
 fn braced(labels: &[String]) -> String {
@@ -184,98 +242,4 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metric(name: &str, unit: &str, series: Vec<(&[(&str, &str)], Value)>) -> Metric {
-        let series = series.into_iter().map(|(attributes, value)| Series {
-            attributes: attributes
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-            value,
-        });
-        Metric {
-            name: name.to_owned(),
-            unit: unit.to_owned(),
-            description: format!("What {name} says"),
-            series: series.collect(),
-        }
-    }
-
-    fn text(metrics: Vec<Metric>) -> String {
-        MetricsSnapshot { metrics, ..MetricsSnapshot::default() }.to_prometheus()
-    }
-
-    #[test]
-    fn counters_gauges_and_histograms_have_their_lines() {
-        let histogram = Histogram {
-            bounds: vec![0.25, 1.0],
-            counts: vec![2, 1, 1],
-            sum: 3.5,
-            count: 4,
-            ..Histogram::default()
-        };
-        let shown = text(vec![
-            metric(
-                "obs.run.duration",
-                "s",
-                vec![(&[("obs.kind", "dsl")], Value::Histogram(histogram))],
-            ),
-            metric("obs.run.active", "{run}", vec![(&[], Value::UpDownCounter(2.0))]),
-            metric(
-                "obs.run.errors",
-                "{error}",
-                vec![(&[("error.type", "E")], Value::Counter(7.0))],
-            ),
-        ]);
-        assert_eq!(
-            shown,
-            "# HELP obs_run_active What obs.run.active says\n\
-             # TYPE obs_run_active gauge\n\
-             obs_run_active 2\n\
-             # HELP obs_run_duration_seconds What obs.run.duration says\n\
-             # TYPE obs_run_duration_seconds histogram\n\
-             obs_run_duration_seconds_bucket{obs_kind=\"dsl\",le=\"0.25\"} 2\n\
-             obs_run_duration_seconds_bucket{obs_kind=\"dsl\",le=\"1\"} 3\n\
-             obs_run_duration_seconds_bucket{obs_kind=\"dsl\",le=\"+Inf\"} 4\n\
-             obs_run_duration_seconds_sum{obs_kind=\"dsl\"} 3.5\n\
-             obs_run_duration_seconds_count{obs_kind=\"dsl\"} 4\n\
-             # HELP obs_run_errors_total What obs.run.errors says\n\
-             # TYPE obs_run_errors_total counter\n\
-             obs_run_errors_total{error_type=\"E\"} 7\n"
-        );
-    }
-
-    #[test]
-    fn names_have_their_unit_and_suffix_once() {
-        let of = |name: &str, unit: &str, value: Value| {
-            let shown = text(vec![metric(name, unit, vec![(&[], value)])]);
-            shown.lines().last().unwrap().split(' ').next().unwrap().to_owned()
-        };
-        assert_eq!(of("a.seconds", "s", Value::Gauge(1.0)), "a_seconds");
-        assert_eq!(of("a_total", "", Value::Counter(1.0)), "a_total");
-        assert_eq!(of("sent.total", "By", Value::Counter(1.0)), "sent_bytes_total");
-        assert_eq!(of("share", "1", Value::Gauge(0.5)), "share_ratio");
-        assert_eq!(of("9 lives-ü", "", Value::Gauge(9.0)), "_9_lives__");
-    }
-
-    #[test]
-    fn values_of_labels_are_escaped_and_keys_that_meet_share_them() {
-        let attributes = [("a.b", "x\"y\\z\n"), ("a_b", "2")];
-        let shown = text(vec![metric("m", "", vec![(&attributes, Value::Gauge(f64::NAN))])]);
-        assert!(shown.ends_with("m{a_b=\"x\\\"y\\\\z\\n;2\"} NaN\n"), "{shown}");
-    }
-
-    #[test]
-    fn a_name_has_one_type_and_a_series_is_said_once() {
-        let shown = text(vec![
-            metric("m", "", vec![(&[], Value::Gauge(1.0))]),
-            metric("m", "", vec![(&[], Value::Gauge(2.0)), (&[("a", "b")], Value::Gauge(3.0))]),
-            metric("m", "", vec![(&[], Value::Histogram(Histogram::default()))]),
-        ]);
-        let series: Vec<_> = shown.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(series, ["m 1", "m{a=\"b\"} 3"]);
-        assert_eq!(shown.matches("# TYPE").count(), 1);
-    }
-}
+mod tests;

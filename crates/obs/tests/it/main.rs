@@ -9,6 +9,8 @@ mod exports;
 mod grpc;
 mod http;
 mod logs;
+mod prometheus;
+mod promtool;
 mod secrets;
 mod seeds;
 mod startup;

@@ -178,7 +178,7 @@ mod tests {
     fn nodes_fall_where_a_search_puts_them() {
         let table = NodeTable::new();
         for nodes in (0..20_100).chain([u64::MAX]) {
-            assert_eq!(table.bucket(nodes), by_search(&NODE_BOUNDS, nodes as f64), "{nodes}");
+            assert_eq!(table.bucket(nodes), by_search(NODE_BOUNDS, nodes as f64), "{nodes}");
         }
     }
 

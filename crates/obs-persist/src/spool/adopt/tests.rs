@@ -201,3 +201,20 @@ fn what_the_dead_left_takes_up_half_of_the_budget_at_most_and_never_the_room_of_
     slots[3].iter().for_each(|slot| log.settle(*slot));
     assert!(log.may_adopt(), "one of them is done");
 }
+
+#[test]
+fn a_page_that_nobody_entered_outlives_whoever_found_it() {
+    for (name, _) in PAGES {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        let home = Home::make(&root, Origin::Given, Uuid::from_u128(1)).unwrap();
+        let page = home.directory.join(name);
+        drop(home);
+        fs::write(&page, "counts").unwrap();
+        drop(DeadEpoch::find(&root, Uuid::from_u128(2)).unwrap());
+        assert!(page.exists(), "{name} is for the next process");
+        fs::remove_file(&page).unwrap();
+        drop(DeadEpoch::find(&root, Uuid::from_u128(2)).unwrap());
+        assert!(!page.parent().unwrap().exists(), "with {name} gone nobody needs the rest");
+    }
+}

@@ -89,7 +89,9 @@ fn acknowledged_errors_outlive_a_kill_and_what_died_in_memory_is_counted() {
         assert!(lost.is_empty(), "{} of {} acknowledged errors are lost", lost.len(), errors.len());
         let lost = next.store.rows().into_iter().find(|row| Some(row.run_id) == open);
         assert_eq!(lost.map(|row| row.status), Some(Status::Lost), "a run in flight becomes a row");
-        until("the crash is counted", || next.obs.ledger().ok.adopted > 0);
+        until("the crash is counted", || {
+            next.obs.ledger().ok.dropped.of(obs_core::DropReason::Crash) >= ok
+        });
         let ledger = next.obs.ledger();
         assert_eq!(ledger.imbalance(), 0, "{ledger}");
         // One more where it was killed before it could say so, and one inside of a move.

@@ -1,0 +1,120 @@
+//! What died in the memory of a process, entered into the books of the next one.
+//!
+//! Most of it is certain as soon as the ledger's page is read. A record that the store had been handed
+//! may be a row, though: of those the store is asked, once it is there. Until then they are in no
+//! ledger, only on the dead process's page, which the next process reads if this one dies as well.
+
+use std::{collections::BTreeSet, fs, io, sync::Arc};
+
+use obs_core::{Adopter, Class, RecordLabels, ledger};
+
+use super::{
+    adopt::{BATCH_PAGE, DeadEpoch, LEDGER_PAGE},
+    under_way,
+};
+use crate::{
+    platform,
+    stored::{Stored, Unsettled},
+};
+
+/// How often a connection of a dead process may be said to be busy: at ten times a second, that is
+/// longer than the server lets a statement run.
+const BUSY_MAX: u32 = 150;
+
+/// How often asking may fail before all of the records count as lost.
+const FAILURES_MAX: u32 = 5;
+
+/// Records of a dead process that may be rows.
+#[derive(Debug)]
+pub(crate) struct Question {
+    dead: Arc<DeadEpoch>,
+    unsettled: Arc<Unsettled>,
+    busy: u32,
+    failures: u32,
+}
+
+/// Enters what surely died in a process's memory, and what it said was in its spool and is not. What is
+/// not sure is to be asked.
+pub(super) fn enter(dead: &Arc<DeadEpoch>, found: u64, books: &Adopter) -> Option<Question> {
+    let path = dead.directory.join(LEDGER_PAGE);
+    let page = match platform::read_words(&path, ledger::PAGE_WORDS) {
+        Ok(words) => {
+            // Better not counted than twice.
+            fs::remove_file(&path).ok()?;
+            let Ok(page) = ledger::read_page(&words) else {
+                let _ = fs::remove_file(dead.directory.join(BATCH_PAGE));
+                return None;
+            };
+            Some(page)
+        }
+        // Entered already, by a process that died before the store had answered.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => return None,
+    };
+    let died = |class| page.as_ref().map_or(u64::MAX, |page| page.died(class));
+    let words = platform::read_words(&dead.directory.join(BATCH_PAGE), under_way::UNDER_WAY_WORDS);
+    let unsettled = words.ok().and_then(|words| under_way::read(&words, died)).unwrap_or_default();
+    if let Some(page) = &page {
+        let spooled = page.ledger.ok.spooled + page.ledger.error.spooled;
+        let ok = page.died(Class::Ok).saturating_sub(unsettled.ok.len() as u64);
+        let error = page.died(Class::Error).saturating_sub(unsettled.error.len() as u64);
+        count(dead, (ok, error + spooled.saturating_sub(found)), books);
+    }
+    if unsettled.is_empty() {
+        let _ = fs::remove_file(dead.directory.join(BATCH_PAGE));
+        return None;
+    }
+    let dead = Arc::clone(dead);
+    Some(Question { dead, unsettled: Arc::new(unsettled), busy: 0, failures: 0 })
+}
+
+impl Question {
+    /// What to ask; `None` once it was asked for long enough. Counts as a failure until it is answered.
+    pub(crate) fn ask(&mut self) -> Option<Arc<Unsettled>> {
+        if self.failures >= FAILURES_MAX {
+            return None;
+        }
+        self.failures += 1;
+        if self.busy < BUSY_MAX {
+            return Some(Arc::clone(&self.unsettled));
+        }
+        // Whatever is still there: it has had its time.
+        let asked = Unsettled { sessions: Vec::new(), ..Unsettled::clone(&self.unsettled) };
+        Some(Arc::new(asked))
+    }
+
+    /// Whether that was an answer: the records are entered then.
+    pub(crate) fn answered(&mut self, stored: &Stored, books: &Adopter) -> bool {
+        let none = BTreeSet::new();
+        let rows = match stored {
+            Stored::Busy => {
+                (self.failures, self.busy) = (0, self.busy + 1);
+                return false;
+            }
+            Stored::Rows(rows) => rows,
+            Stored::Unknown => &none,
+        };
+        // Better not counted than twice.
+        if fs::remove_file(self.dead.directory.join(BATCH_PAGE)).is_ok() {
+            let [ok, error] = [Class::Ok, Class::Error].map(|class| {
+                let (stored, lost) = self.unsettled.split(class, rows);
+                // What the store has did not die, only its count.
+                for _ in 0..stored {
+                    books.adopt(class, &RecordLabels::default()).persisted();
+                }
+                lost
+            });
+            count(&self.dead, (ok, error), books);
+        }
+        true
+    }
+}
+
+fn count(dead: &DeadEpoch, (ok, error): (u64, u64), books: &Adopter) {
+    books.crashed(Class::Ok, ok);
+    books.crashed(Class::Error, error);
+    if ok + error > 0 {
+        let epoch = dead.epoch;
+        tracing::warn!(%epoch, ok, error, "records died in the memory of an earlier process; they are counted");
+    }
+}

@@ -1,0 +1,130 @@
+use std::sync::atomic::AtomicU64;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug)]
+struct Heap(Vec<AtomicU64>);
+
+impl Page for Heap {
+    fn words(&self) -> &[AtomicU64] {
+        &self.0
+    }
+}
+
+impl Heap {
+    fn blank() -> Arc<Self> {
+        Arc::new(Self((0..UNDER_WAY_WORDS).map(|_| AtomicU64::new(0)).collect()))
+    }
+
+    fn dumped(&self) -> Vec<u64> {
+        self.0.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    fn read(&self) -> Unsettled {
+        read(&self.dumped(), |_| u64::MAX).unwrap()
+    }
+}
+
+fn under_way() -> (Arc<Heap>, UnderWay) {
+    let page = Heap::blank();
+    (Arc::clone(&page), UnderWay::on(Some(page)))
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number << 60 | number)
+}
+
+#[test]
+fn what_is_under_way_is_on_the_page_until_it_is_taken_back() {
+    let (page, mut own) = under_way();
+    let marks: Vec<_> = (1..=3).map(|at| own.note(id(at), Class::Ok).unwrap()).collect();
+    let failed = own.note(id(9), Class::Error).unwrap();
+    assert_eq!(page.read().ok, [id(1), id(2), id(3)]);
+    assert_eq!(page.read().error, [id(9)]);
+    own.take_back(marks[1]);
+    own.take_back(failed);
+    assert_eq!((page.read().ok, page.read().error), (vec![id(1), id(3)], vec![]));
+    own.note(id(4), Class::Ok).unwrap();
+    assert_eq!(page.read().ok, [id(1), id(3), id(4)], "of two batches, each keeps its own");
+}
+
+#[test]
+fn a_process_killed_between_any_two_stores_leaves_no_id_that_is_not_under_way() {
+    // The life of a record and of the next in its place, beside one that stays; for each prefix of
+    // the stores, which ids may be there.
+    let (page, mut own) = under_way();
+    own.note(id(1), Class::Ok).unwrap();
+    let mark = Mark(7);
+    let mut steps = Vec::new();
+    steps.extend(note(mark, id(2), Class::Ok).map(|step| (step, None)));
+    steps[2].1 = Some(id(2));
+    steps.push((take_back(mark), None));
+    steps.extend(note(mark, id(3), Class::Ok).map(|step| (step, None)));
+    steps[6].1 = Some(id(3));
+    steps.push((take_back(mark), None));
+    for (step, there) in steps {
+        own.apply(&[step]);
+        let mut expected = vec![id(1)];
+        expected.extend(there);
+        assert_eq!(page.read().ok, expected, "after {step:?}");
+    }
+}
+
+#[test]
+fn no_more_records_are_noted_than_the_largest_batch_has() {
+    let (page, mut own) = under_way();
+    for at in 0..MARKS_MAX as u128 {
+        assert!(own.note(id(at), Class::Ok).is_some());
+    }
+    assert_eq!(own.note(id(1 << 20), Class::Ok), None);
+    assert_eq!(page.read().ok.len(), MARKS_MAX);
+}
+
+#[test]
+fn without_a_blank_page_nothing_is_noted() {
+    assert_eq!(UnderWay::on(None).note(id(1), Class::Ok), None);
+    let (page, mut own) = under_way();
+    own.note(id(1), Class::Ok);
+    let mut second = UnderWay::on(Some(Arc::clone(&page) as Arc<dyn Page>));
+    assert_eq!(second.note(id(2), Class::Ok), None);
+    assert_eq!(page.read().ok, [id(1)]);
+}
+
+#[test]
+fn the_last_connections_are_known() {
+    let (page, mut own) = under_way();
+    assert_eq!(page.read().sessions, [0; 0]);
+    (1..=5).for_each(|session| own.through(session));
+    assert_eq!(page.read().sessions, [5, 2, 3, 4]);
+}
+
+#[test]
+fn no_more_is_asked_than_died() {
+    let (page, mut own) = under_way();
+    for at in 1..=5 {
+        own.note(id(at), Class::Ok).unwrap();
+        own.note(id(10 + at), Class::Error).unwrap();
+    }
+    let left = read(&page.dumped(), |class| if class == Class::Ok { 2 } else { 0 }).unwrap();
+    assert_eq!((left.ok.len(), left.error.len()), (2, 0));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_page_holds_reading_it_does_not_panic(
+        noise in prop::collection::vec((0..64_usize, any::<u64>()), 0..64),
+        kept in prop::option::of(0..UNDER_WAY_WORDS),
+    ) {
+        let (page, _own) = under_way();
+        let mut words = page.dumped();
+        for (word, value) in noise {
+            words[word] = value;
+        }
+        words.truncate(kept.unwrap_or(UNDER_WAY_WORDS));
+        if let Some(left) = read(&words, |_| u64::MAX) {
+            prop_assert!(left.ok.len() + left.error.len() <= MARKS_MAX);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The registry against what programs export, and the stack's files against the programs that read them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+mod drift;
+mod generated;
+mod programs;
+mod rules;
+mod runbook;

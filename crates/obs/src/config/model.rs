@@ -1,0 +1,56 @@
+//! The one model that every source of settings fills: what OpenTelemetry's part of them says.
+//!
+//! Names and shape are those of OpenTelemetry's declarative configuration; every value is valid,
+//! and every default is filled in. What nothing consumes yet is refused by [`supported`], so that
+//! no setting is accepted in silence and then ignored.
+
+pub(super) mod exporter;
+mod limits;
+pub(super) mod meter;
+mod resource;
+pub(super) mod supported;
+pub(super) mod tracer;
+mod view;
+
+pub(crate) use exporter::{Exporter, HistogramAggregation, Otlp, Temporality, TlsFiles};
+pub(crate) use limits::{AttributeLimits, CardinalityLimits, RecordLimits, SpanLimits};
+pub(crate) use meter::{
+    ExemplarFilter, MeterProvider, MetricExporter, Periodic, Prometheus, Pull, Reader,
+};
+pub(crate) use resource::Resource;
+pub(crate) use tracer::{Batch, LoggerProvider, Processor, Propagator, Sampler, TracerProvider};
+pub(crate) use view::View;
+
+/// Signals, each with a provider of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+/// OpenTelemetry's part of the settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Model {
+    /// Nothing is exported; rows go on.
+    pub(crate) disabled: bool,
+    /// The least severe of our own lines that are logged.
+    pub(crate) log_level: Option<tracing::Level>,
+    pub(crate) attribute_limits: AttributeLimits,
+    pub(crate) resource: Resource,
+    pub(crate) meter_provider: MeterProvider,
+    pub(crate) tracer_provider: TracerProvider,
+    pub(crate) logger_provider: LoggerProvider,
+    pub(crate) propagators: Vec<Propagator>,
+}
+
+impl Signal {
+    /// What OTLP over HTTP appends to a base address.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+        }
+    }
+}
