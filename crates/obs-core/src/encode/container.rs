@@ -57,7 +57,6 @@ impl<'e, 'o> Container<'e, 'o> {
         let before = self.encoder.sink.mark();
         self.encoder.part(key, Place::Key)?;
         self.hides_value = self.encoder.hides_value_of_name(before);
-        self.encoder.sink.put_byte(b':');
         Ok(())
     }
 

@@ -135,7 +135,7 @@ impl<'o> Encoder<'o> {
     pub(super) fn string(&mut self, value: &str, place: Place) -> Result<(), Stop> {
         if value.len() <= self.string_bytes_max
             && self.passes(value, place)
-            && self.sink.put_quoted(value.as_bytes())
+            && self.sink.put_quoted(value.as_bytes(), place == Place::Key)
         {
             self.name_passed = place == Place::Key;
             return self.check();
@@ -195,13 +195,20 @@ impl<'o> Encoder<'o> {
         self.plain_string(REDACTED, 0)
     }
 
-    /// Whether the value must not be stored whose name was written since `before`.
+    /// Writes the colon behind the name that was written since `before`. Whether the value must not be stored.
     #[inline]
     pub(super) fn hides_value_of_name(&mut self, before: Mark) -> bool {
-        !std::mem::take(&mut self.name_passed) && self.hides_looked_at(before)
+        // With one that passes, the colon was written.
+        !std::mem::take(&mut self.name_passed) && self.hides_value_of_looked_at(before)
     }
 
-    fn hides_looked_at(&mut self, before: Mark) -> bool {
+    fn hides_value_of_looked_at(&mut self, before: Mark) -> bool {
+        let hides = self.hides_value_of(before);
+        self.sink.put_byte(b':');
+        hides
+    }
+
+    fn hides_value_of(&mut self, before: Mark) -> bool {
         let Some(guard) = &mut self.guard else { return false };
         let name = self.sink.since(before);
         let name = name.strip_prefix(b"\"").unwrap_or(name);

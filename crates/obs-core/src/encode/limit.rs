@@ -2,11 +2,16 @@
 
 use std::io::{self, Write as _};
 
+use crate::text_hash::padded;
+
 /// The longest text before `$head`, with two numbers of 20 digits.
 const FRAME_BYTES_MAX: usize = 96;
 
 /// What closes the marker after `$head`.
 const FRAME_END: &[u8] = b"\"}";
+
+/// So many bytes are written by one store where there is room, and what was too many is taken back.
+const AT_ONCE: usize = size_of::<u128>();
 
 /// Appends to a buffer, which grows by `limit` at most.
 pub(super) struct Bounded<'o> {
@@ -39,9 +44,13 @@ impl<'o> Bounded<'o> {
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
     #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {
+        if self.room() >= AT_ONCE
+            && let Some(short) = padded(bytes)
+        {
+            return self.put_at_once(short, bytes.len());
+        }
         self.written += bytes.len() as u64;
-        let room = self.limit - (self.out.len() - self.start);
-        let stored = &bytes[..bytes.len().min(room)];
+        let stored = &bytes[..bytes.len().min(self.room())];
         self.reserve(stored.len());
         self.out.extend_from_slice(stored);
     }
@@ -50,27 +59,50 @@ impl<'o> Bounded<'o> {
     #[inline]
     pub(super) fn put_byte(&mut self, byte: u8) {
         self.written += 1;
-        if self.limit > self.out.len() - self.start {
+        if self.room() > 0 {
             self.reserve(1);
             self.out.push(byte);
         }
     }
 
-    /// Writes a string that needs no escape; `false`, and nothing, where there is no
-    /// room for all of it.
+    /// Writes a string that needs no escape, and the colon behind a name; `false`, and nothing, where it is
+    /// not sure that there is room for all of it.
     #[inline]
-    pub(super) fn put_quoted(&mut self, plain: &[u8]) -> bool {
+    pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
         const QUOTES: usize = 2;
-        let len = plain.len() + QUOTES;
-        if self.limit - (self.out.len() - self.start) < len || self.overflowed() {
+        let len = plain.len() + QUOTES + usize::from(is_name);
+        if self.room() < len.max(AT_ONCE) || self.overflowed() {
             return false;
+        }
+        if len <= AT_ONCE
+            && let Some(text) = padded(plain)
+        {
+            let end = u128::from(u16::from_le_bytes(*b"\":")) << (8 * (plain.len() + 1));
+            // A text keeps the quote of that.
+            self.put_at_once(u128::from(b'"') | text << 8 | end, len);
+            return true;
         }
         self.written += len as u64;
         self.reserve(len);
         self.out.push(b'"');
         self.out.extend_from_slice(plain);
-        self.out.push(b'"');
+        self.out.extend_from_slice(if is_name { b"\":" } else { b"\"" });
         true
+    }
+
+    /// Writes the lowest bytes of a number, without a call. There is room for all of it.
+    #[inline]
+    fn put_at_once(&mut self, bytes: u128, len: usize) {
+        self.written += len as u64;
+        self.reserve(AT_ONCE);
+        let end = self.out.len() + len;
+        self.out.extend_from_slice(&bytes.to_le_bytes());
+        self.out.truncate(end);
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        self.limit - (self.out.len() - self.start)
     }
 
     /// Where the text is now.

@@ -160,12 +160,11 @@ fn guarded_string<'t>(encoder: &mut Encoder<'_>, after_quote: &'t str) -> Result
     let before = encoder.sink.mark();
     encoder.string(&text, Place::Key)?;
     if encoder.hides_value_of_name(before) {
-        encoder.sink.put_byte(b':');
         encoder.hide()?;
         return Ok(after_value(after_colon));
     }
     encoder.is_in_head = !encoder.is_in_piece && text == HEAD;
-    Ok(rest)
+    Ok(after_colon)
 }
 
 /// The name under which a value that was too large has its beginning, which is JSON again.

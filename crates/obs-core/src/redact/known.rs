@@ -2,9 +2,11 @@
 //!
 //! Documents of one kind have the same names again and again, and a look at each of them is most of what
 //! redacting a document costs. So a thread remembers some, for the rules that it asked last: a name of up to
-//! 32 bytes is four words, which with its length say all of it. What is not remembered is looked at.
+//! 32 bytes is two words, which with its length say all of it. What is not remembered is looked at.
 
 use std::cell::Cell;
+
+use crate::text_hash::padded;
 
 /// How many names a thread remembers at most; a power of two.
 const PLACES: usize = 128;
@@ -18,10 +20,10 @@ struct Known {
     /// 0 belongs to no rules.
     rules: u64,
     len: usize,
-    words: [u64; 4],
+    words: [u128; 2],
 }
 
-const NOBODY: Known = Known { rules: 0, len: 0, words: [0; 4] };
+const NOBODY: Known = Known { rules: 0, len: 0, words: [0; 2] };
 
 type Places = [Cell<Known>; PLACES];
 
@@ -52,31 +54,23 @@ fn meet(known: Known, passes: bool) -> bool {
 impl Known {
     #[inline]
     fn place(&self) -> usize {
-        let [first, second, third, last] = self.words;
-        let mixed = (first ^ third.rotate_left(17) ^ second.rotate_left(31) ^ last.rotate_left(47))
-            .wrapping_add(self.rules)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = self.words[0] ^ self.words[1].rotate_left(29);
+        let mixed = (mixed >> 64) as u64 ^ (mixed as u64).rotate_left(31);
+        let mixed = mixed.wrapping_add(self.rules).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 48) as usize % PLACES
     }
 }
 
 /// All of at most 32 bytes, given their number.
 #[inline]
-fn words(name: &[u8]) -> [u64; 4] {
-    match (name.first_chunk::<HALF>(), name.last_chunk::<HALF>()) {
-        (Some(head), Some(tail)) => {
-            let ((first, second), (third, last)) = (pair(head), pair(tail));
-            [first, second, third, last]
-        }
-        _ => {
-            let (first, last) = crate::text_hash::words(name);
-            [first, last, 0, 0]
-        }
+fn words(name: &[u8]) -> [u128; 2] {
+    if let Some(all) = padded(name) {
+        return [all, 0];
     }
-}
-
-fn pair(half: &[u8; HALF]) -> (u64, u64) {
-    crate::text_hash::words(half)
+    match (name.first_chunk::<HALF>(), name.last_chunk::<HALF>()) {
+        (Some(head), Some(tail)) => [u128::from_le_bytes(*head), u128::from_le_bytes(*tail)],
+        _ => [0, 0],
+    }
 }
 
 #[cfg(test)]
