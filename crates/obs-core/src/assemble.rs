@@ -10,6 +10,7 @@ use crate::{
     payload::{Payload, Sources},
     record::RunRecord,
     run::{Run, end::Ended},
+    span_ids,
     strategy::StrategyShared,
     subject::SubjectKey,
 };
@@ -18,7 +19,10 @@ impl Run {
     pub(crate) fn assemble(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> RunRecord {
         let &Ended { outcome, duration, keep, input } = ended;
         let (run_id, started_at) = self.identity(outcome.started_at, duration);
-        let (trace_id, span_id) = self.started_in();
+        let (trace_id, span_id) = match self.started_in() {
+            (TraceId::INVALID, _) => span_ids::own(run_id),
+            started_in => started_in,
+        };
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
         let scratch = self.scratch();
@@ -65,7 +69,7 @@ impl Run {
             inclusion_probability: keep.probability,
             sample_rate: keep.rate,
             slim,
-            trace_id: (trace_id != TraceId::INVALID).then(|| trace_id.to_string().into()),
+            trace_id: Some(trace_id.to_string().into()),
             span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
             input: payload.input,
             input_bytes: payload.input_bytes,

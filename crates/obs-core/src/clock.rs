@@ -79,6 +79,11 @@ impl Clock {
         }
     }
 
+    /// Whether a test moves it.
+    pub(crate) const fn is_manual(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Makes it the system's clock, if it is not already: that one holds nothing.
     #[inline]
     pub(crate) fn let_go(&mut self) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    ids,
     limits::{FINISHED_AGE_MAX, FINISHED_AHEAD_MAX},
     outcome::{Outcome, Owned},
     record::Timestamp,
@@ -52,6 +53,9 @@ pub struct FinishedRun {
     pub subject: Option<String>,
     /// The caller's correlation id.
     pub correlation_id: Option<String>,
+    /// Its id, where it has one already: a UUIDv7 of the second in which it started, as
+    /// [`new_run_id`](crate::new_run_id) makes them. Any other is replaced.
+    pub run_id: Option<Uuid>,
     /// The run that started it.
     pub parent: Option<Uuid>,
     /// The W3C trace id of the span that it ran in, if known.
@@ -105,6 +109,7 @@ impl Default for FinishedRun {
             case: None,
             subject: None,
             correlation_id: None,
+            run_id: None,
             parent: None,
             trace_id: None,
             span_id: None,
@@ -142,6 +147,12 @@ impl FinishedRun {
         }
         let took = run.plausible_duration(self.duration);
         let started_at = self.started_at.and_then(|at| run.plausible(at));
+        if let Some(run_id) = self.run_id {
+            let started_at = started_at.unwrap_or_else(|| run.clock().wall().before(took));
+            if ids::is_of(run_id, started_at) {
+                run.take_id((run_id, started_at));
+            }
+        }
         let fallback = Cow::Borrowed(fallback_code(self.status));
         let outcome = Outcome {
             status: self.status,

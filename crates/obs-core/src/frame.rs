@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     clock::Reading,
+    current::{Current, Made},
     in_flight::Slot,
     obs::Recording,
     outcome::{OK, Outcome, Owned},
@@ -30,7 +31,29 @@ pub(crate) struct Frame<'a, I: Serialize + ?Sized> {
     recording: Recording,
     /// Its end leaves nothing behind that would have to be dropped.
     pub(crate) run: ManuallyDrop<Run>,
+    /// The id that a log line asked for.
+    pub(crate) made: Option<Made>,
     ended: bool,
+}
+
+/// A run whose body knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a> {
+    strategy: &'a StrategyShared,
+    run: usize,
+    started: Reading,
+}
+
+impl Here<'_> {
+    /// Runs the body, or a part of it, which must not panic; then `made` is the id that somebody asked for.
+    #[inline(never)]
+    pub(crate) fn within<T>(self, made: &mut Option<Made>, body: impl FnOnce() -> T) -> T {
+        let clock = &self.strategy.core.clock;
+        let outer = Current::new(self.run, clock, self.started, *made).enter();
+        let output = body();
+        *made = Current::leave(outer);
+        output
+    }
 }
 
 impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
@@ -38,13 +61,31 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     pub(crate) fn new(strategy: &'a StrategyShared, recording: Recording, input: &'a I) -> Self {
         let started = Run::count_start(strategy, recording);
         let run = ManuallyDrop::new(Run::begun(strategy, started, recording));
-        Self { strategy, input, started, slot: Slot::NONE, recording, run, ended: false }
+        Self {
+            strategy,
+            input,
+            started,
+            slot: Slot::NONE,
+            recording,
+            run,
+            made: None,
+            ended: false,
+        }
     }
 
     /// Takes a slot among the runs in flight. A step of its own, so that a frame is made where it stays.
     #[inline(always)]
     pub(crate) fn enter(&mut self) {
         self.slot = self.run.take_slot(self.strategy);
+    }
+
+    /// Where the run is while its body runs, if log lines may ask for it.
+    #[inline(always)]
+    pub(crate) fn here(&mut self) -> Option<Here<'a>> {
+        self.strategy.core.current_run.then(|| {
+            self.made = self.run.known_id();
+            Here { strategy: self.strategy, run: self.run.address(), started: self.started }
+        })
     }
 
     #[inline(always)]
@@ -63,6 +104,9 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     #[inline(always)]
     fn end(&mut self, outcome: &Outcome<'_>) {
         self.ended = true;
+        if let Some(made) = self.made {
+            self.run.take_id(made);
+        }
         if !self.run.may_end_in_frame(self.recording) {
             self.expel();
         }

@@ -98,6 +98,27 @@ pub(crate) fn of(millis: u64, free: Free) -> Uuid {
     Uuid::from_u64_pair(high, 2 << LOW_BITS | free.low & LOW_MASK)
 }
 
+/// A new run id of a run that starts now or at some other time, for one that is
+/// [recorded](crate::Strategy::record) when it has ended.
+///
+/// ```
+/// use obs_core::{Clock, new_run_id};
+/// assert_eq!(new_run_id(Clock::default().wall()).get_version_num(), 7);
+/// ```
+#[must_use]
+pub fn new_run_id(started_at: Timestamp) -> Uuid {
+    run_id(started_at)
+}
+
+/// Whether this is the id of a run that started in about this second.
+pub(crate) fn is_of(run_id: Uuid, started_at: Timestamp) -> bool {
+    const MILLIS_APART_MAX: i64 = 1_000;
+    let millis = i64::try_from(run_id.as_u128() >> 80).unwrap_or(i64::MAX);
+    run_id.get_version_num() == 7
+        && run_id.get_variant() == uuid::Variant::RFC4122
+        && millis.abs_diff(started_at.as_micros() / 1_000) <= MILLIS_APART_MAX.unsigned_abs()
+}
+
 /// A new id whose time is `started_at`.
 pub(crate) fn run_id(started_at: Timestamp) -> Uuid {
     let free = NEXT

@@ -69,6 +69,14 @@ pub mod metric {
         bounds: &[0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0],
     };
 
+    /// `obs.log.dropped`: Log lines that were not written
+    pub const OBS_LOG_DROPPED: Metric = Metric {
+        name: "obs.log.dropped",
+        unit: "{line}",
+        brief: "Log lines that were not written",
+        bounds: &[],
+    };
+
     /// `obs.record.recorded`: Runs that ended, by the class of the record they make
     pub const OBS_RECORD_RECORDED: Metric = Metric {
         name: "obs.record.recorded",

@@ -373,7 +373,14 @@ impl Strategy {
     {
         let mut frame = Frame::new(&self.outer.shared, self.recording, input);
         frame.enter();
-        match catch_unwind(AssertUnwindSafe(|| body(&mut frame.run))) {
+        let here = frame.here();
+        let (run, made) = (&mut frame.run, &mut frame.made);
+        let body = || catch_unwind(AssertUnwindSafe(|| body(run)));
+        let caught = match here {
+            None => body(),
+            Some(here) => here.within(made, body),
+        };
+        match caught {
             Ok(result) => {
                 frame.finish(&result);
                 result
@@ -417,9 +424,16 @@ impl Strategy {
         // Its end may come on another thread, and in another span.
         frame.run.remember_thread();
         let caught = {
-            let mut body = pin!(body(&mut frame.run));
+            let here = frame.here();
+            let (run, made) = (&mut frame.run, &mut frame.made);
+            let mut body = pin!(body(run));
             std::future::poll_fn(|context| {
-                match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(context))) {
+                let mut poll = || catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(context)));
+                let caught = match here {
+                    None => poll(),
+                    Some(here) => here.within(made, poll),
+                };
+                match caught {
                     Ok(poll) => poll.map(Ok),
                     Err(payload) => Poll::Ready(Err(payload)),
                 }

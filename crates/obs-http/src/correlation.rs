@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 
 use http::{HeaderMap, HeaderValue};
-use obs_core::{CorrelationId, otel::Context};
-use opentelemetry::trace::{SpanContext, TraceContextExt};
+use obs_core::{Clock, CorrelationId, Timestamp, otel::Context, span_id_of, trace_id_of};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceId, TraceState};
 use uuid::Uuid;
 
-use crate::traceparent;
+use crate::{propagation::Propagation, traceparent};
 
 /// A correlation id that is taken from a caller has at most this many bytes.
 pub const CORRELATION_ID_BYTES_MAX: usize = 128;
@@ -68,7 +68,12 @@ impl Provenance {
 pub struct RequestIds {
     id: CorrelationId,
     provenance: Provenance,
-    span: Option<SpanContext>,
+    /// Of the request as a run.
+    run_id: Uuid,
+    /// The span that the request is part of: the caller's, or the one that is current around it.
+    parent: Option<SpanContext>,
+    /// Whether that is of this process, and so the nearest one to whatever happens inside.
+    within: bool,
     // Which of `HEADERS` the answer carries.
     echoed: [bool; HEADERS.len()],
 }
@@ -84,6 +89,10 @@ impl RequestIds {
     /// ```
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
+        Self::read(headers, Propagation::default(), Clock::default().wall())
+    }
+
+    pub(crate) fn read(headers: &HeaderMap, propagation: Propagation, now: Timestamp) -> Self {
         let sent = HEADERS.map(|name| headers.contains_key(name));
         let taken = HEADERS.iter().find_map(|name| valid(headers.get(*name)?));
         let any = sent.contains(&true);
@@ -93,7 +102,12 @@ impl RequestIds {
             None => (generated(), Provenance::Generated),
         };
         let echoed = if any { sent } else { [true, false] };
-        Self { id, provenance, span: traceparent::read(headers), echoed }
+        let (parent, within) = match current_span() {
+            Some(span) => (Some(span), true),
+            None => (propagation.caller(headers), false),
+        };
+        let run_id = obs_core::new_run_id(now);
+        Self { id, provenance, run_id, parent, within, echoed }
     }
 
     /// The ids of the request inside which this is called; `None` outside, and in tasks that were
@@ -129,42 +143,57 @@ impl RequestIds {
         self.provenance
     }
 
-    /// The W3C trace id that the caller sent, 32 hexadecimal digits.
+    /// The W3C trace id of the request, 32 hexadecimal digits: the one of the span around it, or the caller's, or
+    /// one of its own.
     ///
     /// ```
     /// # use obs_http::RequestIds;
     /// let mut headers = http::HeaderMap::new();
+    /// assert_eq!(RequestIds::from_headers(&headers).trace_id().len(), 32);
     /// let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     /// headers.insert("traceparent", sent.parse()?);
     /// let ids = RequestIds::from_headers(&headers);
-    /// assert_eq!(ids.trace_id().as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+    /// assert_eq!(ids.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
     /// # Ok::<(), http::header::InvalidHeaderValue>(())
     /// ```
     #[must_use]
-    pub fn trace_id(&self) -> Option<String> {
-        self.span.as_ref().map(|span| span.trace_id().to_string())
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", self.trace())
     }
 
-    /// The caller's trace and span as numbers.
-    pub(crate) fn span(&self) -> Option<(u128, u64)> {
-        self.span.as_ref().map(|span| {
-            let trace = u128::from_be_bytes(span.trace_id().to_bytes());
-            (trace, u64::from_be_bytes(span.span_id().to_bytes()))
-        })
+    fn trace(&self) -> u128 {
+        match &self.parent {
+            Some(parent) => u128::from_be_bytes(parent.trace_id().to_bytes()),
+            None => trace_id_of(self.run_id),
+        }
     }
 
-    /// The current context with these ids. A span that is current already, e.g. of a tracing layer
-    /// outside, is nearer than the caller's and stays.
+    /// The request as a run: its id, its trace, and the span it was started in.
+    pub(crate) fn as_run(&self) -> (Uuid, u128, Option<u64>) {
+        let parent = self.parent.as_ref();
+        let parent = parent.map(|parent| u64::from_be_bytes(parent.span_id().to_bytes()));
+        (self.run_id, self.trace(), parent)
+    }
+
+    /// The current context with these ids. Where no span of this process is current already, e.g. of a tracing
+    /// layer outside, the request is the span that runs inside of it start in.
     pub(crate) fn context(&self) -> Context {
-        let current = Context::current();
-        let current = match &self.span {
-            Some(span) if !current.span().span_context().is_valid() => {
-                current.with_remote_span_context(span.clone())
-            }
-            _ => current,
-        };
-        let context = obs_core::otel::with_correlation_id(&current, self.id.clone());
+        let mut context = Context::current();
+        if !self.within {
+            context = context.with_remote_span_context(self.own_span());
+        }
+        let context = obs_core::otel::with_correlation_id(&context, self.id.clone());
         context.with_value(self.clone())
+    }
+
+    fn own_span(&self) -> SpanContext {
+        let (flags, state) = match &self.parent {
+            Some(parent) => (parent.trace_flags(), parent.trace_state().clone()),
+            None => (traceparent::FLAGS_OF_OURS, TraceState::default()),
+        };
+        let trace = TraceId::from_bytes(self.trace().to_be_bytes());
+        let own = SpanId::from_bytes(span_id_of(self.run_id).to_be_bytes());
+        SpanContext::new(trace, own, flags, false, state)
     }
 
     /// Puts the id into an answer, under each header that the caller sent.
@@ -177,6 +206,13 @@ impl RequestIds {
             }
         }
     }
+}
+
+fn current_span() -> Option<SpanContext> {
+    Context::map_current(|context| {
+        let span = context.span();
+        Some(span.span_context().clone()).filter(SpanContext::is_valid)
+    })
 }
 
 fn valid(value: &HeaderValue) -> Option<&str> {

@@ -13,7 +13,10 @@ use http::request::Parts;
 use obs_core::Clock;
 use tower_layer::Layer;
 
-use crate::{otel::HttpMetrics, records::RequestRecords, routes::Routes, runtime::Runtime};
+use crate::{
+    otel::HttpMetrics, propagation::Propagation, records::RequestRecords, routes::Routes,
+    runtime::Runtime,
+};
 
 pub use answer::Answer;
 pub use body::{RequestBody, ResponseBody};
@@ -64,6 +67,7 @@ impl HttpLayer {
                 metrics: None,
                 records: None,
                 runtime: None,
+                propagation: Propagation::default(),
                 excluded: EXCLUDED.map(str::to_owned).to_vec(),
                 route_of: Arc::new(matched_path),
                 routes: Routes::default(),
@@ -154,6 +158,20 @@ impl HttpLayerBuilder {
         self
     }
 
+    /// Which headers of a caller are believed; all of W3C's by default. The correlation id is read whatever this
+    /// says.
+    ///
+    /// ```
+    /// use obs_http::{HttpLayer, Propagation};
+    /// let inside_only = Propagation { trace_context: false, baggage: false };
+    /// let builder = HttpLayer::builder().propagation(inside_only);
+    /// # let _ = builder;
+    /// ```
+    pub const fn propagation(mut self, propagation: Propagation) -> Self {
+        self.shared.propagation = propagation;
+        self
+    }
+
     /// Leaves out requests for exactly this path. They are correlated all the same. `/healthz`,
     /// `/readyz`, `/runtime`, `/ledger` and `/metrics` are left out from the start.
     ///
@@ -209,6 +227,7 @@ pub(crate) struct Shared {
     metrics: Option<HttpMetrics>,
     records: Option<RequestRecords>,
     runtime: Option<Runtime>,
+    propagation: Propagation,
     excluded: Vec<String>,
     route_of: RouteOf,
     routes: Routes,

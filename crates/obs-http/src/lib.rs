@@ -39,6 +39,7 @@
 //! [`otel`] names OpenTelemetry's types, [`for_axum`] axum's; both are below 1.0, and nothing else names
 //! a type of theirs. [`HttpLayer`] is a layer of tower's.
 
+mod baggage;
 mod carry;
 mod correlation;
 mod endpoints;
@@ -48,6 +49,7 @@ mod layer;
 mod listener;
 pub mod otel;
 mod panic;
+mod propagation;
 mod records;
 mod redact;
 mod routes;
@@ -68,6 +70,7 @@ pub use layer::{
 };
 pub use listener::{HEADER_BYTES_MAX, LISTEN_DEFAULT, ListenError, ListenerLimits, Listening};
 pub use panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
+pub use propagation::{Propagation, inject};
 pub use records::{REQUEST_KIND, RequestRecords};
 pub use redact::ERROR_BYTES_MAX;
 pub use routes::{ROUTE_BYTES_MAX, ROUTES_MAX};

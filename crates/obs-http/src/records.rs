@@ -75,14 +75,15 @@ impl RequestRecords {
 
     pub(crate) fn record(&self, ended: &Ended<'_>) {
         let route = ended.route.map_or(UNROUTED, |route| route);
-        let (trace_id, span_id) = ended.ids.span().unzip();
+        let (run_id, trace_id, span_id) = ended.ids.as_run();
         self.kind.lookup(route, &self.version).record(FinishedRun {
             status: status(ended),
             error_type: ended.error_type(),
             duration: Duration::from_nanos(ended.nanos),
             started_at: Some(ended.started_at),
             correlation_id: Some(ended.ids.correlation_id().as_str().to_owned()),
-            trace_id,
+            run_id: Some(run_id),
+            trace_id: Some(trace_id),
             span_id,
             attributes: attributes(ended),
             ..FinishedRun::default()

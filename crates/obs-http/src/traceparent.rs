@@ -1,13 +1,19 @@
 //! W3C `traceparent` and `tracestate`, read as the recommendation says: what is malformed is as if it
-//! were not there.
+//! were not there; and written.
 
 use std::str::FromStr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 /// A longer `tracestate` is left out: the recommendation asks for 512 characters at least.
 const TRACE_STATE_BYTES_MAX: usize = 512;
+
+/// `sampled`, and `random`: the last 56 bits of the trace id are.
+const FLAGS_KNOWN: TraceFlags = TraceFlags::new(0b11);
+
+/// The flags of a trace that begins here: its id is random, and what becomes of it is decided at the end.
+pub(crate) const FLAGS_OF_OURS: TraceFlags = FLAGS_KNOWN;
 
 /// Version, trace id, span id and flags with their hyphens.
 const VERSION_0_BYTES: usize = 55;
@@ -33,7 +39,26 @@ fn parse(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let trace_id = TraceId::from_hex(trace_id).ok().filter(|id| *id != TraceId::INVALID)?;
     let span_id = SpanId::from_hex(span_id).ok().filter(|id| *id != SpanId::INVALID)?;
     let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
-    Some((trace_id, span_id, flags & TraceFlags::SAMPLED))
+    Some((trace_id, span_id, flags & FLAGS_KNOWN))
+}
+
+/// Says to whom is called that this span calls. A context without one says nothing.
+pub(crate) fn write(headers: &mut HeaderMap, span: &SpanContext) {
+    if !span.is_valid() {
+        return;
+    }
+    let flags = span.trace_flags().to_u8();
+    let text = format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id());
+    // Hexadecimal digits and hyphens.
+    let Ok(parent) = HeaderValue::try_from(text) else { return };
+    headers.insert("traceparent", parent);
+    headers.remove("tracestate");
+    let state = span.trace_state().header();
+    if !state.is_empty()
+        && let Ok(state) = HeaderValue::try_from(state)
+    {
+        headers.insert("tracestate", state);
+    }
 }
 
 fn lower_hex(text: &str, length: usize) -> Option<&str> {
@@ -100,6 +125,18 @@ mod tests {
             assert!(read(&headers(&[("traceparent", bad)])).is_none(), "{bad:?}");
         }
         assert!(read(&headers(&[("traceparent", VALID), ("traceparent", VALID)])).is_none());
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        let sent =
+            headers(&[("traceparent", &VALID.replace("-01", "-03")), ("tracestate", "a=1,b=2")]);
+        let mut again = headers(&[("tracestate", "of somebody else")]);
+        write(&mut again, &read(&sent).unwrap());
+        assert_eq!(again, sent);
+        let mut none = HeaderMap::new();
+        write(&mut none, &SpanContext::NONE);
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub struct Builder {
     pub(crate) environment: Option<Environment>,
     pub(crate) seed: Option<u64>,
     pub(crate) snapshots: bool,
+    pub(crate) logs: bool,
 }
 
 impl Builder {
@@ -391,6 +392,19 @@ impl Builder {
             }
         };
         config::check(&self.given, environment).map(drop)
+    }
+
+    /// Makes `tracing`'s events of the whole process lines on the standard error output, before anything else is
+    /// set up: as [`install_logs`](Telemetry::install_logs), and as that one an error where the process has a
+    /// subscriber already. Off by default.
+    ///
+    /// ```
+    /// let builder = obs::builder().logs(true);
+    /// # let _ = builder;
+    /// ```
+    pub const fn logs(mut self, install: bool) -> Self {
+        self.logs = install;
+        self
     }
 
     /// Sets telemetry up. Returns at once, without waiting for store or Collector; with

@@ -7,6 +7,7 @@ mod endpoint;
 mod error;
 mod headers;
 mod known;
+mod logs;
 pub(crate) mod model;
 mod parse;
 mod safety;
@@ -24,6 +25,8 @@ use std::{
 use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::logs::LogSettings;
 
 pub use error::ConfigError;
 pub(crate) use model::Model;
@@ -147,7 +150,9 @@ impl Environment {
 impl<K: Into<String>, V: AsRef<OsStr>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
         let ours = |name: &str| {
-            name.starts_with("OBS_") || name.starts_with("OTEL_") || name == "XDG_STATE_HOME"
+            name.starts_with("OBS_")
+                || name.starts_with("OTEL_")
+                || ["RUST_LOG", "XDG_STATE_HOME"].contains(&name)
         };
         let variables =
             variables.into_iter().map(|(name, value)| (name.into(), value.as_ref().to_owned()));
@@ -203,6 +208,7 @@ pub(crate) struct Checked {
     pub(crate) slo: Option<Duration>,
     pub(crate) limits: Limits,
     pub(crate) safety: Safety,
+    pub(crate) logs: LogSettings,
     /// Where everything else goes, and who we are.
     pub(crate) model: Model,
     /// Variables that are set, concern metrics, and have no effect: named in one warning.
@@ -234,6 +240,7 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
         slo,
         limits: limits(given, environment)?,
         safety: safety::check(given, environment)?,
+        logs: logs::check(environment, model.log_level)?,
         model,
         ignored: known::without_effect(environment),
     })

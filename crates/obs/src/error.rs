@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use obs_core::BuildError;
 
-use crate::config::ConfigError;
+use crate::{config::ConfigError, logs::LogsError};
 
 /// A failure of [`init`](crate::init).
 ///
@@ -47,6 +47,9 @@ pub enum InitError {
     /// The exporter could not be set up: certificates, or a thread.
     #[error(transparent)]
     Export(Box<dyn std::error::Error + Send + Sync>),
+    /// Log lines were to be installed, and somebody else's are.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
     /// A value that `obs-core` refuses.
     #[error(transparent)]
     Build(#[from] BuildError),

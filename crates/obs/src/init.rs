@@ -8,6 +8,7 @@ use obs_core::{
     registry::metric,
 };
 use obs_persist::{PersistConfig, Persister, Store};
+use opentelemetry_sdk::Resource;
 use uuid::Uuid;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     error::InitError,
     export::{Exports, Reader},
     instruments::Book,
+    logs::Logs,
     provider, resource,
     telemetry::{Parts, RowStore, Telemetry},
 };
@@ -30,20 +32,41 @@ const STORE_POLL: Duration = Duration::from_millis(10);
 pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let environment = builder.environment.unwrap_or_else(config::Environment::process);
     let config = config::check(&builder.given, &environment)?;
-    warn_of_ignored(&config);
     let epoch = epoch()?;
+    let resource = resource::resource(&config, epoch);
+    // First, so that what the rest has to say is heard.
+    let logs = logs(&config, &resource, builder.logs)?;
+    warn_of_ignored(&config);
     let exports = exports(&config)?;
     let snapshots = builder.snapshots.then(|| snapshot_reader(&config, exports.as_ref()));
     let readers = readers(exports.as_ref(), snapshots.as_ref());
-    let provider = provider::provider(resource::resource(&config, epoch), readers);
+    let provider = provider::provider(resource, readers);
     // Where nobody looks, nothing need be counted.
     let is_read = exports.is_some() || snapshots.is_some();
     let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, snapshots.is_some()))?;
+    logs.count_losses(&provider::meter(&provider));
     let rows = rows(&config, &metrics, epoch)?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let instruments = Book::new(&provider);
-    Ok(Telemetry::new(Parts { obs, rows, exports, snapshots, provider, instruments, drainer }))
+    Ok(Telemetry::new(Parts {
+        obs,
+        rows,
+        exports,
+        snapshots,
+        provider,
+        instruments,
+        drainer,
+        logs,
+    }))
+}
+
+fn logs(config: &Checked, resource: &Resource, install: bool) -> Result<Logs, InitError> {
+    let logs = Logs::to_standard_error(config.logs.clone(), resource::origin(resource));
+    if install {
+        logs.install()?;
+    }
+    Ok(logs)
 }
 
 fn warn_of_ignored(config: &Checked) {
@@ -180,8 +203,12 @@ fn obs(
     rows: Option<&RowStore>,
     (epoch, seed): (Uuid, Option<u64>),
 ) -> Result<Obs, InitError> {
-    let mut builder =
-        Obs::builder().metrics(metrics).policy(config.policy).limits(config.limits).epoch(epoch);
+    let mut builder = Obs::builder()
+        .metrics(metrics)
+        .policy(config.policy)
+        .limits(config.limits)
+        .epoch(epoch)
+        .current_run(true);
     let Safety { capture, redaction, subject_key } = config.safety.clone();
     builder = builder.capture_input(capture).redaction(redaction);
     if let Some(key) = subject_key {

@@ -43,6 +43,8 @@
 //! | `OBS_SPOOL_DIR` | folder in which errors wait for the store, and outlive the process | none: in memory |
 //! | `OBS_RETENTION_OK` | days that ok rows are kept, 1 to 36,500; `off`: for ever | `30` |
 //! | `OBS_RETENTION_ERROR` | the same for errors | `180` |
+//! | `OBS_LOG` | which log lines are written: `info`, `info,hyper=warn,orders::db=debug` | `RUST_LOG`, else `info` |
+//! | `OBS_LOG_FORMAT` | `text`, `json`, `auto`: text on a terminal, JSON elsewhere | `auto` |
 //! | `OBS_TRACE_ENTRIES` | entries of a trace in a row, 0 to 10,000 | `200` |
 //! | `OTEL_METRICS_EXPORTER` | `otlp`, `console`, `none` | `otlp` with an endpoint, else `none` |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | base address of a Collector, `http://…` or `https://…` | `http://localhost:4318` |
@@ -78,8 +80,10 @@ mod config;
 mod drainer;
 mod error;
 mod export;
+pub mod for_tracing;
 mod init;
 pub mod instruments;
+mod logs;
 pub mod otel;
 mod provider;
 mod report;
@@ -109,6 +113,7 @@ pub use config::{ConfigError, Environment, Exporter, Protocol};
 pub use error::InitError;
 pub use export::ExportError;
 pub use init::STORE_WAIT;
+pub use logs::LogsError;
 pub use report::{Exported, Report, Rows};
 pub use snapshot::{Histogram, Metric, MetricsSnapshot, RunDurations, Series, Value};
 pub use telemetry::{DROP_DEADLINE, SnapshotError, Telemetry};

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use opentelemetry::KeyValue;
+use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::{Resource, resource::TelemetryResourceDetector};
 use uuid::Uuid;
 
-use crate::config::{Checked, model::Resource as Attributes};
+use crate::{
+    config::{Checked, model::Resource as Attributes},
+    logs::Origin,
+};
 
 const SERVICE_NAME: &str = "service.name";
 const INSTANCE_ID: &str = "service.instance.id";
@@ -20,6 +23,14 @@ pub(crate) fn resource(config: &Checked, epoch: Uuid) -> Resource {
         .with_attributes(attributes.into_iter().map(|(key, value)| KeyValue::new(key, value)))
         .with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())))
         .build()
+}
+
+/// Who log lines are of.
+pub(crate) fn origin(resource: &Resource) -> Origin {
+    let text = |key: &'static str| {
+        resource.get(&Key::from_static_str(key)).map(|value| value.to_string()).unwrap_or_default()
+    };
+    Origin { service: text(SERVICE_NAME), instance: text(INSTANCE_ID) }
 }
 
 fn attributes(

@@ -12,6 +12,7 @@ use crate::{
     drainer::Drainer,
     export::{ExportError, Exports, Reader},
     instruments::{Book, Instruments},
+    logs::{Logs, LogsError},
     report::{Exported, Report, Rows},
     snapshot::{self, MetricsSnapshot},
 };
@@ -23,6 +24,8 @@ pub const DROP_DEADLINE: Duration = Duration::from_secs(3);
 const EXPORT_SHARE: u32 = 4;
 /// … and at most this.
 const EXPORT_RESERVE_MAX: Duration = Duration::from_secs(2);
+/// How long a flush waits for log lines, whose thread writes them at once unless their target stalls.
+const LOG_FLUSH_MAX: Duration = Duration::from_millis(250);
 
 /// Running telemetry: keep it for as long as the program runs, and shut it down at the end.
 ///
@@ -56,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) provider: SdkMeterProvider,
     pub(crate) instruments: Arc<Book>,
     pub(crate) drainer: Option<Drainer>,
+    pub(crate) logs: Logs,
 }
 
 /// The store of rows and its worker.
@@ -268,6 +272,7 @@ impl Telemetry {
             None => None,
         };
         let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
+        self.parts.logs.flush(LOG_FLUSH_MAX);
         Report { rows, export, ledger: self.ledger() }
     }
 
@@ -315,6 +320,7 @@ impl Telemetry {
         if let Some(drainer) = &self.parts.drainer {
             drainer.stop();
         }
+        self.parts.logs.flush(LOG_FLUSH_MAX);
         let report = Report { rows, export, ledger: self.ledger() };
         *ended = Some(report.clone());
         report
@@ -332,6 +338,28 @@ impl Telemetry {
     /// ```
     pub fn shutdown_blocking(&self, deadline: Duration) -> Report {
         block_on(self.shutdown(deadline))
+    }
+
+    /// Makes `tracing`'s events of the whole process lines on the standard error output: text on a terminal, one
+    /// JSON object a line elsewhere (`OBS_LOG_FORMAT`), from the level that `OBS_LOG` or `RUST_LOG` says. A line
+    /// carries the ids of the request and of the run that it is written in.
+    ///
+    /// # Errors
+    /// When the process has a subscriber already, which stays: see [`for_tracing`](crate::for_tracing).
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// telemetry.install_logs()?;
+    /// tracing::info!(user = 7, "ready");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn install_logs(&self) -> Result<(), LogsError> {
+        self.parts.logs.install()
+    }
+
+    pub(crate) const fn logs(&self) -> &Logs {
+        &self.parts.logs
     }
 
     pub(crate) const fn provider(&self) -> &SdkMeterProvider {

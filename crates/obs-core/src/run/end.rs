@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Run;
 use crate::{
     clock::Clock,
+    current::Current,
     encode::discard,
     ids,
     keep::{Facts, Keep, decide},
@@ -206,11 +207,33 @@ impl Run {
         started_at: Option<Timestamp>,
         age: Duration,
     ) -> (Uuid, Timestamp) {
-        let wall = &self.clock;
-        *self.id.get_or_insert_with(|| {
-            let started_at = started_at.unwrap_or_else(|| wall.wall().before(age));
+        if let Some(id) = self.id {
+            return id;
+        }
+        let id = Current::made(self.address()).unwrap_or_else(|| {
+            let started_at = started_at.unwrap_or_else(|| self.clock.wall().before(age));
             (ids::run_id(started_at), started_at)
-        })
+        });
+        Current::tell(self.address(), id);
+        self.id = Some(id);
+        id
+    }
+
+    /// The id, where it is put together already.
+    pub(crate) const fn known_id(&self) -> Option<(Uuid, Timestamp)> {
+        self.id
+    }
+
+    /// What tells this run from every other one while nobody moves it.
+    #[inline]
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// A log line of this run named it so.
+    #[cold]
+    pub(crate) fn take_id(&mut self, made: (Uuid, Timestamp)) {
+        self.id.get_or_insert(made);
     }
 
     /// The system's clock needs no dropping; one for tests does.

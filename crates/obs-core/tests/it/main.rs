@@ -6,6 +6,7 @@ mod support;
 
 mod acks;
 mod adoption;
+mod current;
 mod durations;
 mod exemplars;
 mod in_flight;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use obs_core::{
-    CorrelationId, KeepPolicy, Limits, Rate, RunRecord, Strategy, otel, testing::TestObs,
+    CorrelationId, KeepPolicy, Limits, Rate, RunRecord, Strategy, otel, span_id_of,
+    testing::TestObs, trace_id_of,
 };
 use opentelemetry::{
     Context,
@@ -120,7 +121,11 @@ fn the_w3c_ids_of_the_current_span_go_into_the_record() {
     let records = test.records();
     assert_eq!(records[0].trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     assert_eq!(records[0].span_id.as_deref(), Some("00f067aa0ba902b7"));
-    assert_eq!((&records[1].trace_id, &records[1].span_id), (&None, &None));
+    // Outside of every span, a run is a trace of its own.
+    let run_id = records[1].run_id;
+    let own = (format!("{:032x}", trace_id_of(run_id)), format!("{:016x}", span_id_of(run_id)));
+    assert_eq!(records[1].trace_id.as_deref(), Some(own.0.as_str()));
+    assert_eq!(records[1].span_id.as_deref(), Some(own.1.as_str()));
 }
 
 #[test]
@@ -325,7 +330,8 @@ fn a_run_from_elsewhere_has_the_span_it_was_given_and_not_the_current_one() {
     });
     drop(attached);
     let records = test.records();
-    assert_eq!(records[0].trace_id, None);
+    let own = format!("{:032x}", trace_id_of(records[0].run_id));
+    assert_eq!(records[0].trace_id.as_deref(), Some(own.as_str()), "one of its own");
     assert_eq!(records[1].trace_id.as_deref(), Some("000000000000000000000000000000ab"));
     assert_eq!(records[1].span_id.as_deref(), Some("00000000000000cd"));
 }

@@ -55,8 +55,9 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         // 1 Who asks, and in which trace.
         let (mut parts, body) = request.into_parts();
-        let ids = RequestIds::from_headers(&parts.headers);
-        let context = ids.context();
+        let propagation = self.shared.propagation;
+        let ids = RequestIds::read(&parts.headers, propagation, self.shared.clock.wall());
+        let context = propagation.with_baggage(ids.context(), &parts.headers);
         // 2 In flight, but for our own paths.
         let flight = (!self.shared.excludes(parts.uri.path()))
             .then(|| Flight::start(&self.shared, &parts, ids.clone()));

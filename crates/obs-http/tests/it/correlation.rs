@@ -1,6 +1,9 @@
 //! One request, one set of ids: in its answer, in its row, and in the runs inside.
 
-use obs_http::{Provenance, RequestIds};
+use http::HeaderMap;
+use obs_core::{Obs, span_id_of, trace_id_of};
+use obs_http::{HttpLayer, Propagation, Provenance, RequestIds, inject};
+use tower::{Layer as _, ServiceExt as _};
 
 use crate::support::{header, rig};
 
@@ -20,8 +23,85 @@ fn runs_inside_a_request_carry_its_ids_without_the_handler_doing_anything() {
     for row in [&rig.rows("dsl")[0], &rig.rows("http.server")[0]] {
         assert_eq!(row.correlation_id.as_deref(), Some("4b0c1f"), "{}", row.kind);
         assert_eq!(row.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
-        assert_eq!(row.span_id.as_deref(), Some("00f067aa0ba902b7"));
     }
+    // The caller's span is around the request, and the request's around the run.
+    let request = &rig.rows("http.server")[0];
+    assert_eq!(request.span_id.as_deref(), Some("00f067aa0ba902b7"));
+    let span = format!("{:016x}", span_id_of(request.run_id));
+    assert_eq!(rig.rows("dsl")[0].span_id, Some(span.into()));
+}
+
+#[test]
+fn a_request_that_comes_without_a_trace_is_one_with_the_runs_inside() {
+    let rig = rig();
+    rig.ask(&ask("/run", ""));
+    rig.ask(&ask("/run", "traceparent: not one\r\n"));
+    rig.idle();
+    let (requests, runs) = (rig.rows("http.server"), rig.rows("dsl"));
+    for (request, run) in requests.iter().zip(&runs) {
+        assert_eq!(
+            request.trace_id.as_deref(),
+            Some(&*format!("{:032x}", trace_id_of(request.run_id)))
+        );
+        assert_eq!((&request.trace_id, &request.span_id), (&run.trace_id, &None), "it is the root");
+        assert_eq!(run.span_id.as_deref(), Some(&*format!("{:016x}", span_id_of(request.run_id))));
+    }
+    assert_ne!(requests[0].trace_id, requests[1].trace_id);
+}
+
+#[test]
+fn whom_a_run_calls_learns_of_the_trace_the_run_the_baggage_and_the_request() {
+    let obs = Obs::builder().current_run(true).build().unwrap();
+    let bonus = obs.kind("dsl").lookup("bonus", "3");
+    let inner = tower::service_fn(async |_: http::Request<obs_http::RequestBody<String>>| {
+        let mut in_request = HeaderMap::new();
+        inject(&mut in_request);
+        let mut in_run = HeaderMap::new();
+        let run = |run: &mut obs_core::Run| {
+            inject(&mut in_run);
+            Ok::<_, String>(run.id())
+        };
+        let run_id = bonus.observe(&(), run).unwrap();
+        let told = |headers: &HeaderMap, name: &str| headers[name].to_str().unwrap().to_owned();
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("{trace}-{:016x}-01", span_id_of(run_id));
+        assert_eq!(told(&in_run, "traceparent"), parent);
+        assert!(told(&in_request, "traceparent").starts_with(trace));
+        assert_ne!(told(&in_request, "traceparent"), PARENT, "the request is a span of its own");
+        for headers in [&in_request, &in_run] {
+            assert_eq!(told(headers, "tracestate"), "vendor=1");
+            assert_eq!(told(headers, "baggage"), "tenant=acme");
+            assert_eq!(told(headers, "x-request-id"), "4b0c1f");
+        }
+        let mut nothing = HeaderMap::new();
+        Propagation { trace_context: false, baggage: false }.inject(&mut nothing);
+        assert_eq!(nothing.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-request-id"]);
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    });
+    let request = || {
+        http::Request::builder()
+            .header("traceparent", PARENT)
+            .header("tracestate", "vendor=1")
+            .header("baggage", "tenant=acme")
+            .header("x-request-id", "4b0c1f")
+            .body(String::new())
+            .unwrap()
+    };
+    let service = HttpLayer::builder().build().layer(inner);
+    futures_executor::block_on(service.oneshot(request())).unwrap();
+
+    let stranger = tower::service_fn(async |_: http::Request<obs_http::RequestBody<String>>| {
+        let mut headers = HeaderMap::new();
+        inject(&mut headers);
+        assert!(
+            !headers["traceparent"].to_str().unwrap().contains("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
+        assert!(!headers.contains_key("baggage"));
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    });
+    let inside_only = Propagation { trace_context: false, baggage: false };
+    let service = HttpLayer::builder().propagation(inside_only).build().layer(stranger);
+    futures_executor::block_on(service.oneshot(request())).unwrap();
 }
 
 #[test]
@@ -74,12 +154,10 @@ fn two_requests_with_one_id_are_two_requests() {
 
 #[test]
 fn a_span_that_is_current_already_is_nearer_than_the_callers() {
-    use obs_http::HttpLayer;
     use opentelemetry::{
         Context,
         trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
     };
-    use tower::{Layer as _, ServiceExt as _};
 
     let near = SpanContext::new(
         TraceId::from_bytes([1; 16]),

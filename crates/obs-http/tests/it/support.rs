@@ -87,7 +87,7 @@ pub(crate) fn rig_with(
     change: impl FnOnce(HttpLayerBuilder) -> HttpLayerBuilder,
     wrap: impl FnOnce(Router<Shop>, HttpLayer) -> Router<Shop>,
 ) -> Rig {
-    let test = TestObs::with(|builder| builder.policy(keep_all())).unwrap();
+    let test = TestObs::with(|builder| builder.policy(keep_all()).clock(Clock::default())).unwrap();
     let exports = Exports::new();
     let runtime = Runtime::of(test.obs());
     let shop = Shop {

@@ -3,10 +3,12 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-pub(super) const OURS: [&str; 23] = [
+pub(super) const OURS: [&str; 25] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",
+    "OBS_LOG",
+    "OBS_LOG_FORMAT",
     "OBS_LOST_RUNS",
     "OBS_QUEUE_RECORDS",
     "OBS_REDACT_ALLOW",

@@ -55,7 +55,7 @@ fn of_metrics(model: &Model) -> Option<Entry> {
 
 fn of_the_rest(model: &Model) -> Option<Entry> {
     let usual = [Propagator::TraceContext, Propagator::Baggage];
-    let entries: [(bool, Entry); 4] = [
+    let entries: [(bool, Entry); 3] = [
         (
             !model.tracer_provider.processors.is_empty(),
             ("tracer_provider", &["OTEL_TRACES_EXPORTER"]),
@@ -68,7 +68,6 @@ fn of_the_rest(model: &Model) -> Option<Entry> {
             !model.propagators.is_empty() && model.propagators != usual,
             ("propagator", &["OTEL_PROPAGATORS"]),
         ),
-        (model.log_level.is_some(), ("log_level", &["OTEL_LOG_LEVEL"])),
     ];
     first(entries)
 }

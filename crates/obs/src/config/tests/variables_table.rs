@@ -134,7 +134,7 @@ fn an_address_without_a_scheme_is_taken_for_grpc_if_its_safety_is_said() {
 
 #[test]
 fn what_nothing_consumes_yet_is_refused_by_the_name_of_its_variable() {
-    let table: [(&str, &str); 8] = [
+    let table: [(&str, &str); 7] = [
         ("OTEL_METRICS_EXPORTER", "otlp,console"),
         ("OTEL_METRICS_EXPORTER", "prometheus"),
         (
@@ -145,7 +145,6 @@ fn what_nothing_consumes_yet_is_refused_by_the_name_of_its_variable() {
         ("OTEL_TRACES_EXPORTER", "otlp"),
         ("OTEL_LOGS_EXPORTER", "console"),
         ("OTEL_PROPAGATORS", "baggage"),
-        ("OTEL_LOG_LEVEL", "debug"),
     ];
     for (name, value) in table {
         let mut variables = vec![(name, value)];

@@ -1,0 +1,72 @@
+//! The trace and span ids of a run, from its run id: whoever knows one knows the other, so that log lines,
+//! spans and rows agree without a word between them.
+
+use opentelemetry::trace::{SpanId, TraceId};
+use uuid::Uuid;
+
+/// One for each 64 bits that are made: they must not follow from each other.
+const SALTS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0x8cb9_2ba7_2f3d_8dd7];
+
+/// The trace id of a run that was started outside of every trace. All its bits are as random as the run id, as
+/// W3C's flag `random` wants it of the last 56.
+///
+/// ```
+/// let run_id = uuid::Uuid::from_u128(7);
+/// assert_ne!(obs_core::trace_id_of(run_id), 0);
+/// assert_eq!(obs_core::trace_id_of(run_id), obs_core::trace_id_of(run_id));
+/// ```
+#[must_use]
+pub fn trace_id_of(run_id: Uuid) -> u128 {
+    u128::from(mixed(run_id, SALTS[0])) << 64 | u128::from(mixed(run_id, SALTS[1]))
+}
+
+/// The id of the span that a run is.
+///
+/// ```
+/// let run_id = uuid::Uuid::from_u128(7);
+/// assert_ne!(obs_core::span_id_of(run_id), 0);
+/// ```
+#[must_use]
+pub fn span_id_of(run_id: Uuid) -> u64 {
+    mixed(run_id, SALTS[2])
+}
+
+/// Both, as OpenTelemetry has them.
+pub(crate) fn own(run_id: Uuid) -> (TraceId, SpanId) {
+    let (trace, span) = (trace_id_of(run_id).to_be_bytes(), span_id_of(run_id).to_be_bytes());
+    (TraceId::from_bytes(trace), SpanId::from_bytes(span))
+}
+
+/// Run ids of a thread are counted up, so each bit of theirs must reach all of these. 0 is no id.
+fn mixed(run_id: Uuid, salt: u64) -> u64 {
+    let (high, low) = run_id.as_u64_pair();
+    finalized(finalized(high ^ salt).wrapping_add(low) ^ salt.rotate_left(32)).max(1)
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+const fn finalized(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn run_ids_that_are_counted_up_make_ids_that_are_spread_evenly() {
+        const COUNT: u32 = 10_000;
+        let first = 0x019a_bcde_f012_7000_8000_0000_0000_0000_u128;
+        let runs = (0..u128::from(COUNT)).map(|nth| Uuid::from_u128(first + nth));
+        let traces: Vec<u128> = runs.clone().map(trace_id_of).collect();
+        assert_eq!(traces.iter().collect::<HashSet<_>>().len(), COUNT as usize);
+        assert_eq!(runs.map(span_id_of).collect::<HashSet<_>>().len(), COUNT as usize);
+        for bit in 0..128 {
+            let ones = traces.iter().filter(|trace| *trace >> bit & 1 == 1).count();
+            assert!((4_700..5_300).contains(&ones), "bit {bit} is set in {ones} of {COUNT}");
+        }
+    }
+}
