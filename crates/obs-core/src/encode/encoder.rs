@@ -138,7 +138,7 @@ impl<'o> Encoder<'o> {
             && self.sink.put_quoted(value.as_bytes(), place == Place::Key)
         {
             self.name_passed = place == Place::Key;
-            return self.check();
+            return Ok(());
         }
         self.looked_at_string(value, place)
     }

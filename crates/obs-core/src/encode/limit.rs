@@ -66,12 +66,13 @@ impl<'o> Bounded<'o> {
     }
 
     /// Writes a string that needs no escape, and the colon behind a name; `false`, and nothing, where it is
-    /// not sure that there is room for all of it.
+    /// not sure that there is room for all of it, and that the walk goes on behind it.
     #[inline]
     pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
         const QUOTES: usize = 2;
         let len = plain.len() + QUOTES + usize::from(is_name);
-        if self.room() < len.max(AT_ONCE) || self.overflowed() {
+        let ends = self.room() < len.max(AT_ONCE) || self.walk_left() < len as u64;
+        if ends || self.overflowed() {
             return false;
         }
         if len <= AT_ONCE
@@ -142,6 +143,7 @@ impl<'o> Bounded<'o> {
     }
 
     /// How much more of the value may be looked at.
+    #[inline]
     pub(super) fn walk_left(&self) -> u64 {
         self.walk_max.saturating_sub(self.written + self.idle)
     }
