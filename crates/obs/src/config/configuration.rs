@@ -137,7 +137,7 @@ impl Configuration {
     /// use obs::{Configuration, Environment};
     ///
     /// let settings = Configuration::read(None, &Environment::empty())?;
-    /// assert_eq!(settings.spool_dir().unwrap(), "./obs.sqlite.spool");
+    /// assert_eq!(settings.spool_dir(), Some("./obs.sqlite.spool".into()));
     /// # Ok::<(), obs::ConfigError>(())
     /// ```
     #[must_use]
