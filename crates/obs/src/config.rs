@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
+use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SampleBy, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -269,6 +269,17 @@ fn policy(
     if let Some((setting, shown, rate)) = rate {
         policy.ok_rate =
             Rate::new(rate).map_err(|error| ConfigError::because(setting, &shown, error))?;
+    }
+    if let (None, Some(text)) = (given.policy, environment.get("OBS_SAMPLE_BY")?) {
+        policy.sample_by = match text {
+            "chance" => SampleBy::Chance,
+            "trace" => SampleBy::Trace,
+            "correlation" => SampleBy::Correlation,
+            other => {
+                let rule = "not what runs are chosen by: use chance, trace or correlation";
+                return Err(ConfigError::new("OBS_SAMPLE_BY", other, rule));
+            }
+        };
     }
     match (given.slo, given.policy) {
         (Some(Duration::ZERO), _) => {

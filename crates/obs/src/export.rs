@@ -45,7 +45,9 @@ use crate::{
     snapshot::MetricsSnapshot,
 };
 
-pub(crate) use otlp::OtlpError;
+pub(crate) use console::to_standard_output;
+pub(crate) use http::LastFailure;
+pub(crate) use otlp::{OtlpError, log_exporter, span_exporter};
 
 /// Threads of the private runtime for what blocks: collecting, and looking up host names.
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -124,7 +126,7 @@ struct Work {
 #[derive(Debug)]
 enum Exporter {
     Console,
-    Otlp(Box<MetricExporter>, http::LastFailure),
+    Otlp(Box<MetricExporter>, LastFailure),
 }
 
 /// A reader that the SDK and we share: the SDK registers with it, we collect from it.
@@ -133,7 +135,7 @@ pub(crate) struct Reader(Arc<ManualReader>);
 
 /// A runtime that may be dropped anywhere, also inside another one, and that waits for nobody.
 #[derive(Debug)]
-struct PrivateRuntime {
+pub(crate) struct PrivateRuntime {
     handle: Handle,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
@@ -337,7 +339,7 @@ impl MetricReader for Reader {
 }
 
 impl PrivateRuntime {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -346,7 +348,11 @@ impl PrivateRuntime {
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    fn run(self, work: impl Future<Output = ()>) {
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    pub(crate) fn run(self, work: impl Future<Output = ()>) {
         // What we do on this thread must not be observed, or it would cause itself.
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         if let Some(runtime) = &self.runtime {
@@ -365,6 +371,11 @@ impl Drop for PrivateRuntime {
 
 fn signal() -> KeyValue {
     KeyValue::new(obs_core::registry::attribute::SIGNAL, "metrics")
+}
+
+/// Why an exporter failed: as our client saw it, or else as the exporter says.
+pub(crate) fn failure_of(failure: &LastFailure, error: &dyn Error) -> String {
+    failure.take().unwrap_or_else(|| sentence(error))
 }
 
 /// An error with its causes, as one sentence.

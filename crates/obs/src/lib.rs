@@ -38,6 +38,7 @@
 //! | `OBS_STORE_MIGRATE` | who migrates the store: `start`, the first that connects; `external`: somebody else, with `obs migrate` | `start` |
 //! | `OBS_ENABLED` | `false`: no rows; metrics go on | `true` |
 //! | `OBS_SAMPLE_RATE` | share of ok runs that is kept, 0 to 1 | `0.05` |
+//! | `OBS_SAMPLE_BY` | by what these are chosen: `chance`, `trace`, `correlation` | `chance` |
 //! | `OBS_SLO` | slower runs are kept: seconds, or a number with `us`, `ms`, `s`; `off` | `0.25` |
 //! | `OBS_QUEUE_RECORDS` | ok records that wait for the store, 1 to 1,000,000 | `1000` |
 //! | `OBS_SPOOL_DIR` | folder in which errors wait for the store, and outlive the process | none: in memory |
@@ -74,6 +75,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod batch;
 mod block_on;
 mod builder;
 mod config;
@@ -83,12 +85,15 @@ mod export;
 pub mod for_tracing;
 mod init;
 pub mod instruments;
+mod kept;
 mod logs;
 pub mod otel;
+mod pipelines;
 mod provider;
 mod report;
 mod resource;
 mod snapshot;
+mod spans;
 mod telemetry;
 
 /// For tests of applications: a manual clock, a capturing sink, assertions on the ledger.
@@ -99,9 +104,9 @@ pub use obs_core::{
     DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
     InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
     Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
-    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink,
-    Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick,
-    Ticket, Timestamp, Verdict,
+    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, SampleBy,
+    Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError,
+    Tick, Ticket, Timestamp, Verdict, current_run_id, span_id_of, trace_id_of,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]
@@ -114,6 +119,6 @@ pub use error::InitError;
 pub use export::ExportError;
 pub use init::STORE_WAIT;
 pub use logs::LogsError;
-pub use report::{Exported, Report, Rows};
+pub use report::{Exported, Report, Rows, SignalReport};
 pub use snapshot::{Histogram, Metric, MetricsSnapshot, RunDurations, Series, Value};
 pub use telemetry::{DROP_DEADLINE, SnapshotError, Telemetry};

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
 use super::Run;
 use crate::{
     clock::Clock,
+    consistent::{SampleBy, draw_of_text, draw_of_trace},
     current::Current,
     encode::discard,
     ids,
@@ -22,6 +24,7 @@ use crate::{
     recorder::{KeptRun, RunEnd},
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
+    span_ids,
     status::{DropReason, Status},
     strategy::StrategyShared,
 };
@@ -157,16 +160,33 @@ impl Run {
     }
 
     #[inline(always)]
-    fn decide(&self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
-        let facts = Facts {
-            status,
-            nanos,
-            forced: self.forced,
-            first: strategy.takes_first(),
-            // Always drawn, so that one slow run does not shift the choice of all later ones.
-            draw: strategy.core.sampler.draw(),
+    fn decide(&mut self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
+        // Always drawn, so that one slow run does not shift the choice of all later ones.
+        let draw = strategy.core.sampler.draw();
+        let draw = match strategy.keep.sample_by() {
+            SampleBy::Chance => draw,
+            by => self.draw_by(by).unwrap_or(draw),
         };
+        let facts =
+            Facts { status, nanos, forced: self.forced, first: strategy.takes_first(), draw };
         decide(&strategy.keep, &facts)
+    }
+
+    /// What an id says that others know too, if there is one.
+    #[inline(never)]
+    fn draw_by(&mut self, by: SampleBy) -> Option<f64> {
+        let (trace, _) = self.started_in();
+        match by {
+            SampleBy::Trace if trace != TraceId::INVALID => {
+                Some(draw_of_trace(u128::from_be_bytes(trace.to_bytes())))
+            }
+            // Whom the run called knows its own trace.
+            SampleBy::Trace => self.id.map(|(id, _)| draw_of_trace(span_ids::trace_id_of(id))),
+            _ => {
+                let id = &self.scratch.as_ref()?.correlation_id;
+                (!id.is_empty()).then(|| draw_of_text(id))
+            }
+        }
     }
 
     #[cold]

@@ -43,7 +43,7 @@ fn a_program_exports_exactly_the_metrics_attributes_units_and_bounds_of_the_regi
 /// A program that has everything: rows, a spool, slots, an exporter that fails, a watched runtime, the HTTP layer.
 fn program(folder: &std::path::Path) -> (Telemetry, Gauge) {
     let telemetry = obs::builder()
-        .environment(Environment::empty())
+        .environment(Environment::from_iter([("OTEL_TRACES_EXPORTER", "otlp")]))
         .store(format!("sqlite:{}/runs.sqlite", folder.display()))
         .spool_dir(folder.join("spool"))
         // Nobody listens there.

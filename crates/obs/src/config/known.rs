@@ -3,7 +3,7 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-pub(super) const OURS: [&str; 25] = [
+pub(super) const OURS: [&str; 26] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",
@@ -16,6 +16,7 @@ pub(super) const OURS: [&str; 25] = [
     "OBS_REDACT_PATTERNS",
     "OBS_RETENTION_ERROR",
     "OBS_RETENTION_OK",
+    "OBS_SAMPLE_BY",
     "OBS_SAMPLE_RATE",
     "OBS_SLO",
     "OBS_SPOOL",

@@ -492,3 +492,16 @@ fn the_spool_is_beside_the_file_of_the_store_or_where_services_keep_their_state(
     assert_eq!(spool_of(&given), Some(SpoolDir::Given("/spool".into())));
     assert_eq!(spool_of(&[postgres, ("OBS_SPOOL", "off")]), None);
 }
+
+#[test]
+fn a_rate_chooses_by_what_its_variable_says() {
+    let by = |value: &str| config(&[("OBS_SAMPLE_BY", value)]).unwrap().policy.sample_by;
+    assert_eq!(
+        [by("chance"), by("trace"), by("correlation")],
+        [SampleBy::Chance, SampleBy::Trace, SampleBy::Correlation]
+    );
+    assert_eq!(
+        message(&[("OBS_SAMPLE_BY", "luck")]),
+        "OBS_SAMPLE_BY=\"luck\": not what runs are chosen by: use chance, trace or correlation"
+    );
+}

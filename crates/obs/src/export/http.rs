@@ -31,7 +31,7 @@ pub(super) struct Client {
 /// Why the last request did not reach the Collector. The exporter's own error says only "network
 /// error".
 #[derive(Clone, Default)]
-pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+pub(crate) struct LastFailure(Arc<Mutex<Option<String>>>);
 
 impl LastFailure {
     pub(super) fn take(&self) -> Option<String> {

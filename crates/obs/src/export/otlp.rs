@@ -6,11 +6,14 @@
 
 use http::Uri;
 use opentelemetry_otlp::{
-    Compression, ExporterBuildError, MetricExporter, Protocol as OtlpProtocol, WithExportConfig,
-    WithHttpConfig, WithTonicConfig,
+    Compression, ExporterBuildError, LogExporter, MetricExporter, Protocol as OtlpProtocol,
+    SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
 };
 use opentelemetry_sdk::metrics::Temporality as SdkTemporality;
-use tonic::{metadata::MetadataMap, transport::Endpoint};
+use tonic::{
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint},
+};
 
 use super::{
     connect::{Connector, TlsError},
@@ -35,54 +38,108 @@ pub(crate) enum OtlpError {
     Exporter { endpoint: String, source: ExporterBuildError },
 }
 
-/// Builds the exporter. Must be called inside the runtime that the exports run on.
+/// An exporter of one signal, and where it notes why a request failed.
+pub(crate) type Built<X> = (X, LastFailure);
+
+/// Builds the exporter of metrics. Must be called inside the runtime that the exports run on.
 pub(super) fn exporter(
     settings: &Otlp,
     temporality: Temporality,
-) -> Result<(MetricExporter, LastFailure), OtlpError> {
-    let endpoint = settings.endpoint.to_string();
-    let connector = Connector::new(&settings.endpoint, settings.protocol, &settings.tls)?;
+) -> Result<Built<MetricExporter>, OtlpError> {
     let builder = MetricExporter::builder().with_temporality(temporality.into());
-    let failure = LastFailure::default();
-    let built = match settings.protocol {
-        Protocol::HttpProtobuf => {
-            let client = Client {
+    let transport = Transport::new(settings)?;
+    let built = match &transport.way {
+        Way::Http(client) => transport.http(builder.with_http(), client).build(),
+        Way::Grpc(channel) => transport.grpc(builder.with_tonic(), channel).build(),
+    };
+    transport.finished(built)
+}
+
+/// The same of log records.
+pub(crate) fn log_exporter(settings: &Otlp) -> Result<Built<LogExporter>, OtlpError> {
+    let builder = LogExporter::builder();
+    let transport = Transport::new(settings)?;
+    let built = match &transport.way {
+        Way::Http(client) => transport.http(builder.with_http(), client).build(),
+        Way::Grpc(channel) => transport.grpc(builder.with_tonic(), channel).build(),
+    };
+    transport.finished(built)
+}
+
+/// The same of spans.
+pub(crate) fn span_exporter(settings: &Otlp) -> Result<Built<SpanExporter>, OtlpError> {
+    let builder = SpanExporter::builder();
+    let transport = Transport::new(settings)?;
+    let built = match &transport.way {
+        Way::Http(client) => transport.http(builder.with_http(), client).build(),
+        Way::Grpc(channel) => transport.grpc(builder.with_tonic(), channel).build(),
+    };
+    transport.finished(built)
+}
+
+/// What the exporters of all signals have in common.
+struct Transport<'a> {
+    settings: &'a Otlp,
+    endpoint: String,
+    way: Way,
+    failure: LastFailure,
+}
+
+enum Way {
+    Http(Client),
+    Grpc(Channel),
+}
+
+impl<'a> Transport<'a> {
+    fn new(settings: &'a Otlp) -> Result<Self, OtlpError> {
+        let endpoint = settings.endpoint.to_string();
+        let connector = Connector::new(&settings.endpoint, settings.protocol, &settings.tls)?;
+        let failure = LastFailure::default();
+        let way = match settings.protocol {
+            Protocol::HttpProtobuf => Way::Http(Client {
                 connector,
                 headers: settings.headers.clone(),
                 timeout: settings.timeout,
                 failure: failure.clone(),
-            };
-            let builder = builder
-                .with_http()
-                .with_http_client(client)
-                .with_endpoint(&endpoint)
-                .with_protocol(OtlpProtocol::HttpBinary)
-                .with_timeout(settings.timeout);
-            if settings.gzip { builder.with_compression(Compression::Gzip) } else { builder }
-                .build()
-        }
-        Protocol::Grpc => {
-            let channel = grpc_endpoint(&settings.endpoint)
-                .map_err(|source| OtlpError::Endpoint { endpoint: endpoint.clone(), source })?
-                .connect_timeout(settings.timeout)
-                .timeout(settings.timeout)
-                .connect_with_connector_lazy(connector);
-            let metadata = MetadataMap::from_headers(settings.headers.clone());
-            let builder = builder
-                .with_tonic()
-                .with_channel(channel)
-                .with_interceptor(move |mut request: tonic::Request<()>| {
-                    // Instead of those that the exporter read from the environment.
-                    request.metadata_mut().clone_from(&metadata);
-                    Ok(request)
-                })
-                .with_timeout(settings.timeout);
-            if settings.gzip { builder.with_compression(Compression::Gzip) } else { builder }
-                .build()
-        }
-    };
-    let exporter = built.map_err(|source| OtlpError::Exporter { endpoint, source })?;
-    Ok((exporter, failure))
+            }),
+            Protocol::Grpc => Way::Grpc(
+                grpc_endpoint(&settings.endpoint)
+                    .map_err(|source| OtlpError::Endpoint { endpoint: endpoint.clone(), source })?
+                    .connect_timeout(settings.timeout)
+                    .timeout(settings.timeout)
+                    .connect_with_connector_lazy(connector),
+            ),
+        };
+        Ok(Self { settings, endpoint, way, failure })
+    }
+
+    fn http<B: WithHttpConfig + WithExportConfig>(&self, builder: B, client: &Client) -> B {
+        let builder = builder
+            .with_http_client(client.clone())
+            .with_endpoint(&self.endpoint)
+            .with_protocol(OtlpProtocol::HttpBinary)
+            .with_timeout(self.settings.timeout);
+        if self.settings.gzip { builder.with_compression(Compression::Gzip) } else { builder }
+    }
+
+    fn grpc<B: WithTonicConfig + WithExportConfig>(&self, builder: B, channel: &Channel) -> B {
+        let metadata = MetadataMap::from_headers(self.settings.headers.clone());
+        let builder = builder
+            .with_channel(channel.clone())
+            .with_interceptor(move |mut request: tonic::Request<()>| {
+                // Instead of those that the exporter read from the environment.
+                request.metadata_mut().clone_from(&metadata);
+                Ok(request)
+            })
+            .with_timeout(self.settings.timeout);
+        if self.settings.gzip { builder.with_compression(Compression::Gzip) } else { builder }
+    }
+
+    fn finished<X>(self, built: Result<X, ExporterBuildError>) -> Result<Built<X>, OtlpError> {
+        let Self { endpoint, failure, .. } = self;
+        let exporter = built.map_err(|source| OtlpError::Exporter { endpoint, source })?;
+        Ok((exporter, failure))
+    }
 }
 
 /// Our connector does TLS. The channel therefore gets an `http` address, because it refuses

@@ -2,6 +2,7 @@
 
 mod process;
 mod scrape;
+mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
