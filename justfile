@@ -30,7 +30,8 @@ deny:
 examples:
     scripts/examples
 
-# What every change must pass: format, clippy, tests, doctests, docs, instruction counts, deny, examples.
+# What every change must pass: tests, doctests, examples, format, clippy, docs, interleavings, schedules, instruction
+# counts, deny.
 verify:
     .ci/run
 

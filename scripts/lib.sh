@@ -60,6 +60,14 @@ counts_instructions() { [[ $(uname -sm) == 'Linux x86_64' ]]; }
 # True on Debian, Ubuntu and their children when packages may be installed without asking anybody.
 can_apt() { have apt-get && [[ $(id -u) == 0 ]]; }
 
+# True where tests may install packages and mount file systems, so that none of them has a reason to be left out.
+is_privileged() {
+    local rights
+    can_apt || return 1
+    rights=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+    (((16#${rights:-0} >> 21 & 1) == 1)) # CAP_SYS_ADMIN
+}
+
 # Runs "$@" while holding the lock file $1. Where flock is missing (macOS) it runs unlocked: every caller finishes by an
 # atomic rename, so the lock saves work and correctness does not hang on it.
 with_lock() {

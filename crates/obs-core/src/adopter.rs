@@ -84,8 +84,8 @@ impl Adopter {
         Self { book: Arc::clone(book), recorder: Arc::downgrade(recorder) }
     }
 
-    /// Enters a record that was found in the spool of a dead process, as `adopted` and `spooled` at
-    /// once. Like any other, it is settled through its ticket.
+    /// Enters a record that was found in the spool of a dead process and stays there until its end, as
+    /// `adopted` and `spooled` at once. Like any other, it is settled through its ticket.
     ///
     /// ```
     /// use obs_core::{Class, RecordLabels, testing::TestObs};
@@ -98,6 +98,21 @@ impl Adopter {
     /// ```
     pub fn adopt(&self, class: Class, labels: &RecordLabels<'_>) -> Ticket {
         self.book.adopted(class, &self.drops(labels))
+    }
+
+    /// Enters a record of a dead process that is in the spool of this one: `adopted` and `spooled` at once, and
+    /// the process after this one finds it in our spool. So it is entered before it is written there.
+    ///
+    /// ```
+    /// use obs_core::{Class, DropReason, RecordLabels, testing::TestObs};
+    /// let test = TestObs::new();
+    /// let ticket = test.adopter().adopt_here(Class::Error, &RecordLabels::default());
+    /// assert_eq!(test.obs().ledger().error.spooled, 1);
+    /// ticket.dropped(DropReason::SpoolFull);
+    /// assert_eq!(test.obs().ledger().error.dropped.of(DropReason::SpoolFull), 1);
+    /// ```
+    pub fn adopt_here(&self, class: Class, labels: &RecordLabels<'_>) -> Ticket {
+        self.book.adopted_here(class, &self.drops(labels))
     }
 
     /// Enters records that died in the memory of a dead process, as `adopted` and dropped, `crash`, at

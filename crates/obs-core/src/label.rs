@@ -99,23 +99,43 @@ impl fmt::Display for Label {
     }
 }
 
-/// A value as it may stand on a metric: trimmed, no control characters, at most 128 bytes, and
-/// `unknown` where nothing is left.
+/// A value as it may stand on a metric: trimmed, at most 128 bytes, and `unknown` where nothing is left.
+///
+/// Pages of others show these values. So there is nothing in them that any markup, shell or query means
+/// something by: control characters are left out, and what is neither a letter or digit of ASCII nor one of
+/// `_ . : / -` becomes `_`.
 pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
-    let trimmed = raw.trim();
-    let cleaned = if trimmed.contains(char::is_control) {
-        Cow::Owned(
-            trimmed.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned(),
-        )
+    let text = printed(raw);
+    if text.is_empty() {
+        Cow::Borrowed(UNKNOWN)
+    } else if text.bytes().all(|byte| is_plain(char::from(byte))) {
+        text
     } else {
-        Cow::Borrowed(trimmed)
-    };
-    match cleaned {
-        empty if empty.is_empty() => Cow::Borrowed(UNKNOWN),
-        // A cut may leave a blank at the end.
-        Cow::Borrowed(text) => Cow::Borrowed(cut(text, LABEL_BYTES_MAX).trim_end()),
-        Cow::Owned(text) => Cow::Owned(cut(&text, LABEL_BYTES_MAX).trim_end().to_owned()),
+        Cow::Owned(text.chars().map(|c| if is_plain(c) { c } else { '_' }).collect())
     }
+}
+
+/// The same before characters are replaced: what a pattern may still find a secret in.
+pub(crate) fn printed(raw: &str) -> Cow<'_, str> {
+    let text = raw.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    let head = cut(text, LABEL_BYTES_MAX);
+    if !head.contains(char::is_control) {
+        // A cut may leave a blank at the end.
+        return Cow::Borrowed(head.trim_end());
+    }
+    let mut printed = String::new();
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if printed.len() + c.len_utf8() > LABEL_BYTES_MAX {
+            break;
+        }
+        printed.push(c);
+    }
+    printed.truncate(printed.trim_end().len());
+    Cow::Owned(printed)
+}
+
+const fn is_plain(c: char) -> bool {
+    matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '.' | ':' | '/' | '-')
 }
 
 /// The longest beginning of `text` of at most `bytes_max` bytes.
@@ -156,10 +176,29 @@ mod tests {
     fn values_are_trimmed_freed_of_control_characters_and_capped() {
         assert_eq!(clean("  acme \n"), "acme");
         assert_eq!(clean("ac\u{7}me\u{0}"), "acme");
-        assert_eq!(clean(&"x".repeat(200)).len(), 128);
-        assert_eq!(clean(&"ü".repeat(100)).len(), 128);
-        assert_eq!(clean(&format!("{}ü", "x".repeat(127))).len(), 127);
+        assert_eq!(clean(" \u{7} acme\u{85}\t "), "acme");
+        assert_eq!(clean(&"x".repeat(200)), "x".repeat(128));
+        assert_eq!(clean(&"ü".repeat(200)), "_".repeat(64));
+        assert_eq!(clean(&format!("{}üy", "x".repeat(127))), "x".repeat(127));
         assert_eq!(clean(&format!("{} y", "x".repeat(127))), "x".repeat(127));
+        assert_eq!(clean(&format!("\0{}", "x".repeat(200))), "x".repeat(128));
+    }
+
+    #[test]
+    fn what_markup_shells_and_queries_mean_something_by_becomes_a_low_line() {
+        let plain = "AZaz09_.:/-";
+        assert_eq!(clean(plain), plain);
+        let table = [
+            ("<img src=x onerror=alert(1)>", "_img_src_x_onerror_alert_1__"),
+            ("a\"b'c`d&e;f$g\\h", "a_b_c_d_e_f_g_h"),
+            ("no such\u{a0}field", "no_such_field"),
+            ("büro", "b_ro"),
+            ("a\u{202e}b\u{feff}c", "a_b_c"),
+        ];
+        for (raw, cleaned) in table {
+            assert_eq!(clean(raw), cleaned);
+            assert_eq!(clean(cleaned), cleaned, "once is enough");
+        }
     }
 
     #[test]

@@ -116,6 +116,6 @@ pub use scratch::{AttributeValue, Node};
 pub use sink::{Ack, Durable, Kept, Sink};
 pub use span_ids::{span_id_of, trace_id_of};
 pub use status::{Class, DropReason, Status};
-pub use store_metrics::{SpoolUse, StoreMetrics, StoreState};
+pub use store_metrics::{KeptRows, SpoolUse, StoreMetrics, StoreState};
 pub use strategy::{Strategy, StrategyBuilder};
 pub use subject::{SubjectKey, SubjectKeyError, stored_subject};

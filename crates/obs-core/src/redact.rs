@@ -336,8 +336,8 @@ impl Rules {
 
     /// An error type that may be a label, where its own must not.
     fn error_type(&self, error_type: &str) -> Option<String> {
-        // As it would stand on the metric.
-        let label = label::clean(error_type);
+        // Before characters are replaced, by which an address would no longer look like one.
+        let label = label::printed(error_type);
         match self.by_looks(&label, &mut Sanitized::default()) {
             Cow::Borrowed(_) => None,
             Cow::Owned(safe) => Some(safe),

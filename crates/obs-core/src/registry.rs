@@ -293,6 +293,22 @@ pub mod metric {
         bounds: &[],
     };
 
+    /// `obs.store.days.ahead`: Whole days after today for which the store has partitions
+    pub const OBS_STORE_DAYS_AHEAD: Metric = Metric {
+        name: "obs.store.days.ahead",
+        unit: "{day}",
+        brief: "Whole days after today for which the store has partitions",
+        bounds: &[],
+    };
+
+    /// `obs.store.oldest.age`: Age of the oldest rows that retention has left
+    pub const OBS_STORE_OLDEST_AGE: Metric = Metric {
+        name: "obs.store.oldest.age",
+        unit: "s",
+        brief: "Age of the oldest rows that retention has left",
+        bounds: &[],
+    };
+
     /// `obs.spool.size`: What the spool takes up on the disk
     pub const OBS_SPOOL_SIZE: Metric = Metric {
         name: "obs.spool.size",

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,6 +12,7 @@ use std::{
 use crate::{
     clock::{Clock, Tick},
     record::Timestamp,
+    status::Class,
 };
 
 /// What the worker knows about its store.
@@ -87,6 +88,7 @@ struct Inner {
     last_write: AtomicU64,
     exported: Option<Box<dyn WriteRecorder>>,
     spool: OnceLock<SpoolGauge>,
+    kept: Mutex<KeptRows>,
 }
 
 /// Where the use of a spool is read.
@@ -106,6 +108,23 @@ pub struct SpoolUse {
     pub limit: u64,
     /// When the oldest record came that may not be settled yet.
     pub oldest: Option<Timestamp>,
+}
+
+/// From when to when a store has rows and room, as its last maintenance found it.
+///
+/// ```
+/// let kept = obs_core::KeptRows { room_until: None, ..obs_core::KeptRows::default() };
+/// assert_eq!(kept.oldest_error, None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptRows {
+    /// When a store runs out of room that has to be made for rows of each day; `None` for one that
+    /// needs none made.
+    pub room_until: Option<Timestamp>,
+    /// No ok row began before this; `None` if there is none.
+    pub oldest_ok: Option<Timestamp>,
+    /// No error began before this; `None` if there is none.
+    pub oldest_error: Option<Timestamp>,
 }
 
 /// Where the histograms of a store go.
@@ -179,6 +198,55 @@ impl StoreMetrics {
     pub(crate) fn spool_oldest_age(&self) -> Option<Duration> {
         let micros = self.0.clock.wall().as_micros() - self.spool()?.oldest?.as_micros();
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+    }
+
+    /// What maintenance found: `obs.store.days.ahead` and `obs.store.oldest.age` are read from it until
+    /// the next one says otherwise, and go on with the clock if none does.
+    ///
+    /// ```
+    /// use obs_core::{KeptRows, StoreMetrics, Timestamp};
+    ///
+    /// let store = StoreMetrics::default();
+    /// assert_eq!(store.days_ahead(), None);
+    /// let room_until = Some(Timestamp::from_micros(0));
+    /// store.set_kept(KeptRows { room_until, ..KeptRows::default() });
+    /// assert_eq!(store.days_ahead(), Some(0), "since 1970");
+    /// ```
+    pub fn set_kept(&self, kept: KeptRows) {
+        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    /// What maintenance found last.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::StoreMetrics::default().kept().oldest_ok, None);
+    /// ```
+    #[must_use]
+    pub fn kept(&self) -> KeptRows {
+        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how many whole days after today there is room, in a store that needs room made.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::StoreMetrics::default().days_ahead(), None);
+    /// ```
+    #[must_use]
+    pub fn days_ahead(&self) -> Option<u64> {
+        const DAY_MICROS: i64 = 86_400_000_000;
+        let until = self.kept().room_until?.as_micros().div_euclid(DAY_MICROS);
+        let today = self.0.clock.wall().as_micros().div_euclid(DAY_MICROS);
+        Some(u64::try_from(until - today - 1).unwrap_or(0))
+    }
+
+    /// How old the oldest rows of each class may be, where there are any.
+    pub(crate) fn oldest_ages(&self) -> [(Class, Option<Duration>); 2] {
+        let (kept, now) = (self.kept(), self.0.clock.wall());
+        let age = |then: Timestamp| {
+            let micros = now.as_micros().saturating_sub(then.as_micros());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        };
+        [(Class::Ok, kept.oldest_ok.map(age)), (Class::Error, kept.oldest_error.map(age))]
     }
 
     /// The state of the store.

@@ -4,12 +4,13 @@
 //! comes back, whichever queue, spool or quarantine still holds a copy. Then what is there goes, and
 //! a record of the erasure is left, which says how much and on whose word, but not about whom.
 
-use std::{fmt, pin::Pin, time::Duration};
+use std::{fmt, path::Path, pin::Pin, time::Duration};
 
 use obs_core::{SubjectKey, Timestamp};
 
 use crate::{
     quarantine::Quarantine,
+    spool::inspect::{self, InspectError},
     store::{Store, StoreError},
 };
 
@@ -123,6 +124,22 @@ impl Erasure {
             dropped = dropped.saturating_add(u64::try_from(of_form).unwrap_or(u64::MAX));
         }
         Ok(dropped)
+    }
+
+    /// How many of the subject's records are still in a spool. The processes that have it offer them to the
+    /// store, which leaves them out, and their files go; nothing is changed here. Settled ones count as
+    /// long as their segment is there.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// assert_eq!(obs_persist::Erasure::of("user-7").in_spool(folder.path())?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn in_spool(&self, folder: &Path) -> Result<u64, InspectError> {
+        inspect::about(folder, &self.forms)
     }
 
     /// Who asked for it.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::Timestamp;
+use obs_core::{KeptRows, Timestamp};
 
 use crate::store::Maintained;
 
@@ -63,6 +63,19 @@ impl Due {
         let rest = self.0.load(Ordering::Relaxed).saturating_sub(now.as_micros());
         let rest = rest.clamp(1_000, INTERVAL_MICROS);
         Duration::from_micros(rest.unsigned_abs())
+    }
+}
+
+impl Maintained {
+    /// What metrics say of the store from now on.
+    pub(crate) fn kept(&self, now: Timestamp) -> KeptRows {
+        let tomorrow = now.as_micros().div_euclid(DAY_MICROS).saturating_add(1);
+        let until = |days: u32| tomorrow.saturating_add(days.into()).saturating_mul(DAY_MICROS);
+        KeptRows {
+            room_until: self.days_ahead.map(|days| Timestamp::from_micros(until(days))),
+            oldest_ok: self.oldest_ok,
+            oldest_error: self.oldest_error,
+        }
     }
 }
 

@@ -12,4 +12,4 @@ mod mapped;
 pub(crate) use directory::{DirError, Origin, private_dir};
 pub(crate) use file::{create, lock, open, read_at, reserve, sync_dir, write_at};
 pub(crate) use fork::{HeldLock, Process};
-pub(crate) use mapped::{Words, read_words};
+pub(crate) use mapped::{Words, read_words, write_word};

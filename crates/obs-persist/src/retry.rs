@@ -5,17 +5,30 @@ use std::time::Duration;
 /// The wait after the first failure, before jitter.
 pub(crate) const FIRST: Duration = Duration::from_millis(50);
 
-/// The longest wait, before jitter: an hour of outage costs about 150 attempts.
+/// From here on waits grow slowly, by [`GROWTH`].
+const SLOWLY: Duration = Duration::from_millis(1_600);
+
+/// By a 13th: the next wait is about a tenth of the outage so far, so that a store that was away for a minute is found
+/// again within some eight seconds, and not after as long again.
+const GROWTH: u32 = 13;
+
+/// The longest wait, before jitter: an hour of outage costs about 200 attempts.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30);
+
+/// More attempts than it takes to get to [`LONGEST`].
+const STEPS_MAX: u32 = 64;
 
 /// How long to wait after failure number `attempt` (the first is 0).
 ///
-/// Exponential from [`FIRST`] to [`LONGEST`]; half of it is fixed and half is `random`, so that
-/// many processes that lost one server do not come back in step, and none of them at once.
+/// Twice as long each time from [`FIRST`] to [`SLOWLY`], then by and by to [`LONGEST`]; half of it is fixed
+/// and half is `random`, so that many processes that lost one server do not come back in step, and none of
+/// them at once.
 pub(crate) fn after(attempt: u32, random: u64) -> Duration {
-    let factor = 1_u32.checked_shl(attempt).unwrap_or(u32::MAX);
-    let whole = FIRST.saturating_mul(factor).min(LONGEST);
-    let half = u64::try_from(whole.as_nanos() / 2).unwrap_or(u64::MAX);
+    let mut whole = FIRST;
+    for _ in 0..attempt.min(STEPS_MAX) {
+        whole += if whole < SLOWLY { whole } else { whole / GROWTH };
+    }
+    let half = u64::try_from(whole.min(LONGEST).as_nanos() / 2).unwrap_or(u64::MAX);
     Duration::from_nanos(half + random % (half + 1))
 }
 
@@ -54,30 +67,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_from_the_first_to_the_longest() {
-        let most = |attempt| {
-            let half = after(attempt, 0);
-            (half, half * 2)
-        };
-        assert_eq!(most(0).1, FIRST);
-        assert_eq!(most(1).1, FIRST * 2);
-        assert_eq!(most(9).1, Duration::from_millis(25_600));
-        assert_eq!(most(10).1, LONGEST);
-        assert_eq!(most(31).1, LONGEST);
-        assert_eq!(most(32).1, LONGEST);
-        assert_eq!(most(u32::MAX).1, LONGEST);
+    fn waits_double_at_first_and_grow_slowly_to_the_longest() {
+        let most = |attempt| after(attempt, 0) * 2;
+        assert_eq!(most(0), FIRST);
+        assert_eq!(most(1), FIRST * 2);
+        assert_eq!(most(5), SLOWLY);
+        assert!((4.1..4.3).contains(&most(18).as_secs_f64()), "{:?}", most(18));
+        for attempt in [STEPS_MAX - 10, STEPS_MAX, STEPS_MAX + 1, u32::MAX] {
+            assert_eq!(most(attempt), LONGEST);
+        }
+        assert!((0..STEPS_MAX).all(|attempt| most(attempt) <= most(attempt + 1)));
+    }
+
+    /// The waits of an outage, each with what had passed before it.
+    fn outage(seed: u64, seconds: u64) -> Vec<(Duration, Duration)> {
+        let (mut jitter, mut spent, mut waits) = (Jitter::seeded(seed), Duration::ZERO, Vec::new());
+        while spent < Duration::from_secs(seconds) {
+            let wait = after(waits.len().try_into().unwrap(), jitter.next());
+            waits.push((spent, wait));
+            spent += wait;
+        }
+        waits
     }
 
     #[test]
     fn an_hour_of_outage_costs_at_most_250_attempts() {
-        let mut jitter = Jitter::seeded(7);
-        let mut spent = Duration::ZERO;
-        let mut attempts = 0;
-        while spent < Duration::from_secs(3_600) {
-            spent += after(attempts, jitter.next());
-            attempts += 1;
+        for seed in 0..100 {
+            let attempts = outage(seed, 3_600).len();
+            assert!((120..=250).contains(&attempts), "{attempts}");
         }
-        assert!(attempts <= 250, "{attempts}");
+    }
+
+    #[test]
+    fn what_was_away_for_a_minute_is_looked_for_within_ten_seconds_and_never_more_than_once_a_second()
+     {
+        for seed in 0..1_000 {
+            let waits = outage(seed, 60);
+            let (before, last) = waits[waits.len() - 1];
+            assert!(last < Duration::from_secs(10), "{last:?}, {before:?} after the beginning");
+            for (before, _) in &waits {
+                let second = *before..*before + Duration::from_secs(1);
+                let attempts = waits.iter().filter(|(at, _)| second.contains(at)).count();
+                let warm_up = if *before < Duration::from_secs(3) { 5 } else { 0 };
+                assert!(
+                    attempts <= 2 + warm_up,
+                    "{attempts} in a second, {before:?} after the beginning"
+                );
+            }
+        }
     }
 
     proptest! {

@@ -517,13 +517,16 @@ impl Shared {
 
     fn settle_one(&self, state: &mut State, taken: Taken, fate: Fate) {
         let Taken { ticket, place, slot, mark } = taken;
-        // Before: killed in between, one record too many counts as lost, not one too few.
-        if let Some(mark) = mark {
-            state.under_way.take_back(mark);
-        }
         // What is in the spool is not lost with the memory.
         let fate = if slot.is_some() && fate.is_of_memory() { Fate::Spooled } else { fate };
+        if let Some(mark) = mark.filter(|_| fate != Fate::Persisted) {
+            state.under_way.take_back(mark);
+        }
         match fate {
+            Fate::Persisted if slot.is_none() => {
+                let class = ticket.class();
+                state.under_way.persist(mark, class, || ticket.persisted());
+            }
             Fate::Persisted => ticket.persisted(),
             Fate::Quarantined => ticket.quarantined(),
             Fate::Spooled => ticket.stays(),

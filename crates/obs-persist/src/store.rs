@@ -69,6 +69,10 @@ pub struct Maintained {
     pub problem: Option<String>,
     /// For how many whole days after today there is room, in a store that needs room made.
     pub days_ahead: Option<u32>,
+    /// No ok row that is left began before this.
+    pub oldest_ok: Option<Timestamp>,
+    /// No error that is left began before this.
+    pub oldest_error: Option<Timestamp>,
 }
 
 /// Where batches of records are written.

@@ -69,6 +69,21 @@ impl StoreWatch {
         self.shared.error_ack()
     }
 
+    /// Whether records of dead processes are still to be taken over, or to be asked about: from the start
+    /// until all of those that were there has been entered into the ledger, where it shows as `adopted`.
+    /// While the store has never been up, nobody has looked yet.
+    ///
+    /// ```
+    /// # use obs_persist::{PersistConfig, Persister, testing::MemoryStore};
+    /// # let persister = Persister::start(PersistConfig::default(), Box::new(MemoryStore::new()), Default::default())?;
+    /// assert!(!persister.watch().is_adopting(), "without a spool there is nothing to take over");
+    /// # Ok::<(), obs_persist::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn is_adopting(&self) -> bool {
+        self.shared.is_adopting()
+    }
+
     /// Why the store is down.
     ///
     /// ```

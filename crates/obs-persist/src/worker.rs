@@ -131,7 +131,7 @@ impl Worker {
                 Step::Idle => {
                     self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
-                    let rest = self.rest_of_asking(self.rest(rest));
+                    let rest = self.rest_of_dead(self.rest(rest));
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,
@@ -230,6 +230,7 @@ impl Worker {
         match done {
             Ok(done) => {
                 self.shared.maintenance.set(now, &done);
+                self.shared.metrics.set_kept(done.kept(now));
                 self.said.done(&self.name, &done);
             }
             Err(error) => {

@@ -13,13 +13,15 @@ use crate::{
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 
-/// How often nothing must be pending, one look after the other: what dead processes left is found
-/// while others of it are settled already.
-const QUIET_LOOKS: u32 = 20;
-
 pub(crate) fn telemetry(args: &Args) -> Result<Telemetry, Box<dyn Error>> {
     let all = Rate::new(1.0)?;
-    let policy = KeepPolicy { slow: None, first: 0, cancelled_rate: all, ok_rate: all };
+    let policy = KeepPolicy {
+        slow: None,
+        first: 0,
+        cancelled_rate: all,
+        ok_rate: all,
+        ..KeepPolicy::default()
+    };
     let mut builder = obs::builder().policy(policy).rows(args.db.is_some());
     if let Some(url) = &args.db {
         builder = builder.store(url);
@@ -36,22 +38,27 @@ pub(crate) fn strategy(telemetry: &Telemetry) -> Result<Strategy, BuildError> {
 
 /// Waits until nothing of dead processes is on its way any more, or nothing moves.
 pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
-    if telemetry.store_url().is_none() {
-        return;
-    }
+    let Some(store) = telemetry.store_watch() else { return };
     let clock = Clock::default();
-    let (mut settled, mut moved, mut quiet) = (None, clock.now(), 0);
-    while quiet < QUIET_LOOKS && clock.now().since(moved) < ADOPTION_PATIENCE && !stop.is_set() {
-        thread::park_timeout(POLL);
+    let (mut settled, mut moved) = (None, clock.now());
+    while !stop.is_set() {
+        // In this order: what is taken over between the two is pending.
+        let looked = store.state() == StoreState::Up && !store.is_adopting();
         let ledger = telemetry.ledger();
         let pending = [&ledger.ok, &ledger.error].map(|class| class.in_queue + class.spooled);
-        // What dead processes left is looked for when the store is there to take it.
-        let is_quiet = pending == [0, 0] && telemetry.store_state() == Some(StoreState::Up);
-        quiet = if is_quiet { quiet + 1 } else { 0 };
+        if looked && pending == [0, 0] {
+            return;
+        }
         let now = [&ledger.ok, &ledger.error]
             .map(|class| (class.adopted, class.persisted, class.quarantined));
         if settled.replace(now) != Some(now) {
             moved = clock.now();
         }
+        if clock.now().since(moved) > ADOPTION_PATIENCE {
+            let why = store.last_error().unwrap_or_else(|| "the store says nothing".to_owned());
+            eprintln!("warning: nothing was settled for {ADOPTION_PATIENCE:?}: {why}");
+            return;
+        }
+        thread::park_timeout(POLL);
     }
 }

@@ -17,8 +17,23 @@ pub(crate) fn run(
     let erasure = erasure(forget, variables)?;
     let url = variables.store(forget.store.store.as_deref())?;
     let folder = variables.quarantine_if_any(forget.folder.dir.as_deref())?;
-    let done = Done::new(&url, carry_out(&url, &erasure, folder.as_deref())?, folder.as_deref());
-    output.say(&done)
+    let erased = carry_out(&url, &erasure, folder.as_deref())?;
+    let counted = match &folder {
+        Some(_) => in_spool(&erasure, &variables.spool(forget.folder.dir.as_deref())?),
+        None => Ok(0),
+    };
+    // What is done is said, whatever can be counted.
+    let spooled = counted.as_ref().copied().unwrap_or(0);
+    output.say(&Done::new(&url, erased, folder.as_deref(), spooled))?;
+    counted.map(drop)
+}
+
+/// How many records of the subject wait in a spool, if that is there.
+fn in_spool(erasure: &Erasure, spool: &Path) -> Result<u64, Failure> {
+    if !spool.is_dir() {
+        return Ok(0);
+    }
+    erasure.in_spool(spool).map_err(|error| Failure::inspect(&error))
 }
 
 /// In every form in which the subject may have been stored: as it is, and as its hash with each key.
@@ -57,18 +72,20 @@ struct Done<'a> {
     files: u64,
     /// Where files were looked for.
     folder: Option<&'a Path>,
+    /// Records that are still in the spool, which the store will leave out.
+    spooled: u64,
 }
 
 impl<'a> Done<'a> {
-    fn new(url: &StoreUrl, erased: Erased, folder: Option<&'a Path>) -> Self {
+    fn new(url: &StoreUrl, erased: Erased, folder: Option<&'a Path>, spooled: u64) -> Self {
         let Erased { rows_ok, rows_error, payloads, files, .. } = erased;
-        Self { store: url.to_string(), rows_ok, rows_error, payloads, files, folder }
+        Self { store: url.to_string(), rows_ok, rows_error, payloads, files, folder, spooled }
     }
 }
 
 impl fmt::Display for Done<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, rows_ok, rows_error, payloads, files, folder } = self;
+        let Self { store, rows_ok, rows_error, payloads, files, folder, spooled } = self;
         write!(
             f,
             "{store}: erased {rows_ok} ok rows, {rows_error} error rows, {payloads} payloads, {files} files"
@@ -76,6 +93,13 @@ impl fmt::Display for Done<'_> {
         match folder {
             Some(folder) => write!(f, " in {}", folder.display())?,
             None => write!(f, " (no folder was named: set OBS_SPOOL_DIR if there is one)")?,
+        }
+        if *spooled > 0 {
+            write!(
+                f,
+                "; {spooled} records are still in the spool: the processes that have it offer them to the store, which \
+                 leaves them out, and remove them; call this again to see it"
+            )?;
         }
         write!(f, "; later copies are kept out. What was exported before is not in reach")
     }

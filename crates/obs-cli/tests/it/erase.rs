@@ -1,10 +1,12 @@
 //! `obs erase`, in real stores and in the quarantine.
 
+use std::{thread, time::Duration};
+
 use obs_core::{
-    RunRecord, Status, StoreMetrics, SubjectKey,
+    Clock, Obs, RunRecord, Status, StoreMetrics, SubjectKey,
     testing::{TestObs, record},
 };
-use obs_persist::{PersistConfig, Persister, StoreUrl};
+use obs_persist::{PersistConfig, Persister, SpoolDir, StoreUrl};
 
 use crate::{
     quarantine::file,
@@ -29,7 +31,7 @@ fn write(url: &str, records: &[RunRecord]) {
     for record in records {
         let _ = persister.sink().submit(test.kept_record(record.clone()));
     }
-    let report = persister.shutdown_blocking(std::time::Duration::from_secs(30));
+    let report = persister.shutdown_blocking(Duration::from_secs(30));
     assert!(report.complete, "{report}");
 }
 
@@ -63,6 +65,50 @@ fn a_subject_is_forgotten_in_every_form_and_its_late_copies_stay_out() {
     assert_eq!((said.code, &*said.err), (0, ""), "it can be called again");
     assert!(said.out.contains("erased 0 ok rows, 0 error rows"), "{}", said.out);
     assert!(!said.out.contains("user-7"), "whom it was about is not said: {}", said.out);
+}
+
+#[test]
+fn what_is_still_in_a_spool_is_counted_until_its_process_has_got_rid_of_it() {
+    let url = database();
+    let operator = Operator::new().with("OBS_STORE", &url).with("OBS_SPOOL_DIR", "./spool");
+    operator.json(&["migrate"]);
+    let program = |url: &str, records: &[RunRecord]| {
+        let mut config = PersistConfig::default();
+        config.spool_dir = Some(SpoolDir::Given(operator.dir.path().join("spool")));
+        let store = StoreUrl::parse(url).unwrap().store();
+        let persister = Persister::start(config, store, StoreMetrics::default()).unwrap();
+        let test = TestObs::new();
+        for record in records {
+            let _ = persister.sink().submit(test.kept_record(record.clone()));
+        }
+        persister
+    };
+    let errors = [about("user-7", Status::Error), about("user-8", Status::Error)];
+    // Nothing listens on port 1.
+    let first = program("postgres://app@127.0.0.1:1/game", &errors);
+    let report = first.shutdown_blocking(Duration::from_millis(100));
+    assert_eq!(report.spooled, 2, "{report}");
+    drop(first);
+
+    let done = &operator.json(&["erase", "--subject", "user-7"])[0];
+    assert_eq!((&done["rows_error"], &done["spooled"]), (&0.into(), &1.into()), "{done}");
+    let said = operator.call(&["erase", "--subject", "user-7"]);
+    assert!(said.out.contains("1 records are still in the spool"), "{}", said.out);
+
+    let next = program(&url, &[]);
+    // What the dead left enters the books of a program.
+    let books = Obs::builder().sink(next.sink()).build().unwrap();
+    let clock = Clock::default();
+    let start = clock.now();
+    while !operator.json(&["spool", "dump"]).is_empty() {
+        assert!(clock.now().since(start) < Duration::from_secs(30), "it stays in the spool");
+        thread::park_timeout(Duration::from_millis(20));
+    }
+    assert_eq!(books.ledger().error.persisted, 2, "the store has dealt with both");
+    drop((books, next));
+    let done = &operator.json(&["erase", "--subject", "user-7"])[0];
+    assert_eq!((&done["rows_error"], &done["spooled"]), (&0.into(), &0.into()), "{done}");
+    assert_eq!(postgres(&url, "SELECT subject FROM obs.run"), ["user-8"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     ByStatus, Ledger, RunLedger,
-    page::{self, FORMAT, PAGE_WORDS, Row, SHARDS, Step, Term},
+    page::{self, FORMAT, Lies, Move, PAGE_WORDS, Row, SHARDS, Term},
     ticket::{SeriesDrops, Ticket},
 };
 use crate::{
@@ -115,8 +115,8 @@ pub(super) struct Locked<'a> {
 
 impl Locked<'_> {
     /// Moves a record, in one critical section.
-    pub(super) fn apply(&self, steps: &[Step]) {
-        self.row.apply(steps);
+    pub(super) fn apply(&self, moved: Move) {
+        self.row.apply(moved);
     }
 }
 
@@ -158,24 +158,28 @@ impl Book {
 
     /// Counts a run that ended and is kept, and hands out the ticket that its record carries.
     pub(crate) fn kept(self: &Arc<Self>, status: Status, drops: &Arc<SeriesDrops>) -> Ticket {
-        self.enter(status.class(), false, drops, &page::keep(status))
+        self.enter((status.class(), Lies::InMemory), drops, page::keep(status))
     }
 
-    /// Counts a record that was found in the spool of a dead process.
+    /// Counts a record that was found in the spool of a dead process, and stays there.
     pub(crate) fn adopted(self: &Arc<Self>, class: Class, drops: &Arc<SeriesDrops>) -> Ticket {
-        self.enter(class, true, drops, &page::adopt(class))
+        self.enter((class, Lies::Elsewhere), drops, page::adopt(class, Lies::Elsewhere))
+    }
+
+    /// Counts a record of a dead process that is in our own spool.
+    pub(crate) fn adopted_here(self: &Arc<Self>, class: Class, drops: &Arc<SeriesDrops>) -> Ticket {
+        self.enter((class, Lies::Spooled), drops, page::adopt(class, Lies::Spooled))
     }
 
     fn enter(
         self: &Arc<Self>,
-        class: Class,
-        spooled: bool,
+        (class, lies): (Class, Lies),
         drops: &Arc<SeriesDrops>,
-        steps: &page::Move,
+        moved: Move,
     ) -> Ticket {
         let shard = thread_index() % SHARDS;
-        self.shard(shard).apply(steps);
-        Ticket::of(Arc::clone(self), Arc::clone(drops), shard, class, spooled)
+        self.shard(shard).apply(moved);
+        Ticket::of(Arc::clone(self), Arc::clone(drops), shard, class, lies)
     }
 
     /// Counts records that died in the memory of a dead process: adopted and dropped at once.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     book::Book,
-    page::{self, Term},
+    page::{self, End, Lies},
 };
 use crate::{
     status::{Class, DropReason},
@@ -53,8 +53,8 @@ pub struct Ticket {
     // `None` once the record's end is counted.
     place: Option<Place>,
     class: Class,
-    /// The record is in the spool: a copy in memory no longer counts.
-    spooled: bool,
+    /// Where the record is: once it is in a spool, a copy in memory no longer counts.
+    lies: Lies,
 }
 
 struct Place {
@@ -70,9 +70,9 @@ impl Ticket {
         drops: Arc<SeriesDrops>,
         shard: usize,
         class: Class,
-        spooled: bool,
+        lies: Lies,
     ) -> Self {
-        Self { place: Some(Place { book, drops, shard }), class, spooled }
+        Self { place: Some(Place { book, drops, shard }), class, lies }
     }
 
     /// The class of the record.
@@ -102,10 +102,9 @@ impl Ticket {
     /// assert_eq!(test.obs().ledger().ok.spooled, 0);
     /// ```
     pub fn spooled(&mut self) {
-        if let Some(place) = &self.place
-            && !std::mem::replace(&mut self.spooled, true)
-        {
-            place.book.shard(place.shard).apply(&page::spool(self.class));
+        if let (Some(place), Lies::InMemory) = (&self.place, self.lies) {
+            self.lies = Lies::Spooled;
+            place.book.shard(place.shard).apply(page::spool(self.class));
         }
     }
 
@@ -120,7 +119,7 @@ impl Ticket {
     /// ```
     #[must_use]
     pub const fn is_spooled(&self) -> bool {
-        self.spooled
+        !matches!(self.lies, Lies::InMemory)
     }
 
     /// The store has committed the record.
@@ -133,7 +132,7 @@ impl Ticket {
     /// assert_eq!(test.obs().ledger().ok.persisted, 1);
     /// ```
     pub fn persisted(mut self) {
-        self.settle(Term::Persisted(self.class));
+        self.settle(End::Persisted);
     }
 
     /// The record was set aside as poison.
@@ -146,7 +145,7 @@ impl Ticket {
     /// assert_eq!(test.obs().ledger().ok.quarantined, 1);
     /// ```
     pub fn quarantined(mut self) {
-        self.settle(Term::Quarantined(self.class));
+        self.settle(End::Quarantined);
     }
 
     /// The record is lost.
@@ -174,22 +173,22 @@ impl Ticket {
     /// assert_eq!(test.obs().ledger().ok.spooled, 1);
     /// ```
     pub fn stays(mut self) {
-        if self.spooled {
+        if self.is_spooled() {
             self.place = None;
         }
     }
 
     fn lose(&mut self, reason: DropReason) {
-        self.settle(Term::Dropped(self.class, reason));
+        self.settle(End::Dropped(reason));
     }
 
     /// One critical section: out of the queue or the spool, into the term of its end.
-    fn settle(&mut self, end: Term) {
+    fn settle(&mut self, end: End) {
         let Some(place) = self.place.take() else { return };
         let shard = place.book.shard(place.shard);
-        shard.apply(&page::settle(self.class, self.spooled, end));
-        if let Term::Dropped(class, reason) = end {
-            place.drops.add(class, reason, 1);
+        shard.apply(page::settle(self.class, self.lies, end));
+        if let End::Dropped(reason) = end {
+            place.drops.add(self.class, reason, 1);
         }
     }
 }
@@ -204,7 +203,7 @@ impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
             .field("class", &self.class)
-            .field("spooled", &self.spooled)
+            .field("lies", &self.lies)
             .finish_non_exhaustive()
     }
 }

@@ -167,7 +167,37 @@ impl Metrics {
         let store = StoreMetrics::exported(Clock::default(), Box::new(Writes { duration, size }));
         self.watch_store(&store);
         self.watch_spool(&store);
+        self.watch_kept(&store);
         store
+    }
+
+    /// Nothing is observed before the store was maintained, nor of a store that needs no room made.
+    fn watch_kept(&self, store: &StoreMetrics) {
+        let at = store.clone();
+        self.meter
+            .u64_observable_gauge(metric::OBS_STORE_DAYS_AHEAD.name)
+            .with_unit(metric::OBS_STORE_DAYS_AHEAD.unit)
+            .with_description(metric::OBS_STORE_DAYS_AHEAD.brief)
+            .with_callback(move |observer| {
+                if let Some(days) = at.days_ahead() {
+                    observer.observe(days, &[]);
+                }
+            })
+            .build();
+        let at = store.clone();
+        self.meter
+            .f64_observable_gauge(metric::OBS_STORE_OLDEST_AGE.name)
+            .with_unit(metric::OBS_STORE_OLDEST_AGE.unit)
+            .with_description(metric::OBS_STORE_OLDEST_AGE.brief)
+            .with_callback(move |observer| {
+                for (class, age) in at.oldest_ages() {
+                    if let Some(age) = age {
+                        let class = KeyValue::new(attribute::CLASS, class.as_str());
+                        observer.observe(age.as_secs_f64(), &[class]);
+                    }
+                }
+            })
+            .build();
     }
 
     /// Nothing is observed while the store has no spool.

@@ -77,7 +77,7 @@ pub fn sanitise(text: &str) -> String {
 /// A label value as it stands on metrics.
 ///
 /// # Panics
-/// When it is empty, too long, has control characters, or would be cleaned once more.
+/// When it is empty, too long, has other than plain characters, or would be cleaned once more.
 ///
 /// ```
 /// assert_eq!(obs_core::testing::fuzz::label(" acme\n"), "acme");
@@ -86,7 +86,8 @@ pub fn sanitise(text: &str) -> String {
 pub fn label(text: &str) -> String {
     let label = clean(text).into_owned();
     assert!(!label.is_empty() && label.len() <= LABEL_BYTES_MAX, "{text:?}");
-    assert!(!label.contains(char::is_control), "{text:?}");
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.:/-".contains(c);
+    assert!(label.chars().all(is_plain), "{text:?}");
     assert_eq!(clean(&label), label, "{text:?}");
     label
 }

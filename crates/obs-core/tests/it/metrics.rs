@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use obs_core::{KindSpec, StoreState, otel};
+use obs_core::{Clock, KeptRows, KindSpec, StoreMetrics, StoreState, Timestamp, otel};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 
-use crate::support::{both_ways, measured};
+use crate::support::{Export, both_ways, measured};
 
 const OWN: [(&str, &str); 3] =
     [("obs.kind", "dsl"), ("obs.realm", "unknown"), ("obs.strategy.type", "unknown")];
@@ -185,6 +185,40 @@ fn the_store_reports_state_age_size_and_duration() {
     ] {
         assert!(exported.contains(name), "{name}");
     }
+    for name in ["obs.store.days.ahead", "obs.store.oldest.age"] {
+        assert!(!exported.contains(name), "{name} before anything is known");
+    }
+}
+
+#[test]
+fn the_days_for_which_a_store_has_room_become_fewer_by_themselves() {
+    const DAY_MICROS: i64 = 86_400_000_000;
+    let today = Clock::default().wall().as_micros().div_euclid(DAY_MICROS);
+    let store = StoreMetrics::default();
+    for (last_day, ahead) in [(7, 7), (1, 1), (0, 0), (-1, 0), (-400, 0)] {
+        let room_until = Some(Timestamp::from_micros((today + last_day + 1) * DAY_MICROS));
+        store.set_kept(KeptRows { room_until, ..KeptRows::default() });
+        assert_eq!(store.days_ahead(), Some(ahead), "the last day is {last_day} days away");
+    }
+}
+
+#[test]
+fn how_far_a_store_goes_back_and_ahead_is_exported_once_it_is_known() {
+    const HOUR_MICROS: i64 = 3_600_000_000;
+    let exporter = InMemoryMetricExporter::default();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(exporter.clone()).build();
+    let meter = provider.meter("obs");
+    let store = otel::Metrics::new(&meter, otel::MetricsOptions::default()).unwrap().store();
+    let now = Clock::default().wall().as_micros();
+    let at = |hours: i64| Some(Timestamp::from_micros(now + hours * HOUR_MICROS));
+    store.set_kept(KeptRows { room_until: at(4 * 24), oldest_ok: at(-2), oldest_error: None });
+    provider.force_flush().unwrap();
+    let exported = Export::read(&exporter);
+    assert_eq!(exported.at("obs.store.days.ahead", &[]), Some(3.0));
+    let age = exported.at("obs.store.oldest.age", &[("class", "ok")]).unwrap();
+    assert!((7_200.0..7_300.0).contains(&age), "{age}");
+    assert_eq!(exported.at("obs.store.oldest.age", &[("class", "error")]), None);
+    assert_eq!(exported.units["obs.store.oldest.age"], "s");
 }
 
 #[test]

@@ -82,14 +82,7 @@ impl Measured {
     pub(crate) fn export(&self) -> Export {
         self.exporter.reset();
         self.provider.force_flush().unwrap();
-        let mut export = Export::default();
-        for resource in self.exporter.get_finished_metrics().unwrap() {
-            for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
-                export.units.insert(metric.name().to_owned(), metric.unit().to_owned());
-                export.add(metric.name(), metric.data());
-            }
-        }
-        export
+        Export::read(&self.exporter)
     }
 }
 
@@ -127,6 +120,17 @@ macro_rules! points {
 }
 
 impl Export {
+    pub(crate) fn read(exporter: &InMemoryMetricExporter) -> Self {
+        let mut export = Self::default();
+        for resource in exporter.get_finished_metrics().unwrap() {
+            for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
+                export.units.insert(metric.name().to_owned(), metric.unit().to_owned());
+                export.add(metric.name(), metric.data());
+            }
+        }
+        export
+    }
+
     fn add(&mut self, name: &str, data: &AggregatedMetrics) {
         #[expect(clippy::cast_precision_loss, reason = "counts of a test are small")]
         match data {

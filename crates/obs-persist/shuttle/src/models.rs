@@ -28,13 +28,14 @@ use crate::{
     worker::{self, Duties, Timeouts},
 };
 
-pub(crate) const ALL: [(&str, fn()); 8] = [
+pub(crate) const ALL: [(&str, fn()); 9] = [
     ("well", well),
     ("troubled", troubled),
     ("panicked", panicked),
     ("spooled", spooled),
     ("asked", asked),
     ("doubted", doubted),
+    ("idle", idle),
     ("room", room),
     ("impatient", impatient),
 ];
@@ -399,6 +400,31 @@ fn doubted() {
     let ok = &ledger.ok;
     assert!(matches!((ok.adopted, dropped(ok, DropReason::Crash)), (0, 0) | (2, 1 | 2)), "{ledger}");
     assert_eq!(under_way(), 0, "the page is blank at the end");
+}
+
+/// A process dies beside one that has nothing to do, and nobody wakes it: it takes over what is left all the
+/// same. Its own wakes would hide that, so there is no quarantine.
+fn idle() {
+    let spool = Spool::new(false);
+    let dies_beside = spool.dies_beside();
+    let rig = Rig::with(Mood::Well, Some(spool), FOR_EVER).with_time();
+    Sink::attach(&*rig.shared, rig.test.adopter());
+    let watch = Arc::clone(&rig.shared);
+    let until = |what: &dyn Fn() -> bool| {
+        for _ in 0..10_000 {
+            if what() {
+                return;
+            }
+            thread::yield_now();
+        }
+        panic!("an idle worker does not look for processes that died");
+    };
+    until(&|| !watch.is_adopting());
+    dies_beside();
+    until(&|| rig.test.obs().ledger().error.persisted == 2);
+    assert!(answer(&rig.shared, rig.shared.begin_shutdown(FOR_EVER)).complete);
+    drop(watch);
+    rig.end();
 }
 
 /// Threads that wait for room are told when there is some, or why there will be none.

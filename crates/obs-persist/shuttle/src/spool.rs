@@ -38,7 +38,7 @@ const FAILURES_MAX: u32 = 5;
 pub(crate) struct Spool {
     files: Arc<Mutex<Files>>,
     /// Whether a dead process left some that nobody has taken over.
-    orphans: AtomicBool,
+    orphans: Arc<AtomicBool>,
     /// What it had handed to the store.
     unsettled: Vec<Uuid>,
     page: Arc<Words>,
@@ -94,7 +94,7 @@ impl Spool {
         let words = (0..under_way::UNDER_WAY_WORDS).map(|_| AtomicU64::new(0)).collect();
         Self {
             files: Arc::default(),
-            orphans: AtomicBool::new(orphans),
+            orphans: Arc::new(AtomicBool::new(orphans)),
             unsettled: Vec::new(),
             page: Arc::new(Words(words)),
         }
@@ -116,6 +116,12 @@ impl Spool {
 
     pub(crate) fn under_way(&self) -> UnderWay {
         UnderWay::on(Some(Arc::clone(&self.page) as Arc<dyn Page>))
+    }
+
+    /// Lets a process die beside it.
+    pub(crate) fn dies_beside(&self) -> impl Fn() + Send + Sync + 'static {
+        let orphans = Arc::clone(&self.orphans);
+        move || orphans.store(true, Ordering::Relaxed)
     }
 
     /// How many records the next process would find.

@@ -36,6 +36,12 @@ pub(crate) fn read_words(path: &Path, most: usize) -> io::Result<Vec<u64>> {
     Ok(bytes[..filled].as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect())
 }
 
+/// Changes one word of such a file.
+pub(crate) fn write_word(path: &Path, at: usize, value: u64) -> io::Result<()> {
+    let file = file::open(path, true)?;
+    file::write_at(&file, &value.to_ne_bytes(), (at * size_of::<u64>()) as u64)
+}
+
 #[cfg(unix)]
 #[expect(unsafe_code, reason = "a mapping is memory that only we know the size of")]
 mod system {

@@ -68,6 +68,11 @@ impl Day {
         self.0
     }
 
+    /// The moment when it begins.
+    pub(super) const fn start(self) -> Timestamp {
+        Timestamp::from_micros(self.0.saturating_mul(1_000 * MILLIS_PER_DAY))
+    }
+
     /// The moment when it is over.
     pub(super) const fn end(self) -> Timestamp {
         Timestamp::from_micros(self.next().0.saturating_mul(1_000 * MILLIS_PER_DAY))

@@ -103,6 +103,12 @@ fn days_ahead(now: Timestamp, present: &BTreeSet<Present>) -> u32 {
     days
 }
 
+/// The beginning of the first day that a class has.
+fn oldest(class: Class, present: &BTreeSet<Present>) -> Option<Timestamp> {
+    let first = present.iter().find(|one| tables(class).contains(&one.table))?;
+    Some(first.day.start())
+}
+
 /// Makes the days around `now` and drops old ones. Several processes may do so at once: the server's
 /// functions let one at a day, and tell the others what they found.
 pub(super) async fn maintain(
@@ -124,7 +130,10 @@ pub(super) async fn maintain(
         make_days(connection, &planned.make, &mut done).await;
     }
     drop_days(connection, days, &planned.drop, clock, &mut done).await;
-    done.days_ahead = Some(days_ahead(now, &catalog(connection).await?.present));
+    let left = catalog(connection).await?.present;
+    done.days_ahead = Some(days_ahead(now, &left));
+    done.oldest_ok = oldest(Class::Ok, &left);
+    done.oldest_error = oldest(Class::Error, &left);
     Ok(done)
 }
 

@@ -1,6 +1,9 @@
 //! Errors that are only in the spool: how they leave the lanes out, and how they come back.
 
-use std::sync::PoisonError;
+use std::{
+    sync::{PoisonError, TryLockError},
+    time::Duration,
+};
 
 use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
 
@@ -149,6 +152,24 @@ impl Shared {
 
     pub(super) fn adoption(&self) -> MutexGuard<'_, Adoption> {
         self.adoption.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether some of what dead processes left is not entered yet. Never waits: somebody who is at it now
+    /// has not come to its end.
+    pub(crate) fn is_adopting(&self) -> bool {
+        match self.adoption.try_lock() {
+            Ok(adoption) => matches!(*adoption, Adoption::Begun(_) | Adoption::Running(..)),
+            Err(TryLockError::Poisoned(_)) => false,
+            Err(TryLockError::WouldBlock) => true,
+        }
+    }
+
+    /// How long the worker may rest before it should look for dead processes again.
+    pub(crate) fn until_look(&self, now: Timestamp) -> Option<Duration> {
+        let Adoption::Done(_, then) = &*self.adoption() else { return None };
+        let passed = now.as_micros().saturating_sub(then.as_micros());
+        let rest = LOOK_EVERY_MICROS.saturating_sub(passed).clamp(1_000, LOOK_EVERY_MICROS);
+        Some(Duration::from_micros(rest.unsigned_abs()))
     }
 
     /// Takes over records of dead processes, as many as may wait; for the worker.

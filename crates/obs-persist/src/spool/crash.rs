@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, fs, io, sync::Arc};
 
-use obs_core::{Adopter, Class, RecordLabels, ledger};
+use obs_core::{Adopter, Class, PageError, RecordLabels, ledger, ledger::PageLedger};
 
 use super::{
     adopt::{BATCH_PAGE, DeadEpoch, LEDGER_PAGE},
@@ -38,24 +38,22 @@ pub(crate) struct Question {
 pub(super) fn enter(dead: &Arc<DeadEpoch>, found: u64, books: &Adopter) -> Option<Question> {
     let path = dead.directory.join(LEDGER_PAGE);
     let page = match platform::read_words(&path, ledger::PAGE_WORDS) {
-        Ok(words) => {
-            // Better not counted than twice.
-            fs::remove_file(&path).ok()?;
-            let Ok(page) = ledger::read_page(&words) else {
-                let _ = fs::remove_file(dead.directory.join(BATCH_PAGE));
+        Ok(words) => match ledger::read_page(&words) {
+            Ok(page) => Some(page),
+            Err(error) => {
+                discard(dead, &error);
                 return None;
-            };
-            Some(page)
-        }
+            }
+        },
         // Entered already, by a process that died before the store had answered.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(_) => return None,
     };
-    let died = |class| page.as_ref().map_or(u64::MAX, |page| page.died(class));
-    let words = platform::read_words(&dead.directory.join(BATCH_PAGE), under_way::UNDER_WAY_WORDS);
-    let unsettled = words.ok().and_then(|words| under_way::read(&words, died)).unwrap_or_default();
+    let unsettled = unsettled(dead, page.as_ref());
     if let Some(page) = &page {
-        let spooled = page.ledger.ok.spooled + page.ledger.error.spooled;
+        // Better not counted than twice.
+        fs::remove_file(&path).ok()?;
+        let spooled: u64 = Class::ALL.map(|class| page.spooled_here(class)).iter().sum();
         let ok = page.died(Class::Ok).saturating_sub(unsettled.ok.len() as u64);
         let error = page.died(Class::Error).saturating_sub(unsettled.error.len() as u64);
         count(dead, (ok, error + spooled.saturating_sub(found)), books);
@@ -66,6 +64,35 @@ pub(super) fn enter(dead: &Arc<DeadEpoch>, found: u64, books: &Adopter) -> Optio
     }
     let dead = Arc::clone(dead);
     Some(Question { dead, unsettled: Arc::new(unsettled), busy: 0, failures: 0 })
+}
+
+/// What may be a row; nothing where nobody can say.
+fn unsettled(dead: &DeadEpoch, page: Option<&PageLedger>) -> Unsettled {
+    let path = dead.directory.join(BATCH_PAGE);
+    let Ok(mut words) = platform::read_words(&path, under_way::UNDER_WAY_WORDS) else {
+        return Unsettled::default();
+    };
+    if let Some(page) = page {
+        // In the file as well: whoever asks after us has no ledger's page to compare with.
+        for (at, value) in under_way::resolve(&words, |class| page.persisted_from_memory(class)) {
+            words[at] = value;
+            let _ = platform::write_word(&path, at, value);
+        }
+    }
+    let died = |class| page.map_or(u64::MAX, |page| page.died(class));
+    under_way::read(&words, died).unwrap_or_default()
+}
+
+/// Pages that say nothing do not stay.
+fn discard(dead: &DeadEpoch, error: &PageError) {
+    let epoch = dead.epoch;
+    // Blank is the page of a process that counted nothing.
+    if *error != PageError::Blank {
+        tracing::warn!(%epoch, %error, "nobody knows what died in the memory of an earlier process");
+    }
+    for name in [BATCH_PAGE, LEDGER_PAGE] {
+        let _ = fs::remove_file(dead.directory.join(name));
+    }
 }
 
 impl Question {

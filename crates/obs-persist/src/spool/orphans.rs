@@ -160,7 +160,7 @@ fn lost_runs(dead: &DeadEpoch, log: &Log, books: &Adopter) -> Vec<Adopted> {
     for record in records {
         frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
         let fits = codec::encode(&record, &mut buffer).is_ok() && frame::finish(&mut buffer);
-        let ticket = books.adopt(record.class(), &RecordLabels::of(&record));
+        let ticket = books.adopt_here(record.class(), &RecordLabels::of(&record));
         let written = if fits { log.append(&mut buffer) } else { Err(Refusal::TooLarge) };
         match written {
             Ok(slot) => adopted.push((ticket, slot)),

@@ -5,9 +5,11 @@
 //! that is killed in between leaves rows that look lost; by these ids the next one asks the store.
 //!
 //! U1 A record is on this page, all of it, before its batch is handed to the store.
-//! U2 One store takes it off, before its record is settled in the ledger's page. So whatever is here
-//!    is in the ledger's queue as well; killed in between, one record counts as lost that may be a
-//!    row, and never one too few.
+//! U2 Where it is settled as anything but persisted, one store takes it off before the ledger's page
+//!    changes. So whatever is here is in the ledger's queue as well.
+//! U3 A record that is persisted changes both pages, and a process may be killed between the two. So this
+//!    page says first which record it is, and how many were persisted before: the ledger's page has
+//!    one more or not, and with that [`resolve`] knows whether it was settled.
 
 use std::{
     collections::BTreeSet,
@@ -30,10 +32,14 @@ const SESSIONS: usize = 4;
 /// Says what it is; as text in a dump of the file.
 const MAGIC: u64 = u64::from_be_bytes(*b"OBSUNDER");
 /// Changes whenever the meaning of any word does.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = 1;
+/// One more than the number of the mark whose record is being settled as persisted; 0 is none.
+const SETTLING_AT: usize = 2;
+/// Records that were persisted out of memory, by class.
+const PERSISTED_AT: usize = 4;
 const SESSIONS_AT: usize = 8;
 const MARKS_AT: usize = 16;
 
@@ -48,8 +54,8 @@ pub(super) const UNDER_WAY_WORDS: usize = MARKS_AT + MARKS_MAX * MARK_WORDS;
 
 const _: () = assert!(SESSIONS_AT + SESSIONS <= MARKS_AT);
 
-/// One store, and which word it goes to.
-type Step = (usize, u64);
+/// Which word one store goes to, and what it stores.
+pub(super) type Step = (usize, u64);
 
 /// A record's place on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +78,23 @@ const fn take_back(mark: Mark) -> Step {
     (mark.at(), FREE)
 }
 
+/// The ledger's page is about to say that a record is persisted.
+pub(super) fn settling(mark: Mark) -> Step {
+    (SETTLING_AT, u64::from(mark.0) + 1)
+}
+
+/// It says so, and that so many are. What was being settled comes last: until then nothing else here may be
+/// taken for what it is not.
+pub(super) const fn settled(mark: Mark, class: Class, persisted: u64) -> [Step; 3] {
+    [take_back(mark), (PERSISTED_AT + class as usize, persisted), (SETTLING_AT, 0)]
+}
+
 /// What this process has under way. Without a page nothing is noted.
 pub(crate) struct UnderWay {
     page: Option<Arc<dyn Page>>,
     free: Vec<Mark>,
     sessions: usize,
+    persisted: [u64; 2],
 }
 
 impl UnderWay {
@@ -89,7 +107,12 @@ impl UnderWay {
         let page = page.filter(fits);
         let marks = if page.is_some() { MARKS_MAX } else { 0 };
         let marks = u32::try_from(marks).unwrap_or(0);
-        let own = Self { page, free: (0..marks).rev().map(Mark).collect(), sessions: 0 };
+        let own = Self {
+            page,
+            free: (0..marks).rev().map(Mark).collect(),
+            sessions: 0,
+            persisted: [0; 2],
+        };
         own.apply(&[(VERSION_AT, VERSION), (MAGIC_AT, MAGIC)]);
         own
     }
@@ -101,7 +124,26 @@ impl UnderWay {
         Some(mark)
     }
 
-    /// The record is about to be settled.
+    /// The store has committed a record out of memory, which `count` enters into the ledger. Every such record
+    /// comes here, one at a time.
+    pub(crate) fn persist(&mut self, mark: Option<Mark>, class: Class, count: impl FnOnce()) {
+        let persisted = self.persisted[class as usize] + 1;
+        self.persisted[class as usize] = persisted;
+        match mark {
+            Some(mark) => {
+                self.apply(&[settling(mark)]);
+                count();
+                self.apply(&settled(mark, class, persisted));
+                self.free.push(mark);
+            }
+            None => {
+                count();
+                self.apply(&[(PERSISTED_AT + class as usize, persisted)]);
+            }
+        }
+    }
+
+    /// The record is about to be settled, as anything else.
     pub(crate) fn take_back(&mut self, mark: Mark) {
         self.apply(&[take_back(mark)]);
         self.free.push(mark);
@@ -128,6 +170,24 @@ impl fmt::Debug for UnderWay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UnderWay").field("free", &self.free.len()).finish_non_exhaustive()
     }
+}
+
+/// What decides of a dead process's page whether the record that it was settling was settled, by how many
+/// its ledger says were persisted out of memory: to be stored there before that is forgotten.
+pub(super) fn resolve(words: &[u64], persisted: impl Fn(Class) -> u64) -> Vec<Step> {
+    if words.len() < UNDER_WAY_WORDS {
+        return Vec::new();
+    }
+    let settling = u32::try_from(words[SETTLING_AT].wrapping_sub(1)).ok();
+    let Some(mark) = settling.map(Mark).filter(|mark| (mark.0 as usize) < MARKS_MAX) else {
+        return Vec::new();
+    };
+    let class = if words[mark.at()] == ERROR { Class::Error } else { Class::Ok };
+    let before = words[PERSISTED_AT + class as usize];
+    let is_settled = words[mark.at()] != FREE && persisted(class) > before;
+    let mut steps = Vec::from_iter(is_settled.then_some(take_back(mark)));
+    steps.push((SETTLING_AT, 0));
+    steps
 }
 
 /// What a dead process had under way, of each class at most what the ledger says died; `None` if the

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use diesel::{
-    QueryResult, RunQueryDsl,
+    OptionalExtension, QueryResult, RunQueryDsl,
     connection::SimpleConnection,
     dsl::sql,
     sql_query,
@@ -29,12 +29,17 @@ const STEP_PAGES: u32 = 128;
 /// How often it shrinks at most: 48 MiB in all.
 const STEPS_MAX: u32 = 24;
 
-/// Which rows of a class are past their retention, as the indexes by time have it.
-fn old_rows(class: Class) -> &'static str {
+/// Which rows are of a class, as the indexes by time have it.
+const fn of_class(class: Class) -> &'static str {
     match class {
-        Class::Ok => "status IN ('ok', 'cancelled') AND started_at < ",
-        Class::Error => "status NOT IN ('ok', 'cancelled') AND started_at < ",
+        Class::Ok => "status IN ('ok', 'cancelled')",
+        Class::Error => "status NOT IN ('ok', 'cancelled')",
     }
+}
+
+/// Which rows of a class are past their retention.
+fn old_rows(class: Class) -> String {
+    format!("{} AND started_at < ", of_class(class))
 }
 
 /// The start times before which runs of a class go.
@@ -70,11 +75,11 @@ pub(super) fn drop_old(
 ) -> QueryResult<Maintained> {
     let start = clock.now();
     let mut done = Maintained::default();
-    for (class, cutoff) in cutoffs(now, retention) {
+    'classes: for (class, cutoff) in cutoffs(now, retention) {
         loop {
             if clock.now().since(start) > PASS_BUDGET {
                 done.more = true;
-                return Ok(done);
+                break 'classes;
             }
             let rows = drop_some(connection, class, cutoff)?;
             done.rows = done.rows.saturating_add(rows);
@@ -83,7 +88,17 @@ pub(super) fn drop_old(
             }
         }
     }
+    done.oldest_ok = oldest(connection, Class::Ok)?;
+    done.oldest_error = oldest(connection, Class::Error)?;
     Ok(done)
+}
+
+/// When the first row of a class began that is left.
+fn oldest(connection: &mut SqliteConnection, class: Class) -> QueryResult<Option<Timestamp>> {
+    let class = of_class(class);
+    let first = format!("SELECT started_at FROM run WHERE {class} ORDER BY started_at LIMIT 1");
+    let first = sql::<BigInt>(&first).get_result::<i64>(connection).optional()?;
+    Ok(first.map(Timestamp::from_micros))
 }
 
 fn drop_some(connection: &mut SqliteConnection, class: Class, cutoff: i64) -> QueryResult<u64> {

@@ -54,9 +54,13 @@ impl Worker {
         }
     }
 
-    /// How long the worker may rest before it should ask again.
-    pub(super) fn rest_of_asking(&self, rest: Duration) -> Duration {
-        if self.shared.has_question() { rest.min(ASK_EVERY) } else { rest }
+    /// How long the worker may rest before it should ask again, or look for others that died.
+    pub(super) fn rest_of_dead(&self, rest: Duration) -> Duration {
+        if self.shared.has_question() {
+            return rest.min(ASK_EVERY);
+        }
+        let look = self.shared.until_look(self.duties.calendar.wall());
+        look.map_or(rest, |look| rest.min(look))
     }
 
     async fn ask(&self, unsettled: &Unsettled) -> Result<Stored, StoreError> {

@@ -1,7 +1,7 @@
 //! A real Postgres that is killed, cut off, held, filled and crowded under load: every record is
 //! there once afterwards, none is set aside, and the store is not stormed.
 //!
-//! Short by default; `OBS_SOAK=1` runs the full times.
+//! Short by default; `OBS_TEST_SOAK=1` runs the full times.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::{
     proxy::{Mode, Proxy},
     support::{
-        LONG, Live, count, database, execute, failed, postgres, sqlite, sqlite_url, timed,
+        LONG, Live, count, database, execute, failed, postgres, skipped, sqlite, sqlite_url, timed,
         try_postgres, until,
     },
 };
@@ -31,9 +31,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Connections a second, at most, whatever happens.
 const CONNECTS_PER_SECOND: usize = 10;
 
-fn soak() -> bool {
+pub(crate) fn soak() -> bool {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
-    std::env::var("OBS_SOAK").is_ok()
+    std::env::var("OBS_TEST_SOAK").is_ok()
 }
 
 /// The full time in a soak, else the short one.
@@ -102,15 +102,15 @@ impl Rig {
 }
 
 /// A server that a test may kill and start.
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     says: BufReader<ChildStdout>,
     told: ChildStdin,
     process: Child,
 }
 
 impl Server {
-    fn new(settings: &[&str]) -> Self {
+    pub(crate) fn new(settings: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/private-postgres");
         let mut process = Command::new(script)
             .arg("--commands")
@@ -143,7 +143,7 @@ impl Drop for Server {
 }
 
 /// Does something every so often for a while.
-fn every(pause: Duration, time: Duration, mut act: impl FnMut()) {
+pub(crate) fn every(pause: Duration, time: Duration, mut act: impl FnMut()) {
     let clock = Clock::default();
     let start = clock.now();
     while clock.now().since(start) < time {
@@ -377,16 +377,13 @@ fn a_file_on_a_full_disk_gets_every_row_once_there_is_room_and_nothing_is_set_as
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    #[expect(clippy::print_stderr, reason = "a skipped case says so")]
     fn new(megabytes: u32, owner: u32) -> Option<Self> {
         const MAY_MOUNT: u64 = 1 << 21;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         let rights = rights.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
         if rights & MAY_MOUNT == 0 {
-            eprintln!(
-                "SKIP: a full disk needs the right to mount (run as root, or with CAP_SYS_ADMIN)"
-            );
+            skipped("a full disk needs the right to mount (run as root, or with CAP_SYS_ADMIN)");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,8 @@
 use obs_core::{Json, RunRecord, Status};
 
 use crate::{
-    support::{Live, count, database, full, postgres},
+    faults::Server,
+    support::{Live, count, database, execute, full, postgres},
     worker::{lines, listen},
 };
 
@@ -120,4 +121,31 @@ fn five_hundred_hostile_records_are_values_and_change_nothing() {
         assert_eq!(found, [expected], "{record:?}");
     }
     assert_eq!(lines(crate::support::database_name(&url)).len(), said, "no line came of it");
+}
+
+/// What the server executes for records of whatever content, at most.
+const STATEMENTS_MAX: usize = 12;
+
+#[test]
+fn whatever_texts_say_the_server_sees_the_same_few_statements() {
+    let server = Server::new(&["shared_preload_libraries=pg_stat_statements"]);
+    let url = &server.url;
+    execute(url, "CREATE EXTENSION pg_stat_statements");
+    let live = Live::open(url);
+    for status in [Status::Ok, Status::Error] {
+        live.submit(full(status));
+    }
+    live.flush();
+    execute(url, "SELECT pg_stat_statements_reset()");
+    (0..RECORDS).map(hostile).for_each(|record| live.submit(record));
+    live.flush();
+    let seen = postgres(
+        url,
+        "SELECT DISTINCT query FROM pg_stat_statements WHERE query NOT LIKE '%pg_stat_statements%'",
+    );
+    assert!((2..=STATEMENTS_MAX).contains(&seen.len()), "{seen:#?}");
+    for text in HOSTILE.iter().filter(|text| text.len() > 8) {
+        assert!(!seen.iter().any(|query| query.contains(text)), "{text}: {seen:#?}");
+    }
+    assert_eq!(count(url, "obs.run"), RECORDS + 2);
 }

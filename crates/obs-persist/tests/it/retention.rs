@@ -9,7 +9,7 @@ use std::{
 };
 
 use obs_core::{
-    Clock, ManualClock, RunRecord, StoreMetrics, StoreState, Timestamp, testing::record,
+    Clock, KeptRows, ManualClock, RunRecord, StoreMetrics, StoreState, Timestamp, testing::record,
 };
 use obs_persist::{
     MaintainFuture, PersistConfig, Persister, Retention, Store, StoreFuture, StoreUrl,
@@ -34,6 +34,7 @@ const OURS: &str = "pg_inherits WHERE inhparent IN ('obs.run_ok'::regclass, 'obs
 struct Moved {
     live: Live,
     calendar: ManualClock,
+    metrics: StoreMetrics,
 }
 
 impl Moved {
@@ -50,12 +51,13 @@ impl Moved {
         change(&mut config);
         let store = StoreUrl::parse(url).unwrap().store();
         let clock = Clock::from(&calendar);
+        let metrics = StoreMetrics::default();
         let persister =
-            Persister::start_with_calendar(config, store, StoreMetrics::default(), clock).unwrap();
+            Persister::start_with_calendar(config, store, metrics.clone(), clock).unwrap();
         let sink = persister.sink();
         let live = Live { test: obs_core::testing::TestObs::new(), persister, sink };
         until("it is connected", || live.persister.state() == StoreState::Up);
-        Self { live, calendar }
+        Self { live, calendar, metrics }
     }
 
     /// Lets time pass, and wakes the worker.
@@ -289,6 +291,28 @@ fn a_role_that_may_only_insert_is_warned_three_days_before_the_days_run_out() {
     again.flush();
     assert_eq!(count(&url, "obs.run WHERE strategy_id = 'again'"), 1);
     assert!(try_postgres(&format!("postgres://{role}@{host}"), "DROP TABLE obs.run_ok").is_err());
+}
+
+#[test]
+fn metrics_know_how_far_a_store_goes_back_and_ahead() {
+    let url = database();
+    fill(&url, &[0, 29, 60, 179, 400]);
+    let beginning = |days_ago: i64| {
+        let days = now().as_micros().div_euclid(86_400_000_000) - days_ago;
+        Some(Timestamp::from_micros(days * 86_400_000_000))
+    };
+    let today = KeptRows {
+        room_until: beginning(-8),
+        oldest_ok: beginning(29),
+        oldest_error: beginning(179),
+    };
+    let moved = Moved::open(&url);
+    until("what is past its retention is gone", || moved.metrics.kept() == today);
+    assert_eq!(moved.metrics.days_ahead(), Some(7));
+    moved.pass(2 * DAY);
+    // The server's clock has not moved, so nothing is old enough to go.
+    let later = KeptRows { room_until: beginning(-10), ..today };
+    until("two days later", || moved.metrics.kept() == later);
 }
 
 /// A store whose maintenance goes wrong, in the given way.

@@ -7,11 +7,17 @@ use std::{
 };
 
 use obs_core::{Json, RunRecord, StoreState, Timestamp, testing::record};
-use obs_persist::{PersistConfig, StoreUrl, quarantine::Quarantine};
+use obs_persist::{Migrations, PersistConfig, Store, StoreUrl, quarantine::Quarantine};
 use tempfile::TempDir;
 
-use crate::support::{
-    LONG, Live, count, database, execute, failed, full, postgres, sqlite, sqlite_url, timed, until,
+use crate::{
+    faults::{every, soak},
+    proxy::Proxy,
+    roles,
+    support::{
+        LONG, Live, count, database, database_name, execute, failed, full, postgres, sqlite,
+        sqlite_url, timed, until,
+    },
 };
 
 /// A live persister with a quarantine.
@@ -22,12 +28,16 @@ struct Rig {
 }
 
 fn rig(url: &str) -> Rig {
+    over(StoreUrl::parse(url).unwrap().store())
+}
+
+fn over(store: Box<dyn Store>) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let dir: PathBuf = folder.path().join("quarantine");
     let mut config = PersistConfig::default();
     config.quarantine_dir = Some(dir.clone());
     config.linger = Duration::from_millis(10);
-    let live = Live::over(StoreUrl::parse(url).unwrap().store(), config);
+    let live = Live::over(store, config);
     until("it is connected", || live.persister.state() == StoreState::Up);
     Rig { live, quarantine: Quarantine::at(dir), _folder: folder }
 }
@@ -99,7 +109,7 @@ fn what_postgres_takes_is_not_set_aside_however_odd_it_is() {
 }
 
 /// What breaks a schema, and what mends it.
-const DRIFT: [(&str, &str, &str); 5] = [
+const DRIFT: [(&str, &str, &str); 6] = [
     (
         "a table with another name",
         "ALTER TABLE obs.run_error RENAME TO gone",
@@ -114,6 +124,12 @@ const DRIFT: [(&str, &str, &str); 5] = [
         "a column that is gone",
         "ALTER TABLE obs.run_error RENAME COLUMN error_node TO gone",
         "ALTER TABLE obs.run_error RENAME COLUMN gone TO error_node",
+    ),
+    (
+        // The views hold the old one, so it steps aside.
+        "a column of another type",
+        "ALTER TABLE obs.run_error RENAME COLUMN error_node TO gone; ALTER TABLE obs.run_error ADD COLUMN error_node int",
+        "ALTER TABLE obs.run_error DROP COLUMN error_node; ALTER TABLE obs.run_error RENAME COLUMN gone TO error_node",
     ),
     (
         "a rule that no record of this shape obeys",
@@ -160,6 +176,45 @@ fn a_schema_that_drifts_under_load_loses_nothing_and_gets_nothing_set_aside() {
         assert_eq!(rig.set_aside(), 0, "{name}");
         rig.live.test.assert_balanced();
     }
+}
+
+#[test]
+fn a_role_that_lost_its_right_to_insert_is_asked_about_once_a_second_and_nothing_is_set_aside() {
+    let url = roles::set_up();
+    let tables = "obs.run_ok, obs.run_ok_payload, obs.run_error, obs.run_error_payload";
+    let role = format!("{}_writer", database_name(&url));
+    let writer = roles::as_role(&url, "writer");
+    // Each attempt is a connection of its own.
+    let proxy = Proxy::before(&writer);
+    let rig = over(StoreUrl::parse(&proxy.url(&writer)).unwrap().store_with(Migrations::External));
+    rig.live.submit(failed("bonus"));
+    rig.live.flush();
+
+    execute(&url, &format!("REVOKE INSERT ON {tables} FROM {role}"));
+    let (_, took) = timed(|| {
+        rig.live.submit(failed("bonus"));
+        rig.live.submit(record("bonus", "1"));
+        until("it is down", || rig.live.persister.last_error().is_some());
+    });
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let error = rig.live.persister.last_error().unwrap();
+    assert!(error.contains("permission denied"), "{error}");
+    let (seconds, before) = (if soak() { 10 } else { 4 }, proxy.accepted());
+    every(Duration::from_millis(100), Duration::from_secs(seconds), || {
+        rig.live.submit(failed("bonus"));
+    });
+    let attempts = proxy.accepted() - before;
+    // The first ones come sooner.
+    let most = usize::try_from(seconds).unwrap() + 5;
+    assert!((3..=most).contains(&attempts), "{attempts} attempts in {seconds} s");
+    rig.live.test.assert_balanced();
+
+    execute(&url, &format!("GRANT INSERT ON {tables} TO {role}"));
+    rig.live.flush();
+    let ledger = rig.live.test.obs().ledger();
+    assert_eq!((ledger.error.quarantined, ledger.ok.quarantined), (0, 0), "{ledger}");
+    assert_eq!(count(&url, "obs.run") as u64, ledger.error.persisted + ledger.ok.persisted);
+    assert_eq!(rig.set_aside(), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A persister over a store in memory, a private Postgres, and waiting without sleeping.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -149,6 +149,17 @@ pub(crate) fn until(what: &str, mut is_true: impl FnMut() -> bool) {
         assert!(clock.now().since(start) < LONG, "never: {what}");
         std::thread::park_timeout(PAUSE);
     }
+}
+
+/// Says that a case could not run, and why. With `OBS_TEST_PRIVILEGED`, which `scripts/test` sets where it may
+/// install and mount, that is a failure.
+#[track_caller]
+pub(crate) fn skipped(why: &str) {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    let must = std::env::var_os("OBS_TEST_PRIVILEGED").is_some();
+    assert!(!must, "OBS_TEST_PRIVILEGED is set, but {why}");
+    // Not `eprintln!`, which is kept back of a test that passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// How long something takes, with what it returned.

@@ -9,6 +9,7 @@ mod exports;
 mod grpc;
 mod http;
 mod logs;
+mod payloads;
 mod prometheus;
 mod promtool;
 mod secrets;

@@ -8,8 +8,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
+use diesel::{Connection as _, connection::SimpleConnection as _, sqlite::SqliteConnection};
 use obs::{
     Builder, DropReason, Environment, RunFailure, Strategy, Telemetry,
     otel::opentelemetry::{
@@ -18,7 +20,7 @@ use obs::{
     },
 };
 
-use crate::support::{FakeCollector, PATIENCE, metrics_only, total, two_runs};
+use crate::support::{FakeCollector, PATIENCE, free_port, metrics_only, total, two_runs, until};
 
 /// Settings of the environment, and rows in a folder of the test's own.
 fn with(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Builder {
@@ -153,6 +155,45 @@ fn a_row_that_comes_after_the_end_is_a_loss_with_its_reason_on_the_metric() {
     assert_eq!(telemetry.ledger().error.dropped.of(DropReason::Closed), 1);
     let closed = [("class", "error"), ("reason", "closed")];
     assert_eq!(total(&telemetry.snapshot().unwrap(), "obs.record.dropped", &closed), 1.0);
+}
+
+#[test]
+fn errors_that_were_put_by_are_counted_and_their_number_is_a_level() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let fail = |telemetry: &Telemetry| {
+        let _ = bonus(telemetry).start().finish(Err::<(), _>(RunFailure::error("E")));
+    };
+    let level = |telemetry: &Telemetry| {
+        let stage = [("class", "error"), ("stage", "spool")];
+        total(&telemetry.snapshot().unwrap(), "obs.record.pending", &stage)
+    };
+    let refused = format!("postgres://app@127.0.0.1:{}/obs", free_port());
+    let first = with(&folder, &[]).store(refused).spool_dir(&spool).init().unwrap();
+    (0..3).for_each(|_| fail(&first));
+    let report = first.shutdown_blocking(Duration::from_millis(100));
+    assert_eq!((report.rows.unwrap().spooled, level(&first)), (3, 3.0));
+    drop(first);
+
+    let next = with(&folder, &[]).spool_dir(&spool).init().unwrap();
+    let count = |name: &str, labels: &[(&str, &str)]| {
+        let labels = [&[("class", "error")], labels].concat();
+        total(&next.snapshot().unwrap(), name, &labels)
+    };
+    let persisted = [("outcome", "persisted")];
+    until("the next process has written them", || {
+        (count("obs.record.outcomes", &persisted) == 3.0).then_some(())
+    });
+    assert_eq!((count("obs.record.adopted", &[]), level(&next)), (3.0, 0.0));
+    // From now on the file takes no error any more.
+    let mut file =
+        SqliteConnection::establish(folder.path().join("runs.sqlite").to_str().unwrap()).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON run WHEN new.error_type = 'E' \
+                  BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    file.batch_execute(refuse).unwrap();
+    fail(&next);
+    assert!(next.flush_blocking(PATIENCE).is_complete());
+    assert_eq!(count("obs.record.outcomes", &[("outcome", "quarantined")]), 1.0);
 }
 
 #[test]

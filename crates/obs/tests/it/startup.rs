@@ -61,6 +61,29 @@ fn a_postgres_that_refuses_or_stalls_degrades_the_start_and_nothing_else() {
 }
 
 #[test]
+fn the_environment_decides_who_migrates_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}/runs.sqlite", folder.path().display());
+    let with = |who: &'static str| {
+        let variables = [("OBS_STORE_MIGRATE", who), ("OBS_SAMPLE_RATE", "1")];
+        let builder = obs::builder().environment(Environment::from_iter(variables));
+        builder.store(&file).init().unwrap()
+    };
+    let external = with("external");
+    two_runs(&external);
+    until("the store is down", || (external.store_state() == Some(StoreState::Down)).then_some(()));
+    let error = external.store_error().unwrap();
+    assert!(error.contains("obs migrate"), "{error}");
+    let _ = external.shutdown_blocking(Duration::from_millis(100));
+
+    let start = with("start");
+    two_runs(&start);
+    let report = start.shutdown_blocking(PATIENCE);
+    assert!(report.is_complete(), "{report}");
+    assert!(report.rows.unwrap().persisted >= 2);
+}
+
+#[test]
 fn a_required_store_that_refuses_or_stalls_is_an_error_without_its_password() {
     let stalled = Stalled::start();
     for (port, bound) in [(free_port(), AT_ONCE), (stalled.port(), obs::STORE_WAIT + AT_ONCE)] {

@@ -6,6 +6,7 @@
 mod clock;
 mod contract;
 mod forked;
+mod full;
 mod killed;
 mod outage;
 mod postgres;

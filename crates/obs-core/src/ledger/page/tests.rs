@@ -29,39 +29,69 @@ impl Written {
 }
 
 /// Every end that a record can come to.
-fn ends(class: Class) -> Vec<Term> {
-    let mut ends = vec![Term::Persisted(class), Term::Quarantined(class)];
-    ends.extend(DropReason::ALL.map(|reason| Term::Dropped(class, reason)));
+fn ends() -> Vec<End> {
+    let mut ends = vec![End::Persisted, End::Quarantined];
+    ends.extend(DropReason::ALL.map(End::Dropped));
     ends
 }
 
-/// The lives that a record can have: its moves from its first to its last.
-fn lives(class: Class) -> Vec<Vec<Move>> {
+/// The lives that a record can have: its moves from its first to its last, and after how many of them it
+/// is in memory no more.
+fn lives(class: Class) -> Vec<(Vec<Move>, usize)> {
     let status = if class == Class::Ok { Status::Cancelled } else { Status::Timeout };
     let mut lives = Vec::new();
-    for end in ends(class) {
-        lives.push(vec![keep(status), settle(class, false, end)]);
-        lives.push(vec![keep(status), spool(class), settle(class, true, end)]);
-        lives.push(vec![adopt(class), settle(class, true, end)]);
+    for end in ends() {
+        let settled = |lies| settle(class, lies, end);
+        lives.push((vec![keep(status), settled(Lies::InMemory)], 2));
+        lives.push((vec![keep(status), spool(class), settled(Lies::Spooled)], 2));
+        for lies in [Lies::Spooled, Lies::Elsewhere] {
+            lives.push((vec![adopt(class, lies), settled(lies)], 0));
+        }
     }
     lives
 }
 
 #[test]
-fn a_process_killed_between_any_two_stores_never_hides_a_record_that_died() {
+fn a_process_killed_between_any_two_stores_leaves_exactly_the_records_that_died() {
     for class in Class::ALL {
-        for life in lives(class) {
+        for (life, safe) in lives(class) {
             let page = Written::new();
             // Another record, in memory all the while, which must not be hidden by this one's moves.
-            page.row(3).apply(&keep(if class == Class::Ok { Status::Ok } else { Status::Error }));
-            for step in life.iter().flatten() {
-                page.row(3).apply(&[*step]);
-                let died = page.read().died(class);
-                assert!((1..=2).contains(&died), "{died} after {step:?} of {life:?}");
+            page.row(3).apply(keep(if class == Class::Ok { Status::Ok } else { Status::Error }));
+            for (at, (first, then)) in life.iter().enumerate() {
+                for step in [Some(*first), *then].into_iter().flatten() {
+                    page.row(3).step(step);
+                    let died = page.read().died(class);
+                    assert_eq!(died, 1 + u64::from(at + 1 < safe), "after {step:?} of {life:?}");
+                }
             }
-            assert_eq!(page.read().died(class), 1, "at its end it is in a term: {life:?}");
+            let dead = page.read();
+            assert_eq!(dead.ledger.imbalance(), 0, "{life:?}");
+            let ledger = dead.ledger.class(class);
+            assert_eq!((ledger.in_queue, ledger.spooled), (1, 0), "{life:?}");
         }
     }
+}
+
+#[test]
+fn what_was_adopted_is_told_from_what_the_next_process_finds_in_our_spool() {
+    let (page, class) = (Written::new(), Class::Error);
+    let row = page.row(2);
+    for _ in 0..3 {
+        row.apply(adopt(class, Lies::Elsewhere));
+    }
+    row.apply(adopt(class, Lies::Spooled));
+    row.apply(keep(Status::Error));
+    row.apply(spool(class));
+    let here = |page: &Written| (page.read().ledger.error.spooled, page.read().spooled_here(class));
+    assert_eq!(here(&page), (5, 2));
+    row.apply(settle(class, Lies::Elsewhere, End::Persisted));
+    assert_eq!(here(&page), (4, 2));
+    row.apply(settle(class, Lies::Spooled, End::Dropped(DropReason::SpoolIo)));
+    assert_eq!(here(&page), (3, 1));
+    assert_eq!(page.read().spooled_here(Class::Ok), 0);
+    assert_eq!((page.read().died(class), page.read().ledger.imbalance()), (0, 0));
+    assert_eq!(page.read().persisted_from_memory(class), 0, "what was persisted was in a spool");
 }
 
 #[test]
@@ -69,14 +99,15 @@ fn a_record_that_is_neither_settled_nor_spooled_died_and_one_that_is_did_not() {
     let page = Written::new();
     let row = page.row(15);
     for _ in 0..5 {
-        row.apply(&keep(Status::Ok));
+        row.apply(keep(Status::Ok));
     }
-    row.apply(&settle(Class::Ok, false, Term::Persisted(Class::Ok)));
-    row.apply(&spool(Class::Ok));
-    row.apply(&settle(Class::Ok, false, Term::Dropped(Class::Ok, DropReason::QueueFull)));
+    row.apply(settle(Class::Ok, Lies::InMemory, End::Persisted));
+    row.apply(spool(Class::Ok));
+    row.apply(settle(Class::Ok, Lies::InMemory, End::Dropped(DropReason::QueueFull)));
     let dead = page.read();
     assert_eq!(dead.died(Class::Ok), 2);
     assert_eq!(dead.died(Class::Ok), dead.ledger.ok.in_queue);
+    assert_eq!(dead.persisted_from_memory(Class::Ok), 1);
     assert_eq!(dead.died(Class::Error), 0);
     assert_eq!(dead.ledger.imbalance(), 0);
 }
@@ -86,8 +117,10 @@ fn every_term_has_a_word_of_its_own() {
     let mut words = std::collections::HashSet::new();
     let mut terms: Vec<_> = Status::ALL.map(Term::Kept).into();
     for class in Class::ALL {
-        terms.extend(ends(class));
-        terms.extend([Term::Adopted(class), Term::Crashed(class)]);
+        for lies in Lies::ALL {
+            terms.extend(ends().into_iter().map(|end| Term::Ended(class, lies, end)));
+        }
+        terms.extend([Term::Adopted(class), Term::AdoptedHere(class), Term::Crashed(class)]);
         terms.extend([Term::InQueue(class), Term::Spooled(class)]);
     }
     for term in &terms {
@@ -99,7 +132,7 @@ fn every_term_has_a_word_of_its_own() {
 #[test]
 fn runs_that_were_not_kept_are_those_of_the_last_snapshot() {
     let page = Written::new();
-    page.row(0).apply(&keep(Status::Error));
+    page.row(0).apply(keep(Status::Error));
     publish(page.0.words(), &[100, 0, 0, 0, 7, 0, 0], 120);
     let dead = page.read();
     assert_eq!((dead.ledger.ok.recorded, dead.ledger.ok.sampled_out), (107, 107));
@@ -110,7 +143,7 @@ fn runs_that_were_not_kept_are_those_of_the_last_snapshot() {
 #[test]
 fn more_ended_runs_than_were_published_as_started_are_not_negative_ones_in_flight() {
     let page = Written::new();
-    page.row(0).apply(&keep(Status::Ok));
+    page.row(0).apply(keep(Status::Ok));
     assert_eq!(page.read().ledger.runs, RunLedger { started: 1, finished: 1, active: 0 });
 }
 

@@ -144,7 +144,7 @@ fn what_looks_like_a_secret_is_gone_from_every_text_of_a_row_and_counted() {
     let record = measured.test.records().remove(0);
     let row = serde_json::to_string(&record).unwrap();
     assert!(!row.contains(SECRET) && !row.contains("bob") && !row.contains("4111"), "{row}");
-    assert_eq!(record.error_type.as_deref(), Some("unknown user [redacted]"));
+    assert_eq!(record.error_type.as_deref(), Some("unknown_user__redacted_"));
     assert_eq!(record.error_message.as_deref(), Some("of [redacted]: password=[redacted]"));
     assert_eq!(record.error_node.as_deref(), Some("[redacted]"));
     assert_eq!(record.case_name.as_deref(), Some("[redacted]"));
@@ -156,7 +156,7 @@ fn what_looks_like_a_secret_is_gone_from_every_text_of_a_row_and_counted() {
     // Three in the input, two attributes, the case, two and three in the trace, two in the message, the node.
     assert_eq!(export.at("obs.record.sanitized", &[("reason", "redacted")]), Some(14.0));
     let labels = format!("{:?}", export.numbers);
-    assert!(labels.contains("unknown user [redacted]") && !labels.contains(MAIL), "{labels}");
+    assert!(labels.contains("unknown_user__redacted_") && !labels.contains(MAIL), "{labels}");
     measured.test.assert_balanced();
 }
 

@@ -1,3 +1,5 @@
+use std::{collections::BTreeSet, sync::atomic::Ordering};
+
 use obs_core::{
     DropReason, Page, Status, ledger,
     testing::{TestObs, record},
@@ -10,6 +12,7 @@ use super::{
         disk::RealDisk,
         keeper::Tended,
         log::{Fsync, LogLimits},
+        under_way::{self, Mark, UnderWay},
     },
     *,
 };
@@ -24,6 +27,8 @@ struct Life {
     test: TestObs,
     log: Arc<Log>,
     home: Home,
+    batch: Arc<dyn Page>,
+    under_way: UnderWay,
 }
 
 impl Life {
@@ -31,10 +36,32 @@ impl Life {
         let home = Home::make(root, Origin::Given, epoch).unwrap();
         let place = (home.directory.clone(), epoch);
         let log = Log::new(Arc::new(RealDisk), place, LIMITS, obs_core::Clock::default());
-        let words = Words::create(&home.directory.join(LEDGER_PAGE), ledger::PAGE_WORDS).unwrap();
-        let page: Arc<dyn Page> = Arc::new(MappedPage(words));
-        let test = TestObs::with(|builder| builder.ledger_page(page)).unwrap();
-        Self { test, log: Arc::new(log), home }
+        let page = |name, words| -> Arc<dyn Page> {
+            Arc::new(MappedPage(Words::create(&home.directory.join(name), words).unwrap()))
+        };
+        let counts = page(LEDGER_PAGE, ledger::PAGE_WORDS);
+        let runs = page(RUNS_PAGE, in_flight::PAGE_WORDS);
+        let test =
+            TestObs::with(|builder| builder.ledger_page(counts).in_flight_page(runs)).unwrap();
+        let batch = page(BATCH_PAGE, under_way::UNDER_WAY_WORDS);
+        let under_way = UnderWay::on(Some(Arc::clone(&batch)));
+        Self { test, log: Arc::new(log), home, batch, under_way }
+    }
+
+    /// An ok record in memory; its ticket, and what it is called.
+    fn kept(&self) -> (Ticket, Uuid) {
+        let (record, ticket) = self.test.kept("bonus", "1").into_parts();
+        (ticket, record.run_id)
+    }
+
+    /// One that is with the store.
+    fn sent(&mut self) -> (Ticket, Uuid, Mark) {
+        let (ticket, id) = self.kept();
+        (ticket, id, self.under_way.note(id, Class::Ok).unwrap())
+    }
+
+    fn stores(&self, (at, value): under_way::Step) {
+        self.batch.words()[at].store(value, Ordering::Release);
     }
 
     /// Errors that are in its spool when it dies.
@@ -71,6 +98,11 @@ impl Life {
         assert_eq!(ledger.imbalance(), 0, "{ledger}");
         ledger.error
     }
+}
+
+/// Nothing of a killed process is let go of.
+fn killed_with<T>(value: T) {
+    Box::leak(Box::new(value));
 }
 
 fn segments(directory: &Path) -> usize {
@@ -119,6 +151,119 @@ fn what_a_process_had_written_of_a_dead_one_does_not_count_as_lost_when_it_is_ki
     assert_eq!((error.adopted, error.persisted), (ERRORS - written, ERRORS - written));
     drop(orphans);
     assert!(!directory.exists());
+}
+
+#[test]
+fn a_process_killed_anywhere_while_it_settles_a_record_leaves_an_exact_count() {
+    const STORES: usize = 5;
+    for killed_after in 0..=STORES {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        let mut dead = Life::begin(&root, Uuid::from_u128(1));
+        // Settled, being settled, sent and no row, waiting.
+        let (ticket, first, mark) = dead.sent();
+        dead.under_way.persist(Some(mark), Class::Ok, || ticket.persisted());
+        let (ticket, second, mark) = dead.sent();
+        let others = [dead.sent().0, dead.kept().0];
+        let [free, count, done] = under_way::settled(mark, Class::Ok, 2);
+        let mut ticket = Some(ticket);
+        for store in 0..killed_after {
+            match store {
+                0 => dead.stores(under_way::settling(mark)),
+                1 => ticket.take().into_iter().for_each(Ticket::persisted),
+                2 => dead.stores(free),
+                3 => dead.stores(count),
+                _ => dead.stores(done),
+            }
+        }
+        killed_with((ticket, others));
+        drop(dead);
+
+        // The first heir dies before the store has answered: the second one knows as much.
+        let heirs = [2, 3].map(|epoch| {
+            let epoch = Uuid::from_u128(epoch);
+            let life = Life::begin(&root, epoch);
+            let mut orphans = life.finds(epoch);
+            while !orphans.is_empty() {
+                assert!(orphans.adopt_next(&life.test.adopter()).is_empty());
+            }
+            if epoch.as_u128() == 3 {
+                let rows = BTreeSet::from([first, second]);
+                let books = life.test.adopter();
+                assert!(orphans.ask(&books).is_some(), "the third record is asked about");
+                orphans.answered(&Stored::Rows(rows), &books);
+                assert!(orphans.is_done());
+            }
+            let ok = life.test.obs().ledger().ok;
+            (ok.dropped.of(DropReason::Crash), ok.persisted)
+        });
+        let settled = killed_after >= 2;
+        assert_eq!(heirs[0], (1, 0), "killed after {killed_after}: what waited is certain");
+        assert_eq!(heirs[1], (1, u64::from(!settled)), "killed after {killed_after}");
+    }
+}
+
+#[test]
+fn what_a_process_had_adopted_when_it_was_killed_does_not_count_as_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
+    let dead = Life::begin(&root, first);
+    dead.fail(5);
+    drop(dead);
+    let heir = Life::begin(&root, second);
+    heir.fail(2);
+    let mut orphans = heir.finds(second);
+    while !orphans.is_empty() {
+        for (ticket, _) in orphans.adopt_next(&heir.test.adopter()) {
+            killed_with(ticket);
+        }
+    }
+    assert_eq!(heir.error().spooled, 7, "nothing is written");
+    drop((orphans, heir));
+
+    let last = Life::begin(&root, third);
+    let mut orphans = last.finds(third);
+    while !orphans.is_empty() {
+        let adopted = orphans.adopt_next(&last.test.adopter());
+        last.settle(adopted);
+    }
+    let error = last.error();
+    assert_eq!(error.dropped.of(DropReason::Crash), 0, "{error}");
+    assert_eq!((error.adopted, error.persisted), (7, 7));
+}
+
+#[test]
+fn the_row_of_a_lost_run_is_missed_if_it_is_not_in_the_spool_that_it_was_written_to() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
+    let dead = Life::begin(&root, first);
+    let strategy = dead.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
+    killed_with(strategy.start());
+    drop((strategy, dead));
+    let heir = Life::begin(&root, second);
+    heir.fail(2);
+    let mut orphans = heir.finds(second);
+    let adopted = orphans.adopt_next(&heir.test.adopter());
+    assert_eq!(adopted.len(), 1, "the lost run");
+    let (ticket, slot) = adopted.into_iter().next().unwrap();
+    killed_with(ticket);
+    let segment = path_of(&heir.home.directory, 1);
+    drop((orphans, heir));
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end - slot.bytes() / 2] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+
+    let last = Life::begin(&root, third);
+    let mut orphans = last.finds(third);
+    while !orphans.is_empty() {
+        let adopted = orphans.adopt_next(&last.test.adopter());
+        last.settle(adopted);
+    }
+    let error = last.error();
+    assert_eq!((error.persisted, error.dropped.of(DropReason::Crash)), (2, 1), "{error}");
 }
 
 #[test]

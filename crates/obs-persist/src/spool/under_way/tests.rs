@@ -73,6 +73,30 @@ fn a_process_killed_between_any_two_stores_leaves_no_id_that_is_not_under_way() 
 }
 
 #[test]
+fn a_record_is_settled_here_between_what_says_so_before_and_after() {
+    let (page, mut own) = under_way();
+    let [first, second] = [1, 2].map(|at| own.note(id(at), Class::Ok).unwrap());
+    own.persist(Some(first), Class::Ok, || {
+        assert_eq!(page.read().ok, [id(1), id(2)], "its place is still taken");
+        assert_eq!(resolve(&page.dumped(), |_| 0), [(SETTLING_AT, 0)], "not yet");
+        assert_eq!(resolve(&page.dumped(), |_| 1), [take_back(first), (SETTLING_AT, 0)], "settled");
+    });
+    assert_eq!(page.read().ok, [id(2)]);
+    assert_eq!(resolve(&page.dumped(), |_| 1), []);
+    own.persist(None, Class::Ok, || {});
+    own.persist(Some(second), Class::Ok, || {
+        assert_eq!(
+            resolve(&page.dumped(), |_| 2),
+            [(SETTLING_AT, 0)],
+            "the third is not settled yet"
+        );
+        let settled = resolve(&page.dumped(), |class| if class == Class::Ok { 3 } else { 0 });
+        assert_eq!(settled, [take_back(second), (SETTLING_AT, 0)]);
+    });
+    assert!(page.read().ok.is_empty());
+}
+
+#[test]
 fn no_more_records_are_noted_than_the_largest_batch_has() {
     let (page, mut own) = under_way();
     for at in 0..MARKS_MAX as u128 {
@@ -123,6 +147,9 @@ proptest! {
             words[word] = value;
         }
         words.truncate(kept.unwrap_or(UNDER_WAY_WORDS));
+        for (at, value) in resolve(&words, |_| 7) {
+            words[at] = value;
+        }
         if let Some(left) = read(&words, |_| u64::MAX) {
             prop_assert!(left.ok.len() + left.error.len() <= MARKS_MAX);
         }

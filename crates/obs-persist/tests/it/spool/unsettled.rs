@@ -2,10 +2,18 @@
 //!
 //! Its directory is copied while it hangs: that is what a kill at that moment leaves.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use obs_core::DropReason;
-use obs_persist::testing::MemoryStore;
+use obs_core::{DropReason, Obs, Page, StoreMetrics};
+use obs_persist::{Persister, testing::MemoryStore};
 
 use super::{Life, with_spool};
 use crate::support::{LONG, until};
@@ -42,7 +50,11 @@ fn killed(spool: &Path, copy: &Path) {
         fs::create_dir(&to).unwrap();
         private(&to);
         for file in fs::read_dir(epoch.path()).unwrap().map(Result::unwrap) {
-            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            match fs::copy(file.path(), to.join(file.file_name())) {
+                // What is taken over right now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
@@ -157,4 +169,45 @@ fn a_question_that_fails_is_asked_again_and_after_five_failures_all_count_as_los
         drop(next);
         dead.persister.shutdown_blocking(Duration::ZERO);
     }
+}
+
+/// The ledger's page; whenever it is about to change, it looks at the page of what is under way.
+#[derive(Debug)]
+struct Spy {
+    page: Arc<dyn Page>,
+    beside: PathBuf,
+    seen: AtomicU64,
+}
+
+impl Page for Spy {
+    fn words(&self) -> &[AtomicU64] {
+        const SETTLING_AT: usize = 2;
+        let bytes = fs::read(&self.beside).unwrap();
+        if bytes.as_chunks::<8>().0[SETTLING_AT] != [0; 8] {
+            self.seen.fetch_add(1, Ordering::Relaxed);
+        }
+        self.page.words()
+    }
+}
+
+#[test]
+fn whatever_is_settled_is_said_beside_before_the_ledger_changes() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = root.path().join("spool");
+    let store = MemoryStore::new();
+    store.set_stalled(true);
+    let persister =
+        Persister::start(with_spool(&spool), Box::new(store.clone()), StoreMetrics::default())
+            .unwrap();
+    let epoch = fs::read_dir(&spool).unwrap().next().unwrap().unwrap().path();
+    let page = persister.ledger_page().unwrap();
+    let spy = Arc::new(Spy { page, beside: epoch.join("batch.page"), seen: AtomicU64::new(0) });
+    let builder = Obs::builder().sink(persister.sink());
+    let obs = builder.ledger_page(Arc::clone(&spy) as Arc<dyn Page>).build().unwrap();
+    let life = Life { obs, store, persister };
+    finish_ok(&life, RUNS);
+    assert_eq!(spy.seen.load(Ordering::Relaxed), 0);
+    life.store.set_stalled(false);
+    assert!(life.persister.flush_blocking(LONG).complete);
+    assert_eq!(spy.seen.load(Ordering::Relaxed), RUNS);
 }

@@ -117,6 +117,7 @@ fn of_records() -> Vec<Fault> {
             World::healthy().change("obs_spool_size_bytes", "", &changes(4e6, 150e6)),
             vec![fires(36, "ObsSpoolFilling", WARNING, PROCESS)],
         ),
+        days_run_out(),
         (
             "the store is down",
             World::healthy()
@@ -152,6 +153,11 @@ fn of_records() -> Vec<Fault> {
             )],
         ),
     ]
+}
+
+fn days_run_out() -> Fault {
+    let world = World::healthy().change("obs_store_days_ahead", "", &changes(7.0, 3.0));
+    ("partitions run out", world, vec![fires(36, "ObsDaysRunOut", WARNING, PROCESS)])
 }
 
 fn of_exports() -> Vec<Fault> {

@@ -72,6 +72,7 @@ impl World {
         }
         world.set("obs_record_imbalance", PROCESS, level(0.0));
         world.set("obs_store_state", PROCESS, level(1.0));
+        world.set("obs_store_days_ahead", PROCESS, level(7.0));
         world.set("obs_spool_size_bytes", PROCESS, level(4e6));
         world.set("obs_spool_limit_bytes", PROCESS, level(268e6));
         for which in ["obs.realm", "error.type"] {
