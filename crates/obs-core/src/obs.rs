@@ -24,6 +24,7 @@ use crate::{
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     page::{HeapPage, Page, PageOwner},
     recorder::{Drained, Recorder, RolledUp, Silent, Watched, otel::Metrics},
+    recording::Recording,
     redact::{Redaction, Rules},
     rollup::RollupSink,
     sampler::Sampler,
@@ -31,33 +32,6 @@ use crate::{
     storm::Storms,
     subject::SubjectKey,
 };
-
-/// How much of a run is recorded.
-///
-/// ```
-/// use obs_core::{Obs, Recording};
-/// let obs = Obs::builder().recording(Recording::MetricsOnly).build()?;
-/// # let _ = obs;
-/// # Ok::<(), obs_core::BuildError>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Recording {
-    /// Nothing at all: a dry run leaves no mark.
-    Nothing,
-    /// Metrics; records that would have been kept are counted as `disabled`.
-    MetricsOnly,
-    /// Metrics, and rows for the runs that matter.
-    #[default]
-    All,
-}
-
-impl Recording {
-    /// The lesser of two.
-    pub(crate) fn at_most(self, other: Self) -> Self {
-        self.min(other)
-    }
-}
 
 /// The handle that instrumented code starts from. Cheap to clone.
 ///

@@ -444,11 +444,14 @@ impl Telemetry {
 impl Drop for Telemetry {
     fn drop(&mut self) {
         if self.ended.get_mut().is_some() {
+            // What was said after the shutdown.
+            self.parts.logs.flush(LOG_FLUSH_MAX);
             return;
         }
         let report = self.shutdown_blocking(DROP_DEADLINE);
         if !report.is_complete() {
             tracing::warn!(target: "obs", "telemetry was dropped without a shutdown: {report}");
+            self.parts.logs.flush(LOG_FLUSH_MAX);
         }
     }
 }
