@@ -31,18 +31,22 @@ type Chunk<T> = Box<[OnceCell<Arc<T>>]>;
 /// Room for 4 billion owners.
 const CHUNKS: usize = 32;
 
-/// The place of an owner's value in each thread's slots.
+/// The place of an owner's value in each thread's slots. Whoever has it need not know the owner.
 #[derive(Clone, Copy, Debug)]
-struct Position {
-    chunk: usize,
-    at: usize,
+pub(crate) struct Position {
+    chunk: u32,
+    at: u32,
 }
 
 impl Position {
+    /// Where no owner's value is.
+    pub(crate) const NOWHERE: Self = Self { chunk: CHUNKS as u32 - 1, at: u32::MAX };
+
     fn new(number: usize) -> Self {
         let number = number + 1;
-        let chunk = number.ilog2() as usize;
-        Self { chunk: chunk.min(CHUNKS - 1), at: number - (1 << chunk) }
+        let chunk = number.ilog2().min(CHUNKS as u32 - 1);
+        let at = u32::try_from(number - (1 << chunk)).unwrap_or(u32::MAX);
+        Self { chunk, at }
     }
 }
 
@@ -51,17 +55,27 @@ impl<T> Slots<T> {
         Self { chunks: [const { OnceCell::new() }; CHUNKS] }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, position: Position) -> Option<&Arc<T>> {
-        self.chunks[position.chunk].get()?.get(position.at)?.get()
+        // The mask changes nothing: it lets the compiler see that there is such a chunk.
+        self.chunks[position.chunk as usize % CHUNKS].get()?.get(position.at as usize)?.get()
     }
 
     /// The value at a position, made at the first call.
     fn get_or_make(&self, position: Position, make: impl FnOnce() -> Arc<T>) -> &Arc<T> {
-        let chunk = self.chunks[position.chunk]
-            .get_or_init(|| (0..1 << position.chunk).map(|_| OnceCell::new()).collect());
-        chunk[position.at].get_or_init(make)
+        let chunk = self.chunks[position.chunk as usize]
+            .get_or_init(|| (0..1_usize << position.chunk).map(|_| OnceCell::new()).collect());
+        chunk[position.at as usize].get_or_init(make)
     }
+}
+
+/// Shows `write` this thread's value at a position; `None` where it has none yet, and nothing was written.
+#[inline(always)]
+pub(crate) fn with_known_at<T: Local, R>(
+    position: Position,
+    write: impl FnOnce(&T) -> R,
+) -> Option<R> {
+    T::own().try_with(|slots| slots.get(position).map(|own| write(own))).ok().flatten()
 }
 
 /// One value per thread.
@@ -101,7 +115,12 @@ impl<T: Local> PerThread<T> {
     /// The same where this thread has its value already; `None` where not, and nothing was written.
     #[inline(always)]
     pub(crate) fn with_known<R>(&self, write: impl FnOnce(&T) -> R) -> Option<R> {
-        T::own().try_with(|slots| slots.get(self.position).map(|own| write(own))).ok().flatten()
+        with_known_at(self.position, write)
+    }
+
+    /// Where this owner's values are.
+    pub(crate) const fn position(&self) -> Position {
+        self.position
     }
 
     #[cold]

@@ -1,4 +1,4 @@
-//! The master switch of what is recorded.
+//! How much of a run leaves a mark.
 
 /// How much of a run is recorded.
 ///

@@ -41,7 +41,7 @@ impl BucketExemplars {
             Err(TryLockError::WouldBlock) => return,
         };
         let nanos = u64::try_from(run.duration.as_nanos()).unwrap_or(u64::MAX);
-        last.insert((run.status.index(), self.table.bucket(nanos)), *run);
+        last.insert((run.status.index(), self.table.find(nanos).0), *run);
     }
 
     /// Of one status, in the order of buckets.
