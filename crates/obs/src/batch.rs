@@ -12,7 +12,6 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -27,7 +26,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::export::PrivateRuntime;
+use crate::export::{Again, PrivateRuntime, Refusal};
 
 /// How often a batch is sent before it is given up.
 const TRIES_MAX: u32 = 3;
@@ -39,11 +38,11 @@ pub(crate) trait Target<T>: fmt::Debug + Send + Sync + 'static {
     /// What it is, for people.
     fn name(&self) -> &str;
 
-    /// Sends a batch. The error is a sentence.
+    /// Sends a batch; answers how many of its items the target rejected. The error is a sentence.
     fn send<'a>(&'a self, batch: &'a [T]) -> Sending<'a>;
 }
 
-pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send + 'a>>;
+pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<u64, SendError>> + Send + 'a>>;
 
 /// Why a batch did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +50,12 @@ pub(crate) struct SendError {
     pub(crate) reason: String,
     /// Whether sending it again could help.
     pub(crate) again: bool,
+}
+
+impl From<Refusal> for SendError {
+    fn from(refusal: Refusal) -> Self {
+        Self { reason: refusal.reason, again: refusal.again != Again::No }
+    }
 }
 
 /// How much waits, and for how long.
@@ -199,10 +204,9 @@ impl Batches {
         X: Target<T>,
         E: From<io::Error>,
     {
-        let runtime = PrivateRuntime::new()?;
+        let runtime = PrivateRuntime::new(0)?;
         let target = {
-            let handle = runtime.handle();
-            let _inside = handle.enter();
+            let _inside = runtime.handle.enter();
             target()?
         };
         let queue = Queue(Arc::new(Shared {
@@ -220,11 +224,9 @@ impl Batches {
             failing: AtomicBool::new(false),
         });
         let (stop, stopped) = oneshot::channel();
-        let handle = runtime.handle();
+        let handle = runtime.handle.clone();
         let periodic = Arc::clone(&work).periodic(stopped);
-        thread::Builder::new()
-            .name(format!("obs-{signal}"))
-            .spawn(move || runtime.run(periodic))?;
+        runtime.spawn(&format!("obs-{signal}"), periodic)?;
         Ok((queue, Self { signal, runtime: handle, work, stop: Mutex::new(Some(stop)) }))
     }
 
@@ -320,7 +322,8 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
             };
             self.note(&sent);
             match sent {
-                Ok(()) => {
+                Ok(rejected) => {
+                    self.queue.0.lost.export.fetch_add(rejected, Ordering::Relaxed);
                     left = left.saturating_sub(turn.batch.len());
                     turn.batch.clear();
                 }
@@ -346,7 +349,7 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
     }
 
     /// Counts a failure, and logs when a target begins to fail and when it works again.
-    fn note(&self, sent: &Result<(), SendError>) {
+    fn note(&self, sent: &Result<u64, SendError>) {
         let (failing, signal) = (sent.is_err(), self.queue.0.signal);
         if let (true, Some(failures)) = (failing, self.failures.get()) {
             failures.add(1, &[KeyValue::new("signal", signal)]);
@@ -358,7 +361,7 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
                 let reason = Escaped(&error.reason);
                 tracing::warn!(target: "obs", "{signal} do not reach {target}: {reason}; trying again");
             }
-            Ok(()) if was_failing => {
+            Ok(_) if was_failing => {
                 tracing::info!(target: "obs", "{signal} reach {target} again");
             }
             _ => {}

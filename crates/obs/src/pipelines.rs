@@ -9,7 +9,7 @@ use opentelemetry_sdk::Resource;
 use crate::{
     batch::{Batches, Drained, Limits, Queue},
     config::model::{Batch, Exporter, Model, Processor},
-    export::OtlpError,
+    export::SenderError,
     logs::{self, Logs},
     spans::{self, Spans},
 };
@@ -27,7 +27,7 @@ pub(crate) struct Pipelines(Vec<Batches>);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PipelineError {
     #[error(transparent)]
-    Otlp(#[from] OtlpError),
+    Otlp(#[from] SenderError),
     #[error("the system gave no thread for exports")]
     Thread(#[from] io::Error),
 }

@@ -8,16 +8,20 @@ mod convert;
 use std::sync::Arc;
 
 use obs_core::{KeepReason, RunRecord};
-use opentelemetry_otlp::SpanExporter;
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SpanData, SpanExporter as _},
+use opentelemetry_proto::{
+    tonic::collector::trace::v1::ExportTraceServiceRequest,
+    transform::{
+        common::tonic::ResourceAttributesWithSchema,
+        trace::tonic::group_spans_by_resource_and_scope,
+    },
 };
+use opentelemetry_sdk::{Resource, trace::SpanData};
+use prost::Message as _;
 
 use crate::{
     batch::{Queue, SendError, Sending, Target},
     config::model::{Otlp, Sampler, SpanLimits},
-    export::{LastFailure, OtlpError, failure_of, span_exporter},
+    export::{Sender, SenderError, Service},
     kept::Hears,
 };
 
@@ -71,9 +75,8 @@ fn is_exported(sampler: &Sampler, record: &RunRecord) -> bool {
 /// A Collector.
 #[derive(Debug)]
 pub(crate) struct ToCollector {
-    name: String,
-    exporter: SpanExporter,
-    failure: LastFailure,
+    sender: Sender,
+    resource: ResourceAttributesWithSchema,
     limits: SpanLimits,
 }
 
@@ -83,36 +86,40 @@ impl ToCollector {
         settings: &Otlp,
         limits: SpanLimits,
         resource: &Resource,
-    ) -> Result<Self, OtlpError> {
-        let (mut exporter, failure) = span_exporter(settings)?;
-        exporter.set_resource(resource);
-        Ok(Self { name: settings.endpoint.to_string(), exporter, failure, limits })
+    ) -> Result<Self, SenderError> {
+        Ok(Self {
+            sender: Sender::new(settings, Service::Traces)?,
+            resource: resource.into(),
+            limits,
+        })
     }
 
-    async fn export(&self, spans: Vec<SpanData>) -> Result<(), SendError> {
+    async fn export(&self, spans: Vec<SpanData>) -> Result<u64, SendError> {
         if spans.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        let sent = self.exporter.export(spans).await;
-        sent.map_err(|error| SendError { reason: failure_of(&self.failure, &error), again: true })
+        let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
+        let request = ExportTraceServiceRequest { resource_spans };
+        let taken = self.sender.send(request.encode_to_vec().into()).await?;
+        Ok(taken.rejected)
     }
 }
 
 impl Target<Arc<RunRecord>> for ToCollector {
     fn name(&self) -> &str {
-        &self.name
+        self.sender.target()
     }
 
     fn send<'a>(&'a self, batch: &'a [Arc<RunRecord>]) -> Sending<'a> {
         Box::pin(async move {
-            let mut spans = Vec::new();
+            let (mut spans, mut rejected) = (Vec::new(), 0);
             for record in batch {
                 spans.extend(convert::spans_of(record, &self.limits));
                 if spans.len() >= REQUEST_SPANS_MAX {
-                    self.export(std::mem::take(&mut spans)).await?;
+                    rejected += self.export(std::mem::take(&mut spans)).await?;
                 }
             }
-            self.export(spans).await
+            Ok(rejected + self.export(spans).await?)
         })
     }
 }

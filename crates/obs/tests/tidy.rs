@@ -85,6 +85,8 @@ const EDGES: [(&str, &[&str]); 5] = [
     (
         "obs",
         &[
+            "bytes",
+            "flate2",
             "getrandom",
             "http",
             "http-body-util",
@@ -94,12 +96,14 @@ const EDGES: [(&str, &[&str]); 5] = [
             "obs-http",
             "obs-persist",
             "opentelemetry",
-            "opentelemetry-http",
-            "opentelemetry-otlp",
+            "opentelemetry-proto",
             "opentelemetry_sdk",
             "percent-encoding",
+            "prost",
             "rustls",
             "rustls-native-certs",
+            "saphyr-parser",
+            "schemars",
             "secrecy",
             "serde",
             "serde_json",
@@ -107,6 +111,7 @@ const EDGES: [(&str, &[&str]); 5] = [
             "tokio",
             "tokio-rustls",
             "tonic",
+            "tonic-types",
             "tracing",
             "tracing-subscriber",
             "uuid",
@@ -114,7 +119,17 @@ const EDGES: [(&str, &[&str]); 5] = [
     ),
     (
         "obs-cli",
-        &["clap", "obs-core", "obs-persist", "serde", "serde_json", "thiserror", "tokio", "uuid"],
+        &[
+            "clap",
+            "obs",
+            "obs-core",
+            "obs-persist",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "uuid",
+        ],
     ),
 ];
 

@@ -1,4 +1,4 @@
-use std::sync::mpsc;
+use std::{sync::mpsc, thread};
 
 use super::*;
 
@@ -40,7 +40,7 @@ impl Target<u32> for Scripted {
                 return Some(Err(SendError { reason: "no".to_owned(), again: !script.hopeless }));
             }
             script.taken.push(batch.to_vec());
-            Some(Ok(()))
+            Some(Ok(0))
         });
         Box::pin(async move {
             match answer {

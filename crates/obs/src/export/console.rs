@@ -18,10 +18,10 @@ pub(super) fn print(snapshot: &MetricsSnapshot) -> io::Result<()> {
 }
 
 /// Writes lines at once. Whoever does not read them need not have them again.
-pub(crate) fn to_standard_output(lines: &[u8]) -> Result<(), SendError> {
+pub(crate) fn to_standard_output(lines: &[u8]) -> Result<u64, SendError> {
     let mut out = io::stdout().lock();
     let written = out.write_all(lines).and_then(|()| out.flush());
-    written.map_err(|error| SendError { reason: error.to_string(), again: false })
+    written.map(|()| 0).map_err(|error| SendError { reason: error.to_string(), again: false })
 }
 
 struct Table<'a>(&'a MetricsSnapshot);

@@ -8,11 +8,17 @@ use opentelemetry::{
     logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity},
     trace::{SpanId, TraceFlags, TraceId},
 };
-use opentelemetry_otlp::LogExporter;
+use opentelemetry_proto::{
+    tonic::collector::logs::v1::ExportLogsServiceRequest,
+    transform::{
+        common::tonic::ResourceAttributesWithSchema, logs::tonic::group_logs_by_resource_and_scope,
+    },
+};
 use opentelemetry_sdk::{
     Resource,
-    logs::{LogBatch, LogExporter as _, SdkLogRecord, SdkLogger, SdkLoggerProvider},
+    logs::{LogBatch, SdkLogRecord, SdkLogger, SdkLoggerProvider},
 };
+use prost::Message as _;
 use tracing::Level;
 
 use super::{
@@ -20,9 +26,9 @@ use super::{
     line::{Ids, Line, Said, Value},
 };
 use crate::{
-    batch::{SendError, Sending, Target},
+    batch::{Sending, Target},
     config::model::{AttributeLimits, Otlp},
-    export::{LastFailure, OtlpError, failure_of, log_exporter, to_standard_output},
+    export::{Sender, SenderError, Service, to_standard_output},
 };
 
 /// A line that waits for its export.
@@ -75,9 +81,8 @@ impl Target<Record> for ToConsole {
 /// A Collector.
 #[derive(Debug)]
 pub(crate) struct ToCollector {
-    name: String,
-    exporter: LogExporter,
-    failure: LastFailure,
+    sender: Sender,
+    resource: ResourceAttributesWithSchema,
     /// Makes records, and emits none.
     logger: SdkLogger,
     scope: InstrumentationScope,
@@ -90,19 +95,25 @@ impl ToCollector {
         settings: &Otlp,
         limits: AttributeLimits,
         resource: &Resource,
-    ) -> Result<Self, OtlpError> {
-        let (mut exporter, failure) = log_exporter(settings)?;
-        exporter.set_resource(resource);
+    ) -> Result<Self, SenderError> {
         Ok(Self {
-            name: settings.endpoint.to_string(),
-            exporter,
-            failure,
+            sender: Sender::new(settings, Service::Logs)?,
+            resource: resource.into(),
             logger: SdkLoggerProvider::builder().build().logger("obs"),
             scope: InstrumentationScope::builder("obs")
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
             limits,
         })
+    }
+
+    fn request(&self, batch: &[Record]) -> ExportLogsServiceRequest {
+        let records: Vec<SdkLogRecord> = batch.iter().map(|line| self.record(line)).collect();
+        let refs: Vec<_> = records.iter().map(|record| (record, &self.scope)).collect();
+        let batch = LogBatch::new(&refs);
+        ExportLogsServiceRequest {
+            resource_logs: group_logs_by_resource_and_scope(&batch, &self.resource),
+        }
     }
 
     fn record(&self, line: &Record) -> SdkLogRecord {
@@ -155,18 +166,14 @@ impl ToCollector {
 
 impl Target<Record> for ToCollector {
     fn name(&self) -> &str {
-        &self.name
+        self.sender.target()
     }
 
     fn send<'a>(&'a self, batch: &'a [Record]) -> Sending<'a> {
         Box::pin(async move {
-            let records: Vec<SdkLogRecord> = batch.iter().map(|line| self.record(line)).collect();
-            let refs: Vec<_> = records.iter().map(|record| (record, &self.scope)).collect();
-            let sent = self.exporter.export(LogBatch::new(&refs)).await;
-            sent.map_err(|error| SendError {
-                reason: failure_of(&self.failure, &error),
-                again: true,
-            })
+            let request = self.request(batch);
+            let taken = self.sender.send(request.encode_to_vec().into()).await?;
+            Ok(taken.rejected)
         })
     }
 }
