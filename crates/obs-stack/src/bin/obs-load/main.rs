@@ -12,7 +12,7 @@ use std::{env, process::ExitCode};
 
 use args::{Args, HELP};
 use client::Client;
-use report::{Report, balance_of, totals_of};
+use report::{balance_of, totals_of};
 
 /// For a wrong call, as sysexits.h has it.
 const USAGE: u8 = 64;
