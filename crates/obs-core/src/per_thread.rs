@@ -5,11 +5,12 @@
 //! P3 A value that only that list still holds belongs to a thread that has ended.
 //! P4 Whoever reads two things, of which the first implies the second, lists the values anew for the
 //!    second: between the two a thread may have come that is in neither list otherwise.
+//! P5 In a forked child whose parent held the list's lock nothing can be listed any more, and nobody waits.
 
-use std::{cell::OnceCell, fmt, sync::PoisonError};
+use std::{cell::OnceCell, fmt};
 
 pub(crate) use crate::sync::thread_index;
-use crate::sync::{Arc, LocalKey, Mutex, Ordering, fence, next_position};
+use crate::sync::{Arc, LocalKey, Mutex, Ordering, fence, lock_after_fork, next_position};
 
 /// A type of value that threads have for themselves.
 pub(crate) trait Local: Sized + Send + Sync + 'static {
@@ -126,9 +127,12 @@ impl<T: Local> PerThread<T> {
     #[cold]
     #[inline(never)]
     pub(crate) fn with_new_or_shared<R>(&self, write: &dyn Fn(&T) -> R) -> R {
-        match self.own() {
-            Some(own) => write(&own),
-            None => write(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)),
+        if let Some(own) = self.own() {
+            return write(&own);
+        }
+        match lock_after_fork(&self.shared) {
+            Some(shared) => write(&shared),
+            None => write(&(self.make)(Whose::EndingThreads)),
         }
     }
 
@@ -141,7 +145,9 @@ impl<T: Local> PerThread<T> {
 
     fn make_own(&self) -> Arc<T> {
         let own = Arc::new((self.make)(Whose::ThisThread));
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&own));
+        if let Some(mut all) = lock_after_fork(&self.all) {
+            all.push(Arc::clone(&own));
+        }
         own
     }
 
@@ -153,7 +159,7 @@ impl<T: Local> PerThread<T> {
 
     /// The values of threads that have ended since the last call, which are handed out this once.
     pub(crate) fn take_ended(&self) -> Vec<Arc<T>> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut all) = lock_after_fork(&self.all) else { return Vec::new() };
         let ended = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
         // Pairs with the release of the last reference: what the thread wrote before is seen.
         fence(Ordering::Acquire);
@@ -162,8 +168,8 @@ impl<T: Local> PerThread<T> {
 
     /// The values that were not handed out as ended, as of now.
     pub(crate) fn living(&self) -> Vec<Arc<T>> {
-        let mut living = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        living.push(Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mut living = lock_after_fork(&self.all).map(|all| all.clone()).unwrap_or_default();
+        living.extend(lock_after_fork(&self.shared).map(|shared| Arc::clone(&shared)));
         living
     }
 }
