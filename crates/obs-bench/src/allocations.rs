@@ -42,7 +42,7 @@ pub(crate) fn run(report: &mut Report) {
     const WARM_UP: u32 = 1_000;
     const RUNS: u32 = 100_000;
     let exported = Exported::new();
-    let strategy = hot::strategy(&exported, 0.0, false);
+    let strategy = hot::strategy(&exported, hot::NEVER, false);
     let before_counting = ALLOCATIONS.with(Cell::get);
     drop(std::hint::black_box(vec![1_u8; 100]));
     assert!(ALLOCATIONS.with(Cell::get) > before_counting, "the counter counts");

@@ -14,14 +14,14 @@ pub(crate) fn run(report: &mut Report) {
     report.title("nanoseconds a run, not kept, as work grows");
     for strategies in [1, 10, 100, 1_000, 10_000] {
         let exported = Exported::new();
-        let kind = hot::kind(&exported, 0.0, false);
+        let kind = hot::kind(&exported, hot::NEVER, false);
         let ids: Vec<String> = (0..strategies).map(|id| format!("tenant-rule-{id}")).collect();
         let nanos = fastest_of(|run| hot::plain_ok(&kind.lookup(&ids[run % ids.len()], "1")));
         report.nanos(&format!("{strategies} strategies by lookup"), nanos);
     }
     for nodes in [0, 1, 10, 50, 200] {
         let exported = Exported::new();
-        let strategy = hot::strategy(&exported, 0.0, false);
+        let strategy = hot::strategy(&exported, hot::NEVER, false);
         let nanos = fastest_of(|_| {
             let result: Result<(), String> = strategy.observe(&(), |run| {
                 for _ in 0..black_box(nodes) {

@@ -98,7 +98,7 @@ fn stores(effort: Effort, report: &mut Report) {
 }
 
 fn on_store(name: &'static str, store: MemoryStore, kept: bool) -> Variant {
-    let pipeline = Pipeline::new(store, if kept { 1.0 } else { 0.0 }, None);
+    let pipeline = Pipeline::new(store, if kept { 1.0 } else { hot::NEVER }, None);
     let strategy = pipeline.strategy("bonus");
     let works = name.ends_with("works");
     let window = if kept { KEPT_WINDOW } else { WINDOW };
@@ -138,7 +138,7 @@ fn spool(effort: Effort, report: &mut Report) {
 fn failed(folder: &Path, rounds: usize, bytes: &Rc<Cell<u64>>) -> Variant {
     let folder = folder.join("spool");
     let store = MemoryStore::new();
-    let pipeline = Rc::new(Pipeline::new(store.clone(), 0.0, Some(&folder)));
+    let pipeline = Rc::new(Pipeline::new(store.clone(), hot::NEVER, Some(&folder)));
     let strategies: Vec<Strategy> =
         (0..=rounds).map(|window| pipeline.strategy(&format!("tenant-rule-{window}"))).collect();
     let (window, input) = (Rc::new(Cell::new(0)), input());

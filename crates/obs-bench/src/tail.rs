@@ -30,7 +30,7 @@ pub(crate) fn run(effort: Effort, report: &mut Report) {
     let exported = [Exported::new(), Exported::new()];
     let realms: Vec<String> = (0..SERIES).map(|series| format!("realm-{series}")).collect();
     let strategies: Vec<Strategy> = {
-        let kind = hot::kind(&exported[0], 0.0, false);
+        let kind = hot::kind(&exported[0], hot::NEVER, false);
         let strategy = |realm: &String| kind.realm(realm).lookup("bonus", "3");
         realms.iter().map(strategy).collect()
     };

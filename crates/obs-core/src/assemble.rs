@@ -1,6 +1,6 @@
 //! Puts the record of a kept run together; every value becomes valid here.
 
-use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry::trace::SpanId;
 
 use crate::{
     encode::{Sanitized, clean_text},
@@ -10,7 +10,6 @@ use crate::{
     payload::{Payload, Sources},
     record::RunRecord,
     run::{Run, end::Ended},
-    span_ids,
     strategy::StrategyShared,
     subject::SubjectKey,
 };
@@ -19,10 +18,7 @@ impl Run {
     pub(crate) fn assemble(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> RunRecord {
         let &Ended { outcome, duration, keep, input } = ended;
         let (run_id, started_at) = self.identity(outcome.started_at, duration);
-        let (trace_id, span_id) = match self.started_in() {
-            (TraceId::INVALID, _) => span_ids::own(run_id),
-            started_in => started_in,
-        };
+        let (trace_id, span_id) = self.span_of(run_id);
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
         let scratch = self.scratch();

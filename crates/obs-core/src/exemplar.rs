@@ -19,9 +19,9 @@ pub struct Exemplar {
     pub seconds: f64,
     /// Its row.
     pub run_id: Uuid,
-    /// W3C trace id of the span that it started in, if there was one.
+    /// W3C trace id, as its row has it.
     pub trace_id: Option<Box<str>>,
-    /// W3C span id of that span.
+    /// W3C span id, as its row has it.
     pub span_id: Option<Box<str>>,
     /// When it ended.
     pub at: Timestamp,

@@ -91,7 +91,7 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     #[inline(always)]
     pub(crate) fn finish<T, E: RunError>(&mut self, result: &Result<T, E>) {
         match result {
-            Ok(_) => self.end(&OK),
+            Ok(_) => self.end_ok(),
             Err(error) => self.end(&Outcome::of_error(error)),
         }
     }
@@ -102,7 +102,15 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     }
 
     #[inline(always)]
-    fn end(&mut self, outcome: &Outcome<'_>) {
+    fn end_ok(&mut self) {
+        self.begin_end();
+        self.run.end_inlined(self.strategy, &OK, Some(&Owned(&self.input)));
+        self.run.let_go_of_clock();
+        self.strategy.leave(self.slot);
+    }
+
+    #[inline(always)]
+    fn begin_end(&mut self) {
         self.ended = true;
         if let Some(made) = self.made {
             self.run.take_id(made);
@@ -110,6 +118,10 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
         if !self.run.may_end_in_frame(self.recording) {
             self.expel();
         }
+    }
+
+    fn end(&mut self, outcome: &Outcome<'_>) {
+        self.begin_end();
         self.run.end(self.strategy, outcome, Some(&Owned(&self.input)));
         self.run.let_go_of_clock();
         self.strategy.leave(self.slot);

@@ -18,6 +18,7 @@ mod slots;
 mod texts;
 
 use std::{
+    cell::Cell,
     fmt,
     sync::{
         Arc, PoisonError,
@@ -92,6 +93,9 @@ pub(crate) struct Mark(u64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot(u16);
 
+/// A run's id and start, once they are known.
+pub(crate) type Id = Option<(Uuid, Timestamp)>;
+
 impl Slot {
     pub(crate) const NONE: Self = Self(u16::MAX);
 }
@@ -160,27 +164,47 @@ impl InFlight {
         Mark(slots::mark(text, place))
     }
 
-    /// A run starts: its id and start, and its slot if there is one. `has_row` says whether it becomes
-    /// a row when the process dies.
-    pub(crate) fn enter(&self, mark: Mark, has_row: bool, now: Tick) -> (Slot, (Uuid, Timestamp)) {
-        self.lanes.with(|lane| {
-            let (run_id, started_at) = lane.identity(&self.clock, now);
-            if self.exhausted.load(Ordering::Relaxed) && lane.is_nth_start(ASKS_EVERY) {
-                self.relieve(lane);
-            }
-            let words = self.page.words();
-            let last = lane.last();
-            let slot =
-                if slots::is_free(words, last) { Some(last) } else { self.search(lane, words) };
-            let Some(slot) = slot else {
-                return (Slot::NONE, (run_id, started_at));
-            };
-            let mark = slots::with_row(mark.0, has_row);
-            slots::fill(words, slot, &Entry { run_id, started_at, mark, tick: now });
-            #[expect(clippy::cast_possible_truncation, reason = "there are fewer slots")]
-            let slot = Slot(slot as u16);
-            (slot, (run_id, started_at))
-        })
+    /// A run starts: its slot if there is one, and its id and start, written where they stay. `has_row`
+    /// says whether it becomes a row when the process dies.
+    #[inline(always)]
+    pub(crate) fn enter(&self, mark: Mark, has_row: bool, now: Tick, id: &mut Id) -> Slot {
+        let mark = slots::with_row(mark.0, has_row);
+        let known = self.lanes.with_known(|lane| self.enter_in(lane, mark, now, id));
+        known.unwrap_or_else(|| self.enter_first(mark, now, id))
+    }
+
+    /// The same where this thread has no lane yet.
+    #[cold]
+    #[inline(never)]
+    fn enter_first(&self, mark: u64, now: Tick, id: &mut Id) -> Slot {
+        let made = Cell::new(None);
+        let slot = self.lanes.with_new_or_shared(&|lane| {
+            let mut id = None;
+            let slot = self.enter_in(lane, mark, now, &mut id);
+            made.set(id);
+            slot
+        });
+        *id = made.get();
+        slot
+    }
+
+    #[inline(never)]
+    fn enter_in(&self, lane: &Lane, mark: u64, now: Tick, id: &mut Id) -> Slot {
+        let (run_id, started_at) = lane.identity(&self.clock, now);
+        *id = Some((run_id, started_at));
+        if self.exhausted.load(Ordering::Relaxed) && lane.is_nth_start(ASKS_EVERY) {
+            self.relieve(lane);
+        }
+        let words = self.page.words();
+        let last = lane.last();
+        let slot = if slots::is_free(words, last) { Some(last) } else { self.search(lane, words) };
+        let Some(slot) = slot else {
+            return Slot::NONE;
+        };
+        slots::fill(words, slot, &Entry { run_id, started_at, mark, tick: now });
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer slots")]
+        let slot = Slot(slot as u16);
+        slot
     }
 
     /// The run in this slot has ended.

@@ -166,7 +166,7 @@ pub(crate) struct Facts {
     pub(crate) forced: bool,
     /// This is one of the first runs of its strategy version.
     pub(crate) first: bool,
-    /// Uniform in [0, 1); drawn for every run, whatever else applies.
+    /// Uniform in [0, 1); anything where [`KeepRules::depends_on_draw`] says no.
     pub(crate) draw: f64,
 }
 
@@ -183,7 +183,8 @@ pub(crate) struct Keep {
 /// The policy as it is asked at the end of each run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeepRules {
-    policy: KeepPolicy,
+    ok_rate: Rate,
+    cancelled_rate: Rate,
     /// Longer runs than this are slow, in nanoseconds.
     slow_above: u64,
 }
@@ -191,14 +192,22 @@ pub(crate) struct KeepRules {
 impl KeepRules {
     pub(crate) fn new(policy: KeepPolicy) -> Self {
         let slow_above = policy.slow.and_then(|slo| u64::try_from(slo.as_nanos()).ok());
-        Self { policy, slow_above: slow_above.unwrap_or(u64::MAX) }
+        let KeepPolicy { ok_rate, cancelled_rate, .. } = policy;
+        Self { ok_rate, cancelled_rate, slow_above: slow_above.unwrap_or(u64::MAX) }
+    }
+
+    /// Whether a draw can decide about a run that ends so: neither none nor all are kept.
+    #[inline]
+    pub(crate) fn depends_on_draw(&self, status: Status) -> bool {
+        let Rate(rate) = self.rate(status);
+        rate > 0.0 && rate < 1.0
     }
 
     #[inline]
     fn rate(&self, status: Status) -> Rate {
         match status {
-            Status::Ok => self.policy.ok_rate,
-            Status::Cancelled => self.policy.cancelled_rate,
+            Status::Ok => self.ok_rate,
+            Status::Cancelled => self.cancelled_rate,
             _ => Rate(1.0),
         }
     }

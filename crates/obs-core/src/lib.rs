@@ -62,6 +62,7 @@ mod payload;
 mod per_thread;
 mod record;
 mod recorder;
+mod recording;
 mod redact;
 #[rustfmt::skip]
 pub mod registry;

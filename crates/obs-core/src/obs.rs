@@ -1,5 +1,7 @@
 //! The handle: what a process decides once, and the kinds that come from it.
 
+mod read;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -12,9 +14,7 @@ use crate::{
     adopter::Adopter,
     capture::{Capture, Shapes},
     clock::Clock,
-    durations::Durations,
     error::BuildError,
-    exemplar::Exemplars,
     ids,
     in_flight::{self, InFlight, InFlightRun},
     keep::KeepPolicy,
@@ -32,32 +32,7 @@ use crate::{
     subject::SubjectKey,
 };
 
-/// How much of a run is recorded.
-///
-/// ```
-/// use obs_core::{Obs, Recording};
-/// let obs = Obs::builder().recording(Recording::MetricsOnly).build()?;
-/// # let _ = obs;
-/// # Ok::<(), obs_core::BuildError>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Recording {
-    /// Nothing at all: a dry run leaves no mark.
-    Nothing,
-    /// Metrics; records that would have been kept are counted as `disabled`.
-    MetricsOnly,
-    /// Metrics, and rows for the runs that matter.
-    #[default]
-    All,
-}
-
-impl Recording {
-    /// The lesser of two.
-    pub(crate) fn at_most(self, other: Self) -> Self {
-        self.min(other)
-    }
-}
+pub use crate::recording::Recording;
 
 /// The handle that instrumented code starts from. Cheap to clone.
 ///
@@ -194,37 +169,6 @@ impl Obs {
     #[must_use]
     pub fn in_flight(&self, runs_max: usize) -> Vec<InFlightRun> {
         self.0.core.in_flight.as_ref().map(|it| it.list(runs_max)).unwrap_or_default()
-    }
-
-    /// How long the runs of this process took, by series and status, for quantiles to 1 %. Nothing where
-    /// runs are not measured in cells ([`Measure`](crate::otel::Measure)).
-    ///
-    /// ```
-    /// # let obs = obs_core::Obs::builder().build()?;
-    /// for durations in obs.durations() {
-    ///     println!("{:?} {:?}", durations.labels, durations.quantile(0.99));
-    /// }
-    /// # Ok::<(), obs_core::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn durations(&self) -> Vec<Durations> {
-        self.0.core.recorder.durations()
-    }
-
-    /// The last kept run of each bucket of the duration histograms, where
-    /// [`MetricsOptions::exemplars`](crate::otel::MetricsOptions::exemplars) is on. A run is here once its
-    /// record was taken, and was measured before.
-    ///
-    /// ```
-    /// # let obs = obs_core::Obs::builder().build()?;
-    /// for series in obs.exemplars() {
-    ///     println!("{} {:?}: {:?}", series.metric, series.labels, series.exemplars);
-    /// }
-    /// # Ok::<(), obs_core::BuildError>(())
-    /// ```
-    #[must_use]
-    pub fn exemplars(&self) -> Vec<Exemplars> {
-        self.0.core.recorder.exemplars()
     }
 
     /// Brings the instruments up to date with the runs that have ended, so that a collection finds little

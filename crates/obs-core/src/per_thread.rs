@@ -5,11 +5,12 @@
 //! P3 A value that only that list still holds belongs to a thread that has ended.
 //! P4 Whoever reads two things, of which the first implies the second, lists the values anew for the
 //!    second: between the two a thread may have come that is in neither list otherwise.
+//! P5 In a forked child whose parent held the list's lock nothing can be listed any more, and nobody waits.
 
-use std::{cell::OnceCell, fmt, sync::PoisonError};
+use std::{cell::OnceCell, fmt};
 
 pub(crate) use crate::sync::thread_index;
-use crate::sync::{Arc, LocalKey, Mutex, Ordering, fence, next_position};
+use crate::sync::{Arc, LocalKey, Mutex, Ordering, fence, lock_after_fork, next_position};
 
 /// A type of value that threads have for themselves.
 pub(crate) trait Local: Sized + Send + Sync + 'static {
@@ -31,18 +32,22 @@ type Chunk<T> = Box<[OnceCell<Arc<T>>]>;
 /// Room for 4 billion owners.
 const CHUNKS: usize = 32;
 
-/// The place of an owner's value in each thread's slots.
+/// The place of an owner's value in each thread's slots. Whoever has it need not know the owner.
 #[derive(Clone, Copy, Debug)]
-struct Position {
-    chunk: usize,
-    at: usize,
+pub(crate) struct Position {
+    chunk: u32,
+    at: u32,
 }
 
 impl Position {
+    /// Where no owner's value is.
+    pub(crate) const NOWHERE: Self = Self { chunk: CHUNKS as u32 - 1, at: u32::MAX };
+
     fn new(number: usize) -> Self {
         let number = number + 1;
-        let chunk = number.ilog2() as usize;
-        Self { chunk: chunk.min(CHUNKS - 1), at: number - (1 << chunk) }
+        let chunk = number.ilog2().min(CHUNKS as u32 - 1);
+        let at = u32::try_from(number - (1 << chunk)).unwrap_or(u32::MAX);
+        Self { chunk, at }
     }
 }
 
@@ -51,17 +56,27 @@ impl<T> Slots<T> {
         Self { chunks: [const { OnceCell::new() }; CHUNKS] }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, position: Position) -> Option<&Arc<T>> {
-        self.chunks[position.chunk].get()?.get(position.at)?.get()
+        // The mask changes nothing: it lets the compiler see that there is such a chunk.
+        self.chunks[position.chunk as usize % CHUNKS].get()?.get(position.at as usize)?.get()
     }
 
     /// The value at a position, made at the first call.
     fn get_or_make(&self, position: Position, make: impl FnOnce() -> Arc<T>) -> &Arc<T> {
-        let chunk = self.chunks[position.chunk]
-            .get_or_init(|| (0..1 << position.chunk).map(|_| OnceCell::new()).collect());
-        chunk[position.at].get_or_init(make)
+        let chunk = self.chunks[position.chunk as usize]
+            .get_or_init(|| (0..1_usize << position.chunk).map(|_| OnceCell::new()).collect());
+        chunk[position.at as usize].get_or_init(make)
     }
+}
+
+/// Shows `write` this thread's value at a position; `None` where it has none yet, and nothing was written.
+#[inline(always)]
+pub(crate) fn with_known_at<T: Local, R>(
+    position: Position,
+    write: impl FnOnce(&T) -> R,
+) -> Option<R> {
+    T::own().try_with(|slots| slots.get(position).map(|own| write(own))).ok().flatten()
 }
 
 /// One value per thread.
@@ -101,15 +116,23 @@ impl<T: Local> PerThread<T> {
     /// The same where this thread has its value already; `None` where not, and nothing was written.
     #[inline(always)]
     pub(crate) fn with_known<R>(&self, write: impl FnOnce(&T) -> R) -> Option<R> {
-        T::own().try_with(|slots| slots.get(self.position).map(|own| write(own))).ok().flatten()
+        with_known_at(self.position, write)
+    }
+
+    /// Where this owner's values are.
+    pub(crate) const fn position(&self) -> Position {
+        self.position
     }
 
     #[cold]
     #[inline(never)]
     pub(crate) fn with_new_or_shared<R>(&self, write: &dyn Fn(&T) -> R) -> R {
-        match self.own() {
-            Some(own) => write(&own),
-            None => write(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)),
+        if let Some(own) = self.own() {
+            return write(&own);
+        }
+        match lock_after_fork(&self.shared) {
+            Some(shared) => write(&shared),
+            None => write(&(self.make)(Whose::EndingThreads)),
         }
     }
 
@@ -122,7 +145,9 @@ impl<T: Local> PerThread<T> {
 
     fn make_own(&self) -> Arc<T> {
         let own = Arc::new((self.make)(Whose::ThisThread));
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&own));
+        if let Some(mut all) = lock_after_fork(&self.all) {
+            all.push(Arc::clone(&own));
+        }
         own
     }
 
@@ -134,7 +159,7 @@ impl<T: Local> PerThread<T> {
 
     /// The values of threads that have ended since the last call, which are handed out this once.
     pub(crate) fn take_ended(&self) -> Vec<Arc<T>> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut all) = lock_after_fork(&self.all) else { return Vec::new() };
         let ended = all.extract_if(.., |value| Arc::strong_count(value) == 1).collect();
         // Pairs with the release of the last reference: what the thread wrote before is seen.
         fence(Ordering::Acquire);
@@ -143,8 +168,8 @@ impl<T: Local> PerThread<T> {
 
     /// The values that were not handed out as ended, as of now.
     pub(crate) fn living(&self) -> Vec<Arc<T>> {
-        let mut living = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        living.push(Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mut living = lock_after_fork(&self.all).map(|all| all.clone()).unwrap_or_default();
+        living.extend(lock_after_fork(&self.shared).map(|shared| Arc::clone(&shared)));
         living
     }
 }

@@ -19,6 +19,7 @@ use direct::DirectSeries;
 pub(crate) use exemplars::KeptRun;
 use rollups::RolledSeries;
 pub(crate) use rollups::RolledUp;
+pub(crate) use sharded::Short;
 use sharded::{DurationTable, ShardedSeries};
 
 use crate::{
@@ -127,7 +128,7 @@ enum Way {
 
 impl Series {
     /// A run started: one more in flight, here and in the ledger.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn started(&self, book: &Book) {
         match &self.0 {
             Way::InCells(series) => series.started(book),
@@ -137,6 +138,24 @@ impl Series {
             }
             Way::Silent(_) => book.started(),
             Way::RolledUp(series) => series.inner().started(book),
+        }
+    }
+
+    /// The short way that this thread's runs take, where there is one.
+    pub(crate) fn short(&self) -> Short {
+        match &self.0 {
+            Way::InCells(series) => series.short(),
+            Way::RolledUp(series) => series.inner().short().of_starts(),
+            Way::EachRun(_) | Way::Silent(_) => Short::NONE,
+        }
+    }
+
+    /// What few runs have, of one whose end took the short way.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn measure_rare(&self, end: &RunEnd<'_>) {
+        if let Way::InCells(series) = &self.0 {
+            series.measure_rare(end);
         }
     }
 
@@ -150,7 +169,7 @@ impl Series {
 
     /// A run ended: one fewer in flight, with the attributes of its increment. The ledger's word for one
     /// that is not kept is counted here too, because whoever has found this thread's cells has found it.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
         match &self.0 {
             Way::InCells(series) => return series.ended(book, end),
@@ -219,6 +238,14 @@ impl Series {
             Way::RolledUp(series) => series.inner().drain(),
             Way::EachRun(_) | Way::Silent(_) => 0,
         }
+    }
+}
+
+impl RunEnd<'_> {
+    /// It has what few runs have: a wait for its start, or an error.
+    #[inline(always)]
+    pub(crate) fn is_rare(&self) -> bool {
+        self.queued_nanos.is_some() || self.status.is_failure()
     }
 }
 

@@ -325,11 +325,19 @@ pub mod metric {
         bounds: &[],
     };
 
-    /// `obs.export.failures`: Exports that did not reach their target
+    /// `obs.export.failures`: Exports that did not reach their target, or not as a whole
     pub const OBS_EXPORT_FAILURES: Metric = Metric {
         name: "obs.export.failures",
         unit: "{export}",
-        brief: "Exports that did not reach their target",
+        brief: "Exports that did not reach their target, or not as a whole",
+        bounds: &[],
+    };
+
+    /// `obs.export.rejected`: Points that reached their target and were not taken
+    pub const OBS_EXPORT_REJECTED: Metric = Metric {
+        name: "obs.export.rejected",
+        unit: "{point}",
+        brief: "Points that reached their target and were not taken",
         bounds: &[],
     };
 
@@ -381,8 +389,89 @@ pub mod attribute {
     /// `obs.realm`: The tenant, `unknown` where none is stated.
     pub const OBS_REALM: &str = "obs.realm";
 
+    /// `obs.run.attributes`: Further attributes, as one JSON object.
+    pub const OBS_RUN_ATTRIBUTES: &str = "obs.run.attributes";
+
+    /// `obs.run.case_name`: The case that the run chose.
+    pub const OBS_RUN_CASE_NAME: &str = "obs.run.case_name";
+
+    /// `obs.run.correlation_id`: The caller's correlation id.
+    pub const OBS_RUN_CORRELATION_ID: &str = "obs.run.correlation_id";
+
+    /// `obs.run.duration_ns`: How long it took on a monotonic clock, in nanoseconds.
+    pub const OBS_RUN_DURATION_NS: &str = "obs.run.duration_ns";
+
+    /// `obs.run.epoch`: The process lifetime that recorded the run; its instance id, unless another one delivered the record.
+    pub const OBS_RUN_EPOCH: &str = "obs.run.epoch";
+
+    /// `obs.run.error_message`: The error's message, redacted.
+    pub const OBS_RUN_ERROR_MESSAGE: &str = "obs.run.error_message";
+
+    /// `obs.run.error_node`: The node that failed.
+    pub const OBS_RUN_ERROR_NODE: &str = "obs.run.error_node";
+
+    /// `obs.run.finished_at_us`: When it ended: microseconds since 1970, UTC.
+    pub const OBS_RUN_FINISHED_AT_US: &str = "obs.run.finished_at_us";
+
+    /// `obs.run.id`: The run's id, a UUID of version 7; its row has the same.
+    pub const OBS_RUN_ID: &str = "obs.run.id";
+
+    /// `obs.run.inclusion_probability`: The probability with which a run like this one is kept; one row stands for one divided by it.
+    pub const OBS_RUN_INCLUSION_PROBABILITY: &str = "obs.run.inclusion_probability";
+
+    /// `obs.run.input`: The input as JSON, redacted, within its limit.
+    pub const OBS_RUN_INPUT: &str = "obs.run.input";
+
+    /// `obs.run.input_bytes`: The size of the whole input.
+    pub const OBS_RUN_INPUT_BYTES: &str = "obs.run.input_bytes";
+
+    /// `obs.run.input_truncated`: Whether there is less than the whole input.
+    pub const OBS_RUN_INPUT_TRUNCATED: &str = "obs.run.input_truncated";
+
+    /// `obs.run.keep_reason`: Why it was kept.
+    pub const OBS_RUN_KEEP_REASON: &str = "obs.run.keep_reason";
+
+    /// `obs.run.nodes`: How many nodes it executed.
+    pub const OBS_RUN_NODES: &str = "obs.run.nodes";
+
+    /// `obs.run.parent_id`: The run that started this one.
+    pub const OBS_RUN_PARENT_ID: &str = "obs.run.parent_id";
+
+    /// `obs.run.sample_rate`: The rate in force for runs of this status.
+    pub const OBS_RUN_SAMPLE_RATE: &str = "obs.run.sample_rate";
+
+    /// `obs.run.slim`: Whether input and trace were left out, because the same error had come too often.
+    pub const OBS_RUN_SLIM: &str = "obs.run.slim";
+
+    /// `obs.run.slow`: Whether it took longer than the SLO.
+    pub const OBS_RUN_SLOW: &str = "obs.run.slow";
+
+    /// `obs.run.started_at_us`: When the run started: microseconds since 1970, UTC.
+    pub const OBS_RUN_STARTED_AT_US: &str = "obs.run.started_at_us";
+
     /// `obs.run.status`: How a run ended.
     pub const OBS_RUN_STATUS: &str = "obs.run.status";
+
+    /// `obs.run.subject`: Whose run it is: as given, or hashed where a key is configured.
+    pub const OBS_RUN_SUBJECT: &str = "obs.run.subject";
+
+    /// `obs.run.trace`: The executed nodes, as a JSON array.
+    pub const OBS_RUN_TRACE: &str = "obs.run.trace";
+
+    /// `obs.run.trace_bytes`: The size of the whole trace.
+    pub const OBS_RUN_TRACE_BYTES: &str = "obs.run.trace_bytes";
+
+    /// `obs.run.trace_kept`: How many of them there are.
+    pub const OBS_RUN_TRACE_KEPT: &str = "obs.run.trace_kept";
+
+    /// `obs.run.trace_total`: How many entries the whole trace had.
+    pub const OBS_RUN_TRACE_TOTAL: &str = "obs.run.trace_total";
+
+    /// `obs.run.value`: The number that the run produced.
+    pub const OBS_RUN_VALUE: &str = "obs.run.value";
+
+    /// `obs.strategy.hash`: A hash of the strategy's content, if one was given.
+    pub const OBS_STRATEGY_HASH: &str = "obs.strategy.hash";
 
     /// `obs.strategy.id`: The strategy's id, for kinds that opt in to the strategy label.
     pub const OBS_STRATEGY_ID: &str = "obs.strategy.id";
@@ -413,4 +502,14 @@ pub mod attribute {
 
     /// `which`: Which label folded, or what found no slot.
     pub const WHICH: &str = "which";
+}
+
+/// The names of events.
+///
+/// ```
+/// assert!(obs_core::registry::event::OBS_RUN.contains('.'));
+/// ```
+pub mod event {
+    /// `obs.run`: A kept run: all that its row says.
+    pub const OBS_RUN: &str = "obs.run";
 }

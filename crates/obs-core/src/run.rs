@@ -49,7 +49,8 @@ pub struct Run {
     id: Option<(Uuid, Timestamp)>,
     /// Where the run holds its strategy; else its frame has it.
     slot: Slot,
-    queued_nanos: Option<u64>,
+    /// [`NOT_QUEUED`] where nobody said.
+    queued_nanos: u64,
     /// How many entries its trace may have; 0 where none is wanted.
     entries_max: u32,
     recording: Recording,
@@ -59,6 +60,10 @@ pub struct Run {
     /// False once the run has ended, and from the start in a dry run.
     open: bool,
 }
+
+/// No run waits 585 years. Not an `Option`, whose halves would be written apart and read together: that
+/// stalls a processor.
+const NOT_QUEUED: u64 = u64::MAX;
 
 impl Run {
     /// Starts a run that holds its strategy.
@@ -90,20 +95,18 @@ impl Run {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn enter(&mut self, in_flight: &InFlight, strategy: &StrategyShared) -> Slot {
         let started = self.clock.tick(self.started);
         let has_row = self.recording == Recording::All;
-        let (slot, id) = in_flight.enter(strategy.mark, has_row, started);
-        self.id = Some(id);
-        slot
+        in_flight.enter(strategy.mark, has_row, started, &mut self.id)
     }
 
     /// One more in flight, from now on.
     #[inline]
     pub(crate) fn count_start(strategy: &StrategyShared, recording: Recording) -> Reading {
         if recording != Recording::Nothing {
-            strategy.series.started(&strategy.core.book);
+            strategy.count_start();
         }
         strategy.core.clock.read()
     }
@@ -122,7 +125,7 @@ impl Run {
             span: None,
             id: None,
             slot: Slot::NONE,
-            queued_nanos: None,
+            queued_nanos: NOT_QUEUED,
             entries_max: if recording == Recording::All { core.entries_max } else { 0 },
             recording,
             forced: false,
@@ -313,7 +316,8 @@ impl Run {
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
     pub fn queued(&mut self, waited: Duration) -> &mut Self {
-        self.queued_nanos = Some(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.queued_nanos = nanos.min(NOT_QUEUED - 1);
         self
     }
 

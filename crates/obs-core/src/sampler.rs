@@ -28,24 +28,10 @@ struct Seeded {
     next_stream: AtomicU64,
 }
 
-/// Draws that are made at once: what the generator computes in one go.
-const BLOCK: usize = 64;
-
-/// The draws of one thread from the system's entropy. Without a destructor, so that a thread that is
-/// ending can draw, and so that finding it is one instruction.
-struct Entropy {
-    next: Cell<usize>,
-    block: [Cell<u32>; BLOCK],
-}
-
 thread_local! {
-    static ENTROPY: Entropy = const {
-        Entropy {
-            next: Cell::new(BLOCK),
-            block: [const { Cell::new(0) }; BLOCK],
-        }
-    };
-    static GENERATOR: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
+    /// Where this thread is in its sequence of draws from the system's entropy; 0 before the first. Without
+    /// a destructor, so that a thread that is ending can draw, and so that finding it is one instruction.
+    static STATE: Cell<u64> = const { Cell::new(0) };
     /// The generators of seeded samplers, by their uid.
     static SEEDED: RefCell<Vec<(u64, ChaCha8Rng)>> = const { RefCell::new(Vec::new()) };
 }
@@ -61,42 +47,39 @@ impl Sampler {
         Self { seeded }
     }
 
-    /// Uniform in [0, 1).
+    /// Uniform in [0, 1) where `matters` says that the decision depends on it. A seeded sampler draws for
+    /// every run all the same, so that one certain run does not shift the choice of all later ones.
     #[inline(always)]
-    pub(crate) fn draw(&self) -> f64 {
+    pub(crate) fn draw(&self, matters: bool) -> f64 {
         match &self.seeded {
-            None => ENTROPY.with(|entropy| unit(|| entropy.next())),
             Some(seeded) => seeded.draw(),
+            None if matters => STATE.with(next),
+            None => 0.0,
         }
     }
 }
 
-impl Entropy {
-    #[inline]
-    fn next(&self) -> u32 {
-        let mut at = self.next.get();
-        if at >= BLOCK {
-            self.refill();
-            at = 0;
-        }
-        self.next.set(at + 1);
-        self.block[at].get()
-    }
+/// The next of a thread's draws, by wyrand (Wang Yi): a step, a multiplication and its two halves. What decides
+/// which rows are kept must be uniform and cheap, every time; nobody's secret depends on it.
+#[inline(always)]
+fn next(state: &Cell<u64>) -> f64 {
+    const STEP: u64 = 0xa076_1d64_78bd_642f;
+    const TWIST: u64 = 0xe703_7ed1_a0b4_28db;
+    let at = match state.get() {
+        0 => first(),
+        at => at,
+    };
+    let at = at.wrapping_add(STEP);
+    state.set(at);
+    let product = u128::from(at) * u128::from(at ^ TWIST);
+    unit((product >> 64) as u64 ^ product as u64)
+}
 
-    #[cold]
-    #[inline(never)]
-    fn refill(&self) {
-        let fill = |generator: &mut ChaCha8Rng| {
-            self.block.iter().for_each(|bits| bits.set(generator.next_u32()));
-        };
-        let known = GENERATOR.try_with(|generator| {
-            fill(generator.borrow_mut().get_or_insert_with(from_entropy));
-        });
-        // The thread is ending and its generator is gone: a fresh one serves.
-        if known.is_err() {
-            fill(&mut from_entropy());
-        }
-    }
+/// Where a thread's sequence begins.
+#[cold]
+#[inline(never)]
+fn first() -> u64 {
+    from_entropy().next_u64()
 }
 
 impl Seeded {
@@ -107,12 +90,12 @@ impl Seeded {
             .try_with(|seeded| {
                 let mut seeded = seeded.borrow_mut();
                 let generator = self.generator_in(&mut seeded);
-                unit(|| generator.next_u32())
+                unit(generator.next_u64())
             })
             // The thread is ending and its generators are gone: a fresh one serves.
             .unwrap_or_else(|_| {
                 let mut fresh = from_entropy();
-                unit(|| fresh.next_u32())
+                unit(fresh.next_u64())
             })
     }
 
@@ -131,19 +114,11 @@ impl Seeded {
     }
 }
 
-/// Draws below this many 2^-32 get 32 bits more: then a rate of one in a million is met as exactly as
-/// one of a half, to a millionth of itself.
-const SMALL: u32 = 1 << 20;
-
-/// A number in [0, 1), from 32 random bits, or from 64 where the first say that it is small.
-#[inline]
-fn unit(mut next: impl FnMut() -> u32) -> f64 {
-    const STEP: f64 = 1.0 / (1_u64 << u32::BITS) as f64;
-    let high = next();
-    if high >= SMALL {
-        return f64::from(high) * STEP;
-    }
-    (f64::from(high) + f64::from(next()) * STEP) * STEP
+/// A number in [0, 1), a multiple of 2^-53: as many as such numbers can be told apart.
+#[inline(always)]
+fn unit(bits: u64) -> f64 {
+    const ULP: f64 = 1.0 / (1_u64 << 53) as f64;
+    (bits >> 11) as f64 * ULP
 }
 
 fn from_entropy() -> ChaCha8Rng {
@@ -162,7 +137,7 @@ mod tests {
     use super::*;
 
     fn draws(sampler: &Sampler, count: usize) -> Vec<f64> {
-        (0..count).map(|_| sampler.draw()).collect()
+        (0..count).map(|_| sampler.draw(true)).collect()
     }
 
     #[test]
@@ -175,7 +150,7 @@ mod tests {
     #[test]
     fn two_samplers_on_one_thread_do_not_disturb_each_other() {
         let (one, two) = (Sampler::new(Some(7)), Sampler::new(Some(7)));
-        let alternating: Vec<_> = (0..50).flat_map(|_| [one.draw(), two.draw()]).collect();
+        let alternating: Vec<_> = (0..50).flat_map(|_| [one.draw(true), two.draw(true)]).collect();
         for pair in alternating.chunks(2) {
             assert_eq!(pair[0], pair[1]);
         }
@@ -188,6 +163,46 @@ mod tests {
         let mean = sample.iter().sum::<f64>() / 10_000.0;
         // Six standard errors of the mean of 10,000 uniform draws are 0.0173.
         assert!((mean - 0.5).abs() < 0.0174, "{mean}");
+    }
+
+    #[test]
+    fn a_seeded_sampler_draws_also_where_nothing_depends_on_it() {
+        let (all, some) = (Sampler::new(Some(7)), Sampler::new(Some(7)));
+        let expected = draws(&all, 20);
+        let drawn: Vec<f64> = (0..20).map(|at| some.draw(at % 3 == 0)).collect();
+        assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn two_threads_draw_different_numbers_from_the_systems_entropy() {
+        let sampler = Sampler::new(None);
+        let here = draws(&sampler, 10);
+        let there = std::thread::scope(|scope| scope.spawn(|| draws(&sampler, 10)).join().unwrap());
+        assert_ne!(here, there);
+    }
+
+    #[test]
+    fn draws_fall_evenly_into_a_thousand_parts_and_do_not_follow_the_one_before() {
+        const PARTS: usize = 1_000;
+        const COUNT: usize = 1_000_000;
+        let sample = draws(&Sampler::new(None), COUNT);
+        let chi_square = |parts: &mut dyn Iterator<Item = usize>| {
+            let mut counts = [0_u32; PARTS];
+            parts.for_each(|part| counts[part] += 1);
+            let expected = COUNT as f64 / PARTS as f64;
+            counts
+                .iter()
+                .map(|count| (f64::from(*count) - expected).powi(2) / expected)
+                .sum::<f64>()
+        };
+        let of = |draw: f64| ((draw * PARTS as f64) as usize).min(PARTS - 1);
+        // 999 degrees of freedom: mean 999, standard deviation 44.7; seven of those above is 1,312.
+        let alone = chi_square(&mut sample.iter().map(|draw| of(*draw)));
+        assert!(alone < 1_312.0, "{alone}");
+        // The difference of neighbours, modulo 1, is uniform if they are independent.
+        let pairs =
+            chi_square(&mut sample.windows(2).map(|pair| of((pair[1] - pair[0]).rem_euclid(1.0))));
+        assert!(pairs < 1_312.0, "{pairs}");
     }
 
     #[test]

@@ -14,12 +14,13 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use crate::{
     clock::Tick,
     limits::{STORM_FINGERPRINTS_MAX, STORM_FULL_MAX, STORM_WINDOW},
+    sync::lock_after_fork,
 };
 
 /// Parts of the table, so that storms on several threads rarely meet on a lock.
@@ -58,8 +59,8 @@ impl Storms {
         let hash = self.hasher.hash_one(fingerprint);
         // The table uses the lower bits.
         let part = &self.parts[(hash >> 56) as usize % PARTS];
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        part.window(hash, now).takes_full(now)
+        // A child that cannot know stores its errors nowhere anyway.
+        lock_after_fork(part).is_none_or(|mut part| part.window(hash, now).takes_full(now))
     }
 }
 

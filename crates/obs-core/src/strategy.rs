@@ -1,7 +1,7 @@
 //! What is executed: resolved once, kept by the caller, cheap to clone.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::{
@@ -25,7 +25,7 @@ use crate::{
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::{Core, Recording},
     per_thread::thread_index,
-    recorder::{Series, SeriesLabels},
+    recorder::{RunEnd, Series, SeriesLabels, Short},
     run::Run,
     run_error::RunError,
     strategies::StrategyKey,
@@ -192,9 +192,18 @@ impl std::ops::Deref for Handle {
     }
 }
 
-/// What is known about a strategy when it is made, so that a run does not look it up.
+/// What is known about a strategy when it is made, so that a run does not look it up. What every run needs
+/// comes first and fits into one cache line.
+#[repr(C, align(64))]
 pub(crate) struct StrategyShared {
     pub(crate) core: Arc<Core>,
+    short: Short,
+    /// Which runs are kept: the kind's policy, or that of all.
+    pub(crate) keep: KeepRules,
+    /// What its runs write into their slots.
+    pub(crate) mark: Mark,
+    /// How many of its first runs are still to be kept.
+    first_left: AtomicU32,
     pub(crate) kind: Arc<str>,
     pub(crate) id: Arc<str>,
     pub(crate) version: Arc<str>,
@@ -202,16 +211,32 @@ pub(crate) struct StrategyShared {
     pub(crate) realm: Option<Arc<str>>,
     pub(crate) hash: Option<Arc<str>>,
     pub(crate) series: Arc<Series>,
-    /// What its runs write into their slots.
-    pub(crate) mark: Mark,
     pub(crate) capture: Capture,
-    /// Which runs are kept: the kind's policy, or that of all.
-    pub(crate) keep: KeepRules,
-    /// How many of its first runs are still to be kept.
-    first_left: AtomicU32,
 }
 
+const _: () = assert!(mem::offset_of!(StrategyShared, first_left) < 64);
+
 impl StrategyShared {
+    /// One more in flight.
+    #[inline(always)]
+    pub(crate) fn count_start(&self) {
+        let book = &self.core.book;
+        if !self.short.started(book) {
+            self.series.started(book);
+        }
+    }
+
+    /// One fewer in flight, and measured. For one that is not kept this counts its word in the ledger too.
+    #[inline(always)]
+    pub(crate) fn count_end(&self, end: &RunEnd<'_>) {
+        let book = &self.core.book;
+        if !self.short.ended(book, end) {
+            self.series.ended(book, end);
+        } else if end.is_rare() {
+            self.series.measure_rare(end);
+        }
+    }
+
     /// The last step of a run's end, so that a process that is killed before leaves a trace of the run: a
     /// lost row at worst, which the run's own row wins over.
     #[inline]
@@ -249,8 +274,11 @@ impl Strategy {
             core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, Series::shared(&series)));
         let policy = kind.policy.unwrap_or(core.policy);
         let shared = StrategyShared {
-            mark: mark.unwrap_or_default(),
             core: Arc::clone(core),
+            short: series.short(),
+            keep: KeepRules::new(policy),
+            mark: mark.unwrap_or_default(),
+            first_left: AtomicU32::new(policy.first),
             kind: Arc::clone(&kind.name),
             id: (*key.id).into(),
             version: (*key.version).into(),
@@ -259,8 +287,6 @@ impl Strategy {
             hash: key.hash.map(Into::into),
             series,
             capture: kind.capture.unwrap_or(core.capture),
-            keep: KeepRules::new(policy),
-            first_left: AtomicU32::new(policy.first),
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
         Self { outer: Arc::new(outer), recording: core.recording }

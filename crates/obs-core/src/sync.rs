@@ -9,7 +9,31 @@ pub(crate) use std::{
     thread::LocalKey,
 };
 
-use std::sync::atomic::AtomicUsize;
+use std::{
+    sync::{PoisonError, TryLockError, atomic::AtomicUsize},
+    thread,
+};
+
+pub(crate) use crate::ids::forks;
+
+/// How often a child looks whether a lock is free, giving way in between.
+const LOOKS: u32 = 100;
+
+/// Locks what may have been held when this process was forked, by a thread that it does not have: such a
+/// lock never comes free. `None` is one that is taken to be so.
+pub(crate) fn lock_after_fork<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    if forks() == 0 {
+        return Some(mutex.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    for _ in 0..LOOKS {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => thread::yield_now(),
+        }
+    }
+    None
+}
 
 /// A number that no other owner of values per thread has.
 pub(crate) fn next_position() -> usize {

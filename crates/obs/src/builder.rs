@@ -82,7 +82,8 @@ impl Builder {
         self
     }
 
-    /// Where rows are stored: `sqlite:PATH` or `postgres://…`. Variable `OBS_STORE`, or
+    /// Where rows are stored: `sqlite:PATH`, `postgres://…`, or `otlp`, as log events at the Collector of
+    /// OpenTelemetry's variables for logs. Variable `OBS_STORE`, or
     /// `OBS_STORE_FILE` for the first line of a file; default `sqlite:./obs.sqlite`.
     ///
     /// ```

@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt,
+    path::Path,
     time::Duration,
 };
 
@@ -26,13 +27,15 @@ use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::logs::LogSettings;
+use crate::{logs::LogSettings, provider};
 
 pub use error::ConfigError;
-pub(crate) use model::Model;
+pub(crate) use model::{Model, Otlp};
 pub(crate) use safety::Safety;
 pub(crate) use spool::SpoolUse;
 
+/// The `OBS_STORE` that sends rows to the Collector of OpenTelemetry's variables for logs.
+pub(crate) const STORE_OTLP: &str = "otlp";
 /// The default of `OBS_STORE`.
 pub(crate) const STORE_DEFAULT: &str = "sqlite:./obs.sqlite";
 /// The default of `OBS_QUEUE_RECORDS`.
@@ -55,6 +58,9 @@ pub enum Exporter {
     Otlp,
     /// To standard output, as a table for people.
     Console,
+    /// To whom scrapes it: a page on `OTEL_EXPORTER_PROMETHEUS_HOST` and `…_PORT`, by default
+    /// <http://localhost:9464/metrics>. Needs the feature `http`.
+    Prometheus,
     /// Nowhere. Rows, the ledger and snapshots work all the same.
     None,
 }
@@ -211,6 +217,8 @@ pub(crate) struct Checked {
     pub(crate) logs: LogSettings,
     /// Where everything else goes, and who we are.
     pub(crate) model: Model,
+    /// Who may read the page for Prometheus; `None`: everybody on this machine.
+    pub(crate) prometheus_token: Option<SecretString>,
     /// Variables that are set, concern metrics, and have no effect: named in one warning.
     pub(crate) ignored: Vec<String>,
 }
@@ -220,12 +228,40 @@ pub(crate) struct Checked {
 pub(crate) enum Rows {
     Off,
     On {
-        store: StoreUrl,
+        store: StoreAddress,
         migrations: Migrations,
         required: bool,
         limits: Box<PersistConfig>,
         spool: SpoolUse,
     },
+}
+
+/// What is stored where.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreAddress {
+    Url(StoreUrl),
+    /// As log events, at a Collector.
+    Otlp(Box<Otlp>),
+}
+
+impl StoreAddress {
+    /// The file, if it is one.
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Url(url) => url.file(),
+            Self::Otlp(_) => None,
+        }
+    }
+}
+
+/// Without a password.
+impl fmt::Display for StoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Otlp(otlp) => write!(f, "otlp {}", otlp.endpoint),
+        }
+    }
 }
 
 /// Lifts the raw values, or says which one is wrong.
@@ -234,6 +270,12 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
     let (policy, slo) = policy(given, environment)?;
     let model = variables::model(given, environment)?;
     refuse_unsupported(&model, environment)?;
+    if let Some(rule) = model.meter_provider.clash() {
+        return Err(ConfigError::hidden("OTEL_METRICS_EXPORTER", rule));
+    }
+    if let Some(rule) = provider::views::problem(&model.meter_provider) {
+        return Err(ConfigError::hidden("meter_provider.views", rule));
+    }
     Ok(Checked {
         rows: rows(given, environment)?,
         policy,
@@ -242,6 +284,12 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
         safety: safety::check(given, environment)?,
         logs: logs::check(environment, model.log_level)?,
         model,
+        prometheus_token: secret::secret(
+            environment,
+            "OBS_PROMETHEUS_TOKEN",
+            "OBS_PROMETHEUS_TOKEN_FILE",
+        )?
+        .map(|(_, token)| token),
         ignored: known::without_effect(environment),
     })
 }
@@ -331,14 +379,19 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     Ok(if on { rows } else { Rows::Off })
 }
 
-fn store(given: &Given, environment: &Environment) -> Result<StoreUrl, ConfigError> {
+fn store(given: &Given, environment: &Environment) -> Result<StoreAddress, ConfigError> {
     let (setting, url) = match &given.store {
         Some(url) => ("Builder::store", url.clone()),
         None => secret::secret(environment, "OBS_STORE", "OBS_STORE_FILE")?
             .unwrap_or_else(|| ("OBS_STORE", STORE_DEFAULT.into())),
     };
+    if url.expose_secret().trim() == STORE_OTLP {
+        let otlp = variables::logs_target(given, environment)?;
+        return Ok(StoreAddress::Otlp(Box::new(otlp)));
+    }
     // The value may hold a password: the store's own message shows what it may.
     StoreUrl::parse(url.expose_secret())
+        .map(StoreAddress::Url)
         .map_err(|error| ConfigError::secret_because(setting, error))
 }
 

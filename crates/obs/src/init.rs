@@ -5,7 +5,6 @@ use std::{thread, time::Duration};
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
     otel::{Measure, Metrics, MetricsOptions},
-    registry::metric,
 };
 use obs_persist::{PersistConfig, Persister, Store};
 use opentelemetry_sdk::Resource;
@@ -13,13 +12,20 @@ use uuid::Uuid;
 
 use crate::{
     builder::Builder,
-    config::{self, Checked, Rows, Safety, SpoolUse, model::Temporality},
+    config::{
+        self, Checked, Rows, Safety, SpoolUse, StoreAddress,
+        model::{ExemplarFilter, Temporality},
+    },
     drainer::Drainer,
     error::InitError,
-    export::{Exports, Reader},
+    export::{
+        Exports, Reader, Readers,
+        pull::{Pull, Source},
+    },
     instruments::Book,
     logs::Logs,
     provider, resource,
+    store::OtlpStore,
     telemetry::{Parts, RowStore, Telemetry},
 };
 
@@ -37,22 +43,31 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     // First, so that what the rest has to say is heard.
     let logs = logs(&config, &resource, builder.logs)?;
     warn_of_ignored(&config);
-    let exports = exports(&config)?;
-    let snapshots = builder.snapshots.then(|| snapshot_reader(&config, exports.as_ref()));
-    let readers = readers(exports.as_ref(), snapshots.as_ref());
-    let provider = provider::provider(resource, readers);
+    let mut readers = Readers::default();
+    let exports = exports(&config, &mut readers)?;
+    // Whoever asks for all metrics from outside the exports.
+    let asked = (builder.snapshots || config.model.meter_provider.pull().is_some())
+        .then(|| readers.of(Temporality::Cumulative));
     // Where nobody looks, nothing need be counted.
-    let is_read = exports.is_some() || snapshots.is_some();
-    let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, snapshots.is_some()))?;
+    let is_read = !readers.is_empty();
+    let provider =
+        provider::provider(resource.clone(), &config.model.meter_provider, readers.all());
+    let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, asked.is_some()))?;
     logs.count_losses(&provider::meter(&provider));
-    let rows = rows(&config, &metrics, epoch)?;
+    let rows = rows(&config, &metrics, (epoch, &resource))?;
     let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let instruments = Book::new(&provider);
+    let pull = match &asked {
+        Some(reader) => pull(&config, (&obs, rows.as_ref()), reader, &provider)?,
+        None => None,
+    };
+    let snapshots = asked.filter(|_| builder.snapshots);
     Ok(Telemetry::new(Parts {
         obs,
         rows,
         exports,
+        pull,
         snapshots,
         provider,
         instruments,
@@ -83,55 +98,55 @@ fn epoch() -> Result<Uuid, InitError> {
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-fn exports(config: &Checked) -> Result<Option<Exports>, InitError> {
-    Exports::start(config).map_err(|error| InitError::Export(Box::new(error)))
+fn exports(config: &Checked, readers: &mut Readers) -> Result<Option<Exports>, InitError> {
+    Exports::start(&config.model.meter_provider, readers)
+        .map_err(|error| InitError::Export(Box::new(error)))
 }
 
-/// What snapshots are read from: the exporter's own reader where that one is cumulative, because a
-/// second reader doubles the cost of every measurement.
-fn snapshot_reader(config: &Checked, exports: Option<&Exports>) -> Reader {
-    let is_cumulative = config
-        .model
-        .meter_provider
-        .periodic()
-        .all(|reader| reader.exporter.temporality == Temporality::Cumulative);
-    match exports {
-        Some(exports) if is_cumulative => exports.reader(),
-        _ => Reader::new(Temporality::Cumulative),
-    }
-}
-
-fn readers(exports: Option<&Exports>, snapshots: Option<&Reader>) -> Vec<Reader> {
-    let exporting = exports.map(Exports::reader);
-    let separate =
-        snapshots.filter(|reader| exporting.as_ref().is_none_or(|other| !reader.is(other)));
-    exporting.iter().chain(separate).cloned().collect()
+/// The page for Prometheus, if it is to have one.
+fn pull(
+    config: &Checked,
+    (obs, rows): (&Obs, Option<&RowStore>),
+    reader: &Reader,
+    provider: &crate::otel::SdkMeterProvider,
+) -> Result<Option<Pull>, InitError> {
+    let Some(settings) = config.model.meter_provider.pull() else { return Ok(None) };
+    let source = Source {
+        obs: obs.clone(),
+        reader: reader.clone(),
+        store: rows.map(|rows| rows.persister.watch()),
+        meter: provider::meter(provider),
+    };
+    let started = Pull::start(&settings.prometheus, config.prometheus_token.as_ref(), source);
+    started.map(Some).map_err(|error| InitError::Export(Box::new(error)))
 }
 
 fn metrics(
     config: &Checked,
     provider: &crate::otel::SdkMeterProvider,
     exports: Option<&Exports>,
-    (is_read, exemplars): (bool, bool),
+    (is_read, asked): (bool, bool),
 ) -> Result<Metrics, InitError> {
     let meter = provider::meter(provider);
     if let Some(exports) = exports {
-        exports.count_failures(
-            meter
-                .u64_counter(metric::OBS_EXPORT_FAILURES.name)
-                .with_description(metric::OBS_EXPORT_FAILURES.brief)
-                .with_unit(metric::OBS_EXPORT_FAILURES.unit)
-                .build(),
-        );
+        exports.count_on(&meter);
     }
-    let measure = if is_read { Measure::InCells } else { Measure::EachRun };
+    // Cells know buckets, not values: histograms in other buckets are given each value.
+    let exact = config.model.meter_provider.changes_buckets();
+    let measure = if is_read && !exact { Measure::InCells } else { Measure::EachRun };
+    let exemplars =
+        asked && config.model.meter_provider.exemplar_filter != ExemplarFilter::AlwaysOff;
     let mut options =
         MetricsOptions { bound: true, measure, exemplars, ..MetricsOptions::default() };
     options.slos.extend(config.slo);
     Ok(Metrics::new(&meter, options)?)
 }
 
-fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowStore>, InitError> {
+fn rows(
+    config: &Checked,
+    metrics: &Metrics,
+    (epoch, resource): (Uuid, &Resource),
+) -> Result<Option<RowStore>, InitError> {
     let Rows::On { store, migrations, required, limits, spool } = &config.rows else {
         return Ok(None);
     };
@@ -145,7 +160,11 @@ fn rows(config: &Checked, metrics: &Metrics, epoch: Uuid) -> Result<Option<RowSt
     }
     let mut limits = (**limits).clone();
     limits.epoch = Some(epoch);
-    let persister = start_worker(store.store_with(*migrations), limits, metrics.store())?;
+    let store_of_rows: Box<dyn Store> = match store {
+        StoreAddress::Url(url) => url.store_with(*migrations),
+        StoreAddress::Otlp(otlp) => Box::new(OtlpStore::new(otlp.clone(), resource)),
+    };
+    let persister = start_worker(store_of_rows, limits, metrics.store())?;
     let rows = RowStore { persister, url: store.to_string() };
     if *required {
         wait_for_store(&rows)?;

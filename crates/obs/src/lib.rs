@@ -33,7 +33,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `OBS_STORE` | where rows go: `sqlite:PATH`, `postgres://…` | `sqlite:./obs.sqlite` |
+//! | `OBS_STORE` | where rows go: `sqlite:PATH`, `postgres://…`, or `otlp`: as log events to the Collector of `OTEL_EXPORTER_OTLP_LOGS_…` | `sqlite:./obs.sqlite` |
 //! | `OBS_STORE_REQUIRED` | `true`: fail at start if the store is not ready | `false` |
 //! | `OBS_STORE_MIGRATE` | who migrates the store: `start`, the first that connects; `external`: somebody else, with `obs migrate` | `start` |
 //! | `OBS_ENABLED` | `false`: no rows; metrics go on | `true` |
@@ -46,7 +46,9 @@
 //! | `OBS_LOG` | which log lines are written: `info`, `info,hyper=warn,orders::db=debug` | `RUST_LOG`, else `info` |
 //! | `OBS_LOG_FORMAT` | `text`, `json`, `auto`: text on a terminal, JSON elsewhere | `auto` |
 //! | `OBS_TRACE_ENTRIES` | entries of a trace in a row, 0 to 10,000 | `200` |
-//! | `OTEL_METRICS_EXPORTER` | `otlp`, `console`, `none` | `otlp` with an endpoint, else `none` |
+//! | `OTEL_METRICS_EXPORTER` | `otlp`, `prometheus`, `console`, several with commas, or `none` | `otlp` with an endpoint, else `none` |
+//! | `OTEL_EXPORTER_PROMETHEUS_HOST`, `…_PORT` | where Prometheus may scrape: an address of this machine | `localhost`, `9464` |
+//! | `OBS_PROMETHEUS_TOKEN`, `OBS_PROMETHEUS_TOKEN_FILE` | bearer token of who scrapes; needed where others than this machine can | – |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | base address of a Collector, `http://…` or `https://…` | `http://localhost:4318` |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf`, `grpc` | `http/protobuf` |
 //! | `OTEL_EXPORTER_OTLP_HEADERS` | `key=value,key=value`, percent-encoded | – |
@@ -55,6 +57,7 @@
 //! | `OTEL_EXPORTER_OTLP_CERTIFICATE` | PEM file of the authority to trust | the system's |
 //! | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files that say who we are | – |
 //! | `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE` | `cumulative`, `delta`, `lowmemory` | `cumulative` |
+//! | `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION` | `explicit_bucket_histogram`, `base2_exponential_bucket_histogram`; the latter calls the instruments at each run | the former |
 //! | `OTEL_METRIC_EXPORT_INTERVAL` | milliseconds between exports, above 0 | `60000` |
 //! | `OTEL_METRIC_EXPORT_TIMEOUT` | milliseconds for one export, above 0 | `30000` |
 //! | `OTEL_SDK_DISABLED` | `true`: nothing is exported; rows go on | `false` |
@@ -89,6 +92,7 @@ mod provider;
 mod report;
 mod resource;
 mod snapshot;
+mod store;
 mod telemetry;
 
 /// For tests of applications: a manual clock, a capturing sink, assertions on the ledger.

@@ -1,15 +1,18 @@
 //! Our own meter provider: readers, resource, and how many series an instrument may have.
 
+pub(crate) mod views;
+
 use opentelemetry::{
     InstrumentationScope,
     metrics::{Meter, MeterProvider as _},
 };
 use opentelemetry_sdk::{
     Resource,
-    metrics::{Instrument, SdkMeterProvider, Stream},
+    metrics::{Instrument, SdkMeterProvider},
 };
 
-use crate::export::Reader;
+use crate::{config::model::MeterProvider, export::Reader};
+use views::Base;
 
 /// The scope of our instruments.
 const SCOPE: &str = "obs";
@@ -22,23 +25,26 @@ const OTHER_SERIES_MAX: usize = 200;
 
 pub(crate) fn provider(
     resource: Resource,
+    settings: &MeterProvider,
     readers: impl IntoIterator<Item = Reader>,
 ) -> SdkMeterProvider {
-    let builder = SdkMeterProvider::builder().with_resource(resource).with_view(limit_series);
+    let base = Base::of(settings);
+    let mut builder = SdkMeterProvider::builder().with_resource(resource);
+    for view in settings.views.clone() {
+        builder =
+            builder.with_view(move |instrument: &Instrument| base.seen_through(&view, instrument));
+    }
+    let views = settings.views.clone();
+    builder = builder.with_view(move |instrument: &Instrument| {
+        let is_seen = views.iter().any(|view| views::matches(&view.selector, instrument));
+        if is_seen { None } else { base.stream(instrument) }
+    });
     readers.into_iter().fold(builder, |builder, reader| builder.with_reader(reader)).build()
 }
 
 pub(crate) fn meter(provider: &SdkMeterProvider) -> Meter {
     let scope = InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION"));
     provider.meter_with_scope(scope.build())
-}
-
-fn limit_series(instrument: &Instrument) -> Option<Stream> {
-    // The application's own instruments keep what it and the SDK decide.
-    if instrument.scope().name() != SCOPE {
-        return None;
-    }
-    Stream::builder().with_cardinality_limit(series_max(instrument.name())).build().ok()
 }
 
 fn series_max(name: &str) -> usize {
@@ -58,7 +64,8 @@ mod tests {
 
     fn series_of(name: &'static str, sets: u64) -> usize {
         let reader = Reader::new(Temporality::Cumulative);
-        let provider = provider(Resource::builder_empty().build(), [reader.clone()]);
+        let settings = MeterProvider::default();
+        let provider = provider(Resource::builder_empty().build(), &settings, [reader.clone()]);
         let counter = meter(&provider).u64_counter(name).build();
         for set in 0..sets {
             counter.add(1, &[KeyValue::new("set", set.to_string())]);

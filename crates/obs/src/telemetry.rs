@@ -1,6 +1,6 @@
 //! The one handle of an application: kinds, flush, shutdown.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, Obs, StoreState};
 use obs_persist::{Persister, Room, StoreWatch};
@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use crate::{
     block_on::block_on,
     drainer::Drainer,
-    export::{ExportError, Exports, Reader},
+    export::{ExportError, Exports, Reader, pull::Pull},
     instruments::{Book, Instruments},
     logs::{Logs, LogsError},
     report::{Exported, Report, Rows},
@@ -55,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) obs: Obs,
     pub(crate) rows: Option<RowStore>,
     pub(crate) exports: Option<Exports>,
+    pub(crate) pull: Option<Pull>,
     pub(crate) snapshots: Option<Reader>,
     pub(crate) provider: SdkMeterProvider,
     pub(crate) instruments: Arc<Book>,
@@ -221,6 +222,19 @@ impl Telemetry {
         self.parts.rows.as_ref().map_or(Room::Free, |rows| rows.persister.wait_for_room(deadline))
     }
 
+    /// Where Prometheus may scrape this process, at `/metrics`; `None` where it may not.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// assert_eq!(telemetry.prometheus_address(), None);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn prometheus_address(&self) -> Option<SocketAddr> {
+        self.parts.pull.as_ref().map(Pull::address)
+    }
+
     /// Makes the application's own instruments: they leave with ours, by the same exporters. `scope` is
     /// the name of the part of the application that measures.
     ///
@@ -316,6 +330,9 @@ impl Telemetry {
         let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
         if let Some(exports) = &self.parts.exports {
             exports.stop();
+        }
+        if let Some(pull) = &self.parts.pull {
+            pull.stop();
         }
         if let Some(drainer) = &self.parts.drainer {
             drainer.stop();

@@ -20,7 +20,7 @@ At the end, or on SIGTERM, it shuts down within --shutdown-ms and prints `report
 second SIGTERM changes nothing. All other settings come from OBS_* and OTEL_*, as for any program.
 
 Exit codes: 0 everything settled, 1 it could not start or a file could not be written, 2 a wrong call,
-3 the deadline of the shutdown came first.";
+3 the deadline of the shutdown came first, or with --runs 0 something of a dead process was left.";
 
 /// Makes runs, says what obs promised of each, and dies on request.
 #[derive(Clone, Debug, Parser)]

@@ -81,10 +81,11 @@ fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
         let _open = work.open(args.runs, args.inflight_at_end);
         stop.wait();
     }
-    if args.runs == 0 {
-        setup::wait_until_adopted(&telemetry, &stop);
-    }
+    let adopted = args.runs > 0 || setup::wait_until_adopted(&telemetry, &stop);
     let mut code = ended("", &ground.shutdown(&telemetry, args.shutdown()));
+    if !adopted {
+        code = LATE;
+    }
     if let Some(ledger_file) = ledger_file {
         ledger_file.finish()?;
     }

@@ -30,9 +30,9 @@ pub(crate) fn strategy(telemetry: &Telemetry) -> Result<Strategy, BuildError> {
     telemetry.kind("torture").strategy("torture").version("1").type_("TEST").realm("acme").build()
 }
 
-/// Waits until nothing of dead processes is on its way any more, or nothing moves.
-pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
-    let Some(store) = telemetry.store_watch() else { return };
+/// Waits until nothing of dead processes is on its way any more; `false` if nothing moves.
+pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) -> bool {
+    let Some(store) = telemetry.store_watch() else { return true };
     let clock = Clock::default();
     let (mut settled, mut moved) = (None, clock.now());
     while !stop.is_set() {
@@ -41,7 +41,7 @@ pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
         let ledger = telemetry.ledger();
         let pending = [&ledger.ok, &ledger.error].map(|class| class.in_queue + class.spooled);
         if looked && pending == [0, 0] {
-            return;
+            return true;
         }
         let now = [&ledger.ok, &ledger.error]
             .map(|class| (class.adopted, class.persisted, class.quarantined));
@@ -51,8 +51,9 @@ pub(crate) fn wait_until_adopted(telemetry: &Telemetry, stop: &Stop) {
         if clock.now().since(moved) > ADOPTION_PATIENCE {
             let why = store.last_error().unwrap_or_else(|| "the store says nothing".to_owned());
             eprintln!("warning: nothing was settled for {ADOPTION_PATIENCE:?}: {why}");
-            return;
+            return false;
         }
         thread::park_timeout(POLL);
     }
+    true
 }

@@ -1,5 +1,5 @@
-//! Every interleaving of the ledger, of the values that threads have for themselves, and of a slot, with
-//! the very files that obs-core is built from, and the checker's locks and atomics in them.
+//! Every interleaving of the ledger, of the values that threads have for themselves, of a bucket of the sharded
+//! recorder, and of a slot, with the very files that obs-core is built from, and the checker's locks and atomics in them.
 //!
 //!   just loom            every model
 //!   just loom NAME...    only these
@@ -16,6 +16,8 @@ mod tree {
     pub(crate) mod per_thread;
     pub(crate) mod status;
 }
+#[path = "../../src/recorder/sharded/bucket.rs"]
+mod bucket;
 mod clock;
 mod models;
 mod record;

@@ -6,6 +6,7 @@ use loom::thread;
 use uuid::Uuid;
 
 use crate::{
+    bucket::Bucket,
     clock::Tick,
     ledger::{Book, Ledger, SeriesDrops},
     record::Timestamp,
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Every model with its name.
-pub(crate) const ALL: [(&str, fn()); 7] = [
+pub(crate) const ALL: [(&str, fn()); 8] = [
     ("two-writers", || two_writers([0, 1])),
     ("two-writers-one-shard", || two_writers([2, 2])),
     ("spool", spool),
@@ -23,6 +24,7 @@ pub(crate) const ALL: [(&str, fn()); 7] = [
     ("ended-elsewhere", ended_elsewhere),
     ("thread-ends", thread_ends),
     ("slot", slot),
+    ("bucket", bucket),
 ];
 
 fn book() -> (Arc<Book>, Arc<SeriesDrops>) {
@@ -180,4 +182,24 @@ fn slot() {
     ends.join().unwrap();
     let expected = starts.join().unwrap().then(|| entry(2));
     assert_eq!(slots::read(&words, 0), expected);
+}
+
+/// A thread counts 1, 2 and 3 while another reads: whatever it reads are the first so many of them.
+fn bucket() {
+    let bucket = Arc::new(Bucket::default());
+    let writer = {
+        let bucket = Arc::clone(&bucket);
+        thread::spawn(move || (1..=3).for_each(|value| bucket.add(value)))
+    };
+    let mut seen = 0;
+    for _ in 0..2 {
+        if let Some(read) = bucket.try_read() {
+            let sum = u128::from(read.count * (read.count + 1) / 2);
+            assert_eq!((read.sum, read.max), (sum, read.count), "of one moment");
+            assert!(read.count >= seen, "no reading goes back");
+            seen = read.count;
+        }
+    }
+    writer.join().unwrap();
+    assert_eq!(bucket.try_read().map(|read| (read.count, read.sum)), Some((3, 6)));
 }

@@ -10,6 +10,15 @@ pub(crate) use loom::{
     thread::LocalKey,
 };
 
+/// Nobody forks.
+pub(crate) const fn forks() -> u64 {
+    0
+}
+
+pub(crate) fn lock_after_fork<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    mutex.lock().ok()
+}
+
 /// Declares what each thread has for itself, empty at first.
 macro_rules! per_thread_slots {
     ($name:ident, $value:ty) => {

@@ -19,6 +19,12 @@ fn key<'a>(id: &'a str, version: &'a str) -> StrategyKey<'a> {
     }
 }
 
+fn enter(in_flight: &InFlight, mark: Mark, has_row: bool, now: Tick) -> (Slot, (Uuid, Timestamp)) {
+    let mut id = None;
+    let slot = in_flight.enter(mark, has_row, now, &mut id);
+    (slot, id.unwrap())
+}
+
 fn series() -> Arc<Series> {
     crate::Obs::builder().build().unwrap().kind("dsl").lookup("any", "1").series()
 }
@@ -36,7 +42,7 @@ impl Setting {
 
     fn enter(&self) -> (Slot, Uuid) {
         let now = Clock::from(&self.clock).now();
-        let (slot, (id, _)) = self.in_flight.enter(self.mark, true, now);
+        let (slot, (id, _)) = enter(&self.in_flight, self.mark, true, now);
         (slot, id)
     }
 
@@ -102,7 +108,7 @@ fn an_id_is_a_version_7_uuid_of_its_start_and_no_two_are_the_same() {
     let mut ids = HashSet::new();
     for _ in 0..10_000 {
         let now = Clock::from(&setting.clock).now();
-        let (slot, (id, started_at)) = setting.in_flight.enter(setting.mark, true, now);
+        let (slot, (id, started_at)) = enter(&setting.in_flight, setting.mark, true, now);
         assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
         assert_eq!(id.as_u128() >> 80, u128::from(started_at.as_micros().unsigned_abs() / 1_000));
         assert_eq!(started_at, Clock::from(&setting.clock).wall());
@@ -117,7 +123,7 @@ fn a_wall_clock_that_is_set_shows_within_ten_milliseconds() {
     let setting = Setting::new();
     let started_at = || {
         let now = Clock::from(&setting.clock).now();
-        setting.in_flight.enter(setting.mark, true, now).1.1
+        enter(&setting.in_flight, setting.mark, true, now).1.1
     };
     started_at();
     setting.clock.jump_wall(-3_600_000_000);
@@ -267,7 +273,7 @@ fn a_strategy_whose_texts_find_no_room_is_unknown_and_counted() {
     let refused = setting.in_flight.untracked().strategies;
     assert!(refused > 0);
     let now = Clock::from(&setting.clock).now();
-    setting.in_flight.enter(last, true, now);
+    enter(&setting.in_flight, last, true, now);
     let dead = setting.dead();
     assert_eq!((&*dead.runs[0].strategy_id, &*dead.runs[0].kind), ("unknown", "unknown"));
     setting.in_flight.mark("dsl", &key("bonus", "3"), &series);
@@ -278,7 +284,7 @@ fn a_strategy_whose_texts_find_no_room_is_unknown_and_counted() {
 fn a_run_without_rows_is_in_flight_and_leaves_none() {
     let setting = Setting::new();
     let now = Clock::from(&setting.clock).now();
-    setting.in_flight.enter(setting.mark, false, now);
+    enter(&setting.in_flight, setting.mark, false, now);
     assert_eq!(setting.in_flight.list(9).len(), 1);
     assert_eq!((setting.dead().runs.len(), setting.dead().torn), (0, 0));
 }

@@ -9,6 +9,9 @@
 //!    threads that there are by then.
 //!
 //! So every snapshot is balanced (B1 to B3) and never shows more ended runs than started ones (B4).
+//!
+//! A forked child has the counts as its parent left them, at whatever moment, and none of its threads. So it
+//! has locks of its own, which nobody held, and what it has in the queue is what is in no other term.
 
 use std::{
     fmt,
@@ -24,19 +27,24 @@ use crate::{
     page::{HeapPage, Page, PageError, PageOwner},
     per_thread::{Local, Own, PerThread, Slots, Whose, thread_index},
     status::{Class, DropReason, Status},
-    sync::{AtomicU64, LocalKey, Mutex, MutexGuard, Ordering, per_thread_slots},
+    sync::{AtomicU64, LocalKey, Mutex, MutexGuard, Ordering, forks, per_thread_slots},
 };
+
+/// How many processes, each of them forked from the one before, have locks of their own. Later ones share
+/// those of the last.
+const GENERATIONS: usize = 4;
 
 /// The counts behind the ledger of one [`Obs`](crate::Obs).
 pub(crate) struct Book {
-    shards: [Shard; SHARDS],
+    locks: [Locks; GENERATIONS],
     /// Where the counts of the shards are.
     page: Arc<dyn Page>,
     runs: PerThread<Runs>,
-    /// What threads counted that have ended; the first lock of a snapshot.
-    retired: Mutex<Counted>,
-    /// The process that counts; a forked child is another one.
+    /// What threads counted that have ended; written by snapshots.
+    retired: Runs,
+    /// The process that counts, and how often it had been forked; a child is another one.
     pid: u32,
+    forks: u64,
 }
 
 /// Counts that end with the process.
@@ -66,6 +74,18 @@ impl Runs {
     #[inline]
     pub(crate) fn not_kept(&self, status: Status) {
         count(&self.unkept[status.index()]);
+    }
+
+    /// Adds what another thread counted, which has ended; one caller at a time.
+    fn take_in(&self, other: &Self) {
+        let add = |word: &AtomicU64, other: &AtomicU64| {
+            let sum = word.load(Ordering::Relaxed) + other.load(Ordering::Acquire);
+            word.store(sum, Ordering::Release);
+        };
+        add(&self.started, &other.started);
+        for (word, other) in self.unkept.iter().zip(&other.unkept) {
+            add(word, other);
+        }
     }
 }
 
@@ -101,6 +121,14 @@ fn count(word: &AtomicU64) {
     word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
+/// The locks of one process.
+#[derive(Debug, Default)]
+struct Locks {
+    /// The first lock of a snapshot.
+    snapshot: Mutex<()>,
+    shards: [Shard; SHARDS],
+}
+
 /// A shard's lock, aligned so that no two threads write to one pair of cache lines. Its counts are on
 /// the page.
 #[derive(Debug, Default)]
@@ -130,11 +158,12 @@ impl Book {
 
     fn of(page: Arc<dyn Page>) -> Self {
         Self {
-            shards: Default::default(),
+            locks: Default::default(),
             page,
             runs: PerThread::new(|_| Runs::default()),
-            retired: Mutex::default(),
+            retired: Runs::default(),
             pid: std::process::id(),
+            forks: forks(),
         }
     }
 
@@ -191,8 +220,19 @@ impl Book {
 
     /// Locks a shard. Counting cannot leave it half-written, so a poisoned lock is as good as any.
     pub(super) fn shard(&self, shard: usize) -> Locked<'_> {
-        let lock = self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner);
+        let locks = &self.locks[self.generation()];
+        let lock = locks.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { row: Row::of(self.page.words(), shard), _lock: lock }
+    }
+
+    /// How often this process was forked since the book was made, as far as there are locks for it. Only
+    /// where somebody says that there was a fork is the system asked.
+    fn generation(&self) -> usize {
+        let forks = forks();
+        if forks == self.forks || std::process::id() == self.pid {
+            return 0;
+        }
+        usize::try_from(forks.wrapping_sub(self.forks)).unwrap_or(GENERATIONS).min(GENERATIONS - 1)
     }
 
     /// The runs that started. A forked child has its copy of a mapped page from a later moment than its
@@ -208,19 +248,22 @@ impl Book {
 
     /// Takes a snapshot and shows it to `read` while no term of a kept record can change.
     pub(crate) fn frozen<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.generation();
+        let first = self.locks[generation].snapshot.lock();
         let locked: [Locked<'_>; SHARDS] = std::array::from_fn(|shard| self.shard(shard));
         let (ended, living) = self.runs.take_ended_and_see_living();
-        for runs in &ended {
-            retired.add_ended(runs);
-            retired.add_started(runs);
-        }
-        let mut runs = *retired;
+        ended.iter().for_each(|runs| self.retired.take_in(runs));
+        let mut runs = Counted::default();
+        runs.add_ended(&self.retired);
+        runs.add_started(&self.retired);
         living.iter().for_each(|own| runs.add_ended(own));
         let mut ledger = Ledger::default();
         page::add_unkept(&mut ledger, &runs.unkept);
         for shard in &locked {
             page::add_shard(&mut ledger, |term| shard.row.read(term));
+        }
+        if generation > 0 {
+            page::queue_the_rest(&mut ledger);
         }
         self.runs.living().iter().for_each(|own| runs.add_started(own));
         let finished = ledger.runs.finished;
@@ -228,7 +271,7 @@ impl Book {
         ledger.runs = RunLedger { started, finished, active: started - finished };
         page::publish(self.page.words(), &runs.unkept, started);
         let answer = read(&ledger);
-        drop(locked);
+        drop((locked, first));
         answer
     }
 }

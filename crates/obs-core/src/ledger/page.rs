@@ -237,6 +237,14 @@ fn spooled_in(lies: Lies, class: Class, read: &impl Fn(Term) -> u64) -> u64 {
     came.saturating_sub(ended(End::Persisted) + ended(End::Quarantined) + dropped)
 }
 
+/// In a forked child: a thread of its parent may have been between the two stores of a move.
+pub(super) fn queue_the_rest(ledger: &mut Ledger) {
+    for class in Class::ALL {
+        let terms = ledger.class_mut(class);
+        terms.in_queue = terms.in_queue.saturating_add_signed(terms.imbalance());
+    }
+}
+
 /// Adds the runs that were not kept.
 pub(super) fn add_unkept(ledger: &mut Ledger, unkept: &[u64; STATUSES]) {
     for (status, count) in Status::ALL.into_iter().zip(unkept) {

@@ -89,7 +89,7 @@ impl DirectSeries {
     /// What few runs have is measured at once: a wait for the start, and failures by their code.
     #[inline]
     pub(super) fn measure_rare(&self, end: &RunEnd<'_>) {
-        if end.queued_nanos.is_some() || end.status.is_failure() {
+        if end.is_rare() {
             self.measure_what_is_rare(end);
         }
     }

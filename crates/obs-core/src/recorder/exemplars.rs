@@ -11,7 +11,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use uuid::Uuid;
 
 use super::sharded::DurationTable;
-use crate::{exemplar::Exemplar, record::Timestamp, status::Status};
+use crate::{exemplar::Exemplar, record::Timestamp, span_ids, status::Status};
 
 /// What a kept run leaves.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl BucketExemplars {
             Err(TryLockError::WouldBlock) => return,
         };
         let nanos = u64::try_from(run.duration.as_nanos()).unwrap_or(u64::MAX);
-        last.insert((run.status.index(), self.table.bucket(nanos)), *run);
+        last.insert((run.status.index(), self.table.find(nanos).0), *run);
     }
 
     /// Of one status, in the order of buckets.
@@ -54,11 +54,15 @@ impl BucketExemplars {
 
 impl From<&KeptRun> for Exemplar {
     fn from(run: &KeptRun) -> Self {
-        let (trace_id, span_id) = run.span;
+        // As the row has them.
+        let (trace_id, span_id) = match run.span {
+            (TraceId::INVALID, _) => span_ids::own(run.run_id),
+            caller => caller,
+        };
         Self {
             seconds: run.duration.as_secs_f64(),
             run_id: run.run_id,
-            trace_id: (trace_id != TraceId::INVALID).then(|| trace_id.to_string().into()),
+            trace_id: Some(trace_id.to_string().into()),
             span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
             at: run.at,
         }

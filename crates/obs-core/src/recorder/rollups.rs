@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Drained, Recorder, RunEnd, Series, SeriesLabels, Watched, Way,
-    sharded::{DurationTable, place_of, places},
+    sharded::{DurationTable, places},
 };
 use crate::{
     adopter::RecordLabels,
@@ -83,7 +83,7 @@ impl RolledSeries {
     #[inline(never)]
     pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
         let Rollups { table, places, cells, .. } = &*self.rollups;
-        let place = place_of(end.nanos, table.bucket(end.nanos));
+        let (_, place) = table.find(end.nanos);
         let run = Measured { nanos: end.nanos, nodes: end.nodes, place, places: places.len() };
         cells.with(|own| own.add(self.lease.number, end.status, &run));
         self.inner.ended(book, end);

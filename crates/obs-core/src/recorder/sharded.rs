@@ -5,6 +5,7 @@
 //! exporters work unchanged. A bucket that grew by n runs is replayed as n values that lie in that
 //! bucket and add up to what the runs added up to.
 
+mod bucket;
 mod cells;
 mod fine;
 mod replay;
@@ -22,21 +23,49 @@ use crate::{
     durations::Durations,
     exemplar::Exemplars,
     ledger::{Book, SeriesDrops},
-    per_thread::{Local, PerThread, Slots},
+    per_thread::{Local, PerThread, Position, Slots, with_known_at},
     status::Status,
 };
 use cells::Cells;
-pub(super) use fine::{place_of, places};
+pub(super) use fine::places;
 use replay::Replay;
-pub(super) use table::{DurationTable, NodeTable};
+pub(super) use table::DurationTable;
 
 /// A series whose runs are counted in cells.
 pub(super) struct ShardedSeries {
     durations: Arc<DurationTable>,
-    nodes: NodeTable,
     cells: PerThread<Cells>,
     replay: Mutex<Replay>,
     instruments: DirectSeries,
+}
+
+/// The short way from a strategy to what this thread counts its runs in, past its series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    start: Position,
+    end: Position,
+}
+
+impl Short {
+    /// There is none.
+    pub(super) const NONE: Self = Self { start: Position::NOWHERE, end: Position::NOWHERE };
+
+    /// The same for runs whose ends somebody else counts as well.
+    pub(super) const fn of_starts(self) -> Self {
+        Self { end: Position::NOWHERE, ..self }
+    }
+
+    /// False where this thread has no cells yet, or there is no short way: nothing was counted then.
+    #[inline(always)]
+    pub(crate) fn started(self, book: &Book) -> bool {
+        with_known_at(self.start, |own: &Cells| own.start(book)).is_some()
+    }
+
+    /// As for starts. What is rare about an end remains to be measured.
+    #[inline(always)]
+    pub(crate) fn ended(self, book: &Book, end: &RunEnd<'_>) -> bool {
+        with_known_at(self.end, |own: &Cells| own.end(book, end)).is_some()
+    }
 }
 
 impl Local for Cells {
@@ -54,54 +83,35 @@ impl ShardedSeries {
         durations: Arc<DurationTable>,
         book: &Arc<Book>,
     ) -> Self {
-        let nodes = NodeTable::new();
-        let node_buckets = nodes.len();
-        let book = Arc::clone(book);
+        let (book, table) = (Arc::clone(book), Arc::clone(&durations));
+        let cells = move |whose| Cells::new(book.runs_of(whose), Arc::clone(&table));
         Self {
-            cells: PerThread::new(move |whose| Cells::new(node_buckets, book.runs_of(whose))),
-            replay: Mutex::new(Replay::new(&durations, &nodes)),
+            cells: PerThread::new(cells),
+            replay: Mutex::new(Replay::new(&durations)),
             durations,
-            nodes,
             instruments,
         }
     }
 }
 
 impl ShardedSeries {
-    #[inline]
+    pub(super) fn short(&self) -> Short {
+        let position = self.cells.position();
+        Short { start: position, end: position }
+    }
+
     pub(super) fn started(&self, book: &Book) {
-        if self.cells.with_known(|own| Self::start_in(own, book)).is_none() {
-            self.cells.with_new_or_shared(&|own| Self::start_in(own, book));
-        }
+        self.cells.with(|own| own.start(book));
     }
 
-    #[inline(always)]
     pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
-        if self.cells.with_known(|own| self.end_in(own, book, end)).is_none() {
-            self.cells.with_new_or_shared(&|own| self.end_in(own, book, end));
-        }
+        self.cells.with(|own| own.end(book, end));
+        self.measure_rare(end);
+    }
+
+    #[inline]
+    pub(super) fn measure_rare(&self, end: &RunEnd<'_>) {
         self.instruments.measure_rare(end);
-    }
-
-    #[inline(always)]
-    fn start_in(own: &Cells, book: &Book) {
-        own.start();
-        match own.runs() {
-            Some(runs) => runs.started(),
-            None => book.started(),
-        }
-    }
-
-    #[inline(always)]
-    fn end_in(&self, own: &Cells, book: &Book, end: &RunEnd<'_>) {
-        own.nodes(self.nodes.bucket(end.nodes)).add(end.nodes);
-        let durations = own.durations(end.status.index(), &self.durations);
-        durations.add(end.nanos, self.durations.bucket(end.nanos));
-        match own.runs() {
-            _ if end.kept => {}
-            Some(runs) => runs.not_kept(end.status),
-            None => book.not_kept(end.status),
-        }
     }
 
     pub(super) fn drops(&self) -> &Arc<SeriesDrops> {

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::trace::{SpanId, TraceId};
 use uuid::Uuid;
 
-use super::Run;
+use super::{NOT_QUEUED, Run};
 use crate::{
     clock::Clock,
     current::Current,
@@ -22,6 +23,7 @@ use crate::{
     recorder::{KeptRun, RunEnd},
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
+    span_ids,
     status::{DropReason, Status},
     strategy::StrategyShared,
 };
@@ -88,8 +90,21 @@ impl Run {
         }
     }
 
-    /// What happens when a run ends, in order; the diagram of the whole system is this function.
+    /// Ends a run as whatever it is.
+    #[inline(never)]
     pub(crate) fn end(
+        &mut self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        input: Option<&dyn EncodeInput>,
+    ) -> Option<Ack> {
+        self.end_inlined(strategy, outcome, input)
+    }
+
+    /// What happens when a run ends, in order; the diagram of the whole system is this function. Where the
+    /// outcome is [`OK`], the compiler leaves out what only other outcomes need.
+    #[inline(always)]
+    pub(crate) fn end_inlined(
         &mut self,
         strategy: &StrategyShared,
         outcome: &Outcome<'_>,
@@ -145,11 +160,11 @@ impl Run {
             status: outcome.status,
             nanos,
             nodes: self.nodes,
-            queued_nanos: self.queued_nanos,
+            queued_nanos: (self.queued_nanos != NOT_QUEUED).then_some(self.queued_nanos),
             error_type: outcome.error_type.as_deref(),
             kept: keep.is_some(),
         };
-        strategy.series.ended(&strategy.core.book, &end);
+        strategy.count_end(&end);
         // 4 A run that is kept becomes a record, and the record goes to the sink.
         let keep = keep?;
         let duration = Duration::from_nanos(nanos);
@@ -163,8 +178,7 @@ impl Run {
             nanos,
             forced: self.forced,
             first: strategy.takes_first(),
-            // Always drawn, so that one slow run does not shift the choice of all later ones.
-            draw: strategy.core.sampler.draw(),
+            draw: strategy.core.sampler.draw(strategy.keep.depends_on_draw(status)),
         };
         decide(&strategy.keep, &facts)
     }
@@ -186,7 +200,7 @@ impl Run {
                 status: record.status,
                 duration: record.duration,
                 run_id: record.run_id,
-                span: self.started_in(),
+                span: self.span_of(record.run_id),
                 at: record.finished_at,
             };
             let ack = core.sink.submit(Kept { record, ticket });
@@ -217,6 +231,14 @@ impl Run {
         Current::tell(self.address(), id);
         self.id = Some(id);
         id
+    }
+
+    /// The span that the run started in, or the one that it is where it started in none.
+    pub(crate) fn span_of(&mut self, run_id: Uuid) -> (TraceId, SpanId) {
+        match self.started_in() {
+            (TraceId::INVALID, _) => span_ids::own(run_id),
+            started_in => started_in,
+        }
     }
 
     /// The id, where it is put together already.

@@ -58,6 +58,7 @@ fn each_bucket_names_its_last_kept_run_and_no_run_that_has_no_row() {
             let row = records.iter().find(|record| record.run_id == exemplar.run_id).unwrap();
             assert_eq!(row.duration.as_secs_f64(), exemplar.seconds);
             assert_eq!((row.finished_at, &row.trace_id), (exemplar.at, &exemplar.trace_id));
+            assert_eq!(row.span_id, exemplar.span_id);
         }
         let seconds: Vec<f64> = ok.exemplars.iter().map(|exemplar| exemplar.seconds).collect();
         assert_eq!(seconds, [0.002, 0.003, 0.06]);

@@ -129,6 +129,7 @@ mod system {
 
     unsafe extern "C" fn in_child() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
+        obs_core::after_fork();
         // SAFETY: a constant path with its end; `open` may be called here.
         let nothing =
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
@@ -190,7 +191,17 @@ mod system {
 
     #[cfg(test)]
     mod tests {
-        use std::sync::atomic::Ordering;
+        use std::{
+            process::Command,
+            sync::{
+                Arc,
+                atomic::{AtomicBool, AtomicU64, Ordering},
+            },
+            thread,
+            time::Duration,
+        };
+
+        use obs_core::{Ack, Class, DropReason, Kept, Obs, Page, Sink, Strategy, ledger};
 
         use super::super::{
             super::{file, mapped::Words},
@@ -233,6 +244,127 @@ mod system {
             });
             assert_eq!(code, 0);
             assert_eq!(page.words()[0].load(Ordering::Relaxed), 7);
+        }
+
+        /// A sink that is always full.
+        #[derive(Debug)]
+        struct Full;
+
+        impl Sink for Full {
+            fn submit(&self, kept: Kept) -> Ack {
+                kept.ticket.dropped(DropReason::QueueFull);
+                Ack::Refused(DropReason::QueueFull)
+            }
+            fn capacity(&self, _: Class) -> u64 {
+                0
+            }
+        }
+
+        #[derive(Debug)]
+        struct Mapped(Words);
+
+        impl Page for Mapped {
+            fn words(&self) -> &[AtomicU64] {
+                self.0.words()
+            }
+        }
+
+        fn run_one(strategy: &Strategy, fails: bool) {
+            let mut run = strategy.start();
+            run.keep();
+            let _ = run.finish(if fails { Err("no".to_owned()) } else { Ok(()) });
+        }
+
+        /// What a child does with what it inherits: all of it must come to an end, and balance.
+        fn lives(obs: &Obs, strategy: &Strategy) -> bool {
+            const RUNS: u64 = 20;
+            let before = obs.ledger();
+            for at in 0..RUNS {
+                run_one(strategy, at % 2 == 0);
+            }
+            let after = obs.ledger();
+            let counted = after.ok.recorded + after.error.recorded;
+            let dropped = after.ok.dropped.total() + after.error.dropped.total();
+            before.imbalance() == 0
+                && after.imbalance() == 0
+                && counted == before.ok.recorded + before.error.recorded + RUNS
+                && dropped >= RUNS
+        }
+
+        /// Waits for a child, at most ten seconds: one that is stuck is killed.
+        fn ends(pid: i32) -> Option<i32> {
+            let mut status = 0;
+            for _ in 0..2_000 {
+                // SAFETY: our child.
+                if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
+                    return Some(status);
+                }
+                thread::park_timeout(Duration::from_millis(5));
+            }
+            // SAFETY: our child, which is still there.
+            unsafe {
+                libc::kill(pid, libc::SIGKILL);
+                libc::waitpid(pid, &raw mut status, 0);
+            }
+            None
+        }
+
+        /// In a process of its own: each child has the locks of all tests, until it has given them up.
+        #[test]
+        fn a_child_of_a_busy_process_is_neither_stuck_nor_out_of_balance_whenever_it_is_forked() {
+            let name = "platform::fork::system::tests::busy";
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--ignored", "--nocapture"])
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stdout);
+            let why = String::from_utf8_lossy(&child.stderr);
+            assert!(child.status.success() && said.contains("1 passed"), "{said}\n{why}");
+        }
+
+        #[test]
+        #[ignore = "the test above runs it"]
+        fn busy() {
+            const FORKS: u64 = 300;
+            let root = tempfile::tempdir().unwrap();
+            let page = Words::create(&root.path().join("page"), ledger::PAGE_WORDS).unwrap();
+            let builder = Obs::builder().sink(Arc::new(Full));
+            let obs = builder.ledger_page(Arc::new(Mapped(page))).build().unwrap();
+            let strategy = obs.kind("dsl").strategy("bonus").version("1").build().unwrap();
+            run_one(&strategy, true);
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                for fails in [true, false] {
+                    let (strategy, done) = (strategy.clone(), &done);
+                    scope.spawn(move || {
+                        while !done.load(Ordering::Relaxed) {
+                            run_one(&strategy, fails);
+                        }
+                    });
+                }
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        assert_eq!(obs.ledger().imbalance(), 0);
+                    }
+                });
+                let mut ended = Vec::new();
+                for _ in 0..FORKS {
+                    // SAFETY: the child does what it says and leaves, without unwinding.
+                    let pid = unsafe { libc::fork() };
+                    if pid == 0 {
+                        let code = i32::from(!lives(&obs, &strategy));
+                        // SAFETY: leaves at once.
+                        unsafe { libc::_exit(code) };
+                    }
+                    ended.push(ends(pid));
+                    if ended.last() != Some(&Some(0)) {
+                        break;
+                    }
+                }
+                done.store(true, Ordering::Relaxed);
+                let well = ended.iter().filter(|end| **end == Some(0)).count() as u64;
+                assert_eq!(well, FORKS, "the last one: {:?}, None is stuck", ended.last());
+            });
         }
 
         #[test]

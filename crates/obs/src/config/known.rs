@@ -3,13 +3,15 @@
 use super::{Environment, error::ConfigError};
 
 /// Every variable of ours.
-pub(super) const OURS: [&str; 25] = [
+pub(super) const OURS: [&str; 27] = [
     "OBS_CAPTURE_INPUT",
     "OBS_ENABLED",
     "OBS_OTLP_HEADERS_FILE",
     "OBS_LOG",
     "OBS_LOG_FORMAT",
     "OBS_LOST_RUNS",
+    "OBS_PROMETHEUS_TOKEN",
+    "OBS_PROMETHEUS_TOKEN_FILE",
     "OBS_QUEUE_RECORDS",
     "OBS_REDACT_ALLOW",
     "OBS_REDACT_KEYS",

@@ -10,7 +10,7 @@ pub(super) mod meter;
 mod resource;
 pub(super) mod supported;
 pub(super) mod tracer;
-mod view;
+pub(crate) mod view;
 
 pub(crate) use exporter::{Exporter, HistogramAggregation, Otlp, Temporality, TlsFiles};
 pub(crate) use limits::{AttributeLimits, CardinalityLimits, RecordLimits, SpanLimits};

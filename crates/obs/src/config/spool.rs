@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use obs_persist::{Fsync, PersistConfig, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SpoolDir, StoreUrl};
+use obs_persist::{Fsync, PersistConfig, SPOOL_BYTES_LEAST, SPOOL_BYTES_MOST, SpoolDir};
 
-use super::{Environment, Given, error::ConfigError, parse};
+use super::{Environment, Given, StoreAddress, error::ConfigError, parse};
 
 /// Where spools are when nobody says so and there is no file to put one beside, if it is there.
 const SYSTEM_DEFAULT: &str = "/var/lib/obs";
@@ -22,7 +22,7 @@ pub(crate) struct SpoolUse {
 pub(super) fn check(
     given: &Given,
     environment: &Environment,
-    store: &StoreUrl,
+    store: &StoreAddress,
     limits: &mut PersistConfig,
 ) -> Result<SpoolUse, ConfigError> {
     let lost_runs = match environment.get("OBS_LOST_RUNS")? {
@@ -76,7 +76,7 @@ fn fsync(environment: &Environment) -> Result<Fsync, ConfigError> {
 fn directory(
     given: &Given,
     environment: &Environment,
-    store: &StoreUrl,
+    store: &StoreAddress,
 ) -> Result<Option<SpoolDir>, ConfigError> {
     if let Some(given) = &given.spool_dir {
         return Ok(Some(SpoolDir::Given(given.clone())));
@@ -97,7 +97,7 @@ fn directory(
 }
 
 /// The address of a store, which shows no password, as a name of a folder.
-fn folder_of(store: &StoreUrl) -> String {
+fn folder_of(store: &StoreAddress) -> String {
     const CHARS_MAX: usize = 120;
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     store.to_string().chars().take(CHARS_MAX).map(plain).collect()

@@ -76,14 +76,13 @@ const MILLIS: &str = "not a number of milliseconds: use e.g. 10000";
 const ENCODED: &str =
     "entry 1 is not percent-encoded UTF-8: write %2C for a comma, %25 for a percent sign";
 const EXPORTER: &str = "there is no such exporter: use otlp, prometheus, console or none";
-const NOT_YET: &str = "is not supported yet: leave it out";
 const TEMPORALITY: &str = "there is no such temporality: use cumulative, delta or lowmemory";
 const RATE_WAY_OUT: &str = "is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty";
 
 const SPOOL: &str =
     "outside 8388608 to 68719476736 (two segments of 4 MiB are the least): use a value inside";
 
-const BAD_VALUES: [(&str, &str, &str); 34] = [
+const BAD_VALUES: [(&str, &str, &str); 32] = [
     ("OBS_SPOOL", "on", "not what a spool can hold: use errors, or off"),
     ("OBS_SPOOL_BYTES_MAX", "4096", SPOOL),
     ("OBS_SPOOL_BYTES_MAX", "1GB", WHOLE),
@@ -116,8 +115,6 @@ const BAD_VALUES: [(&str, &str, &str); 34] = [
     ),
     ("OTEL_SDK_DISABLED", "yes", SWITCH),
     ("OTEL_METRICS_EXPORTER", "jaeger", EXPORTER),
-    ("OTEL_METRICS_EXPORTER", "otlp,console", NOT_YET),
-    ("OTEL_METRICS_EXPORTER", "prometheus", NOT_YET),
     ("OTEL_METRIC_EXPORT_INTERVAL", "0", ABOVE_ZERO),
     ("OTEL_METRIC_EXPORT_INTERVAL", "10s", MILLIS),
     ("OTEL_METRIC_EXPORT_TIMEOUT", "0", ABOVE_ZERO),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use super::{
     Environment, Given,
     error::ConfigError,
-    model::{Model, Propagator, Resource, Signal},
+    model::{Model, Otlp, Propagator, Resource, Signal},
     parse,
 };
 
@@ -37,6 +37,11 @@ pub(super) fn model(given: &Given, environment: &Environment) -> Result<Model, C
         logger_provider: traces::logger_provider(given, environment, attribute_limits)?,
         propagators: propagators(environment)?,
     })
+}
+
+/// Where rows go that leave as log events.
+pub(super) fn logs_target(given: &Given, environment: &Environment) -> Result<Otlp, ConfigError> {
+    otlp::exporter(given, environment, Signal::Logs)
 }
 
 /// The names in a variable with a list of exporters; `None` where it is unset.

@@ -1,59 +1,62 @@
 //! A small HTTP client for OTLP: one POST per connection, which is what an export a minute needs.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, error::Error, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use opentelemetry_http::{Bytes, HttpClient, HttpError};
+use prost::Message as _;
 
-use super::connect::Connector;
+use super::{
+    connect::Connector,
+    send::{Again, Refusal, USER_AGENT},
+    sentence,
+};
 
 /// A longer answer is not read: a Collector's has a few bytes.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+/// Longer waits that a Collector asks for are cut to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
-/// Sends one request at a time, over a connection of its own.
-#[derive(Clone, Debug)]
+/// Posts to one address.
+#[derive(Debug)]
 pub(super) struct Client {
     pub(super) connector: Connector,
-    /// Ours, instead of those that the exporter read from the environment by its own rules.
+    pub(super) endpoint: Uri,
     pub(super) headers: HeaderMap,
-    /// Of one request: the exporter's own timeout only ends its retries.
-    pub(super) timeout: Duration,
-    pub(super) failure: LastFailure,
+    pub(super) gzip: bool,
 }
 
-/// Why the last request did not reach the Collector. The exporter's own error says only "network
-/// error".
-#[derive(Clone, Default)]
-pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
-
-impl LastFailure {
-    pub(super) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn set(&self, failure: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-    }
-}
-
-impl fmt::Debug for LastFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LastFailure")
-    }
-}
+type Failed = Box<dyn Error + Send + Sync>;
 
 impl Client {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    pub(super) async fn post(&self, body: Bytes) -> Result<Bytes, Refusal> {
+        let response = self
+            .exchange(body)
+            .await
+            .map_err(|error| Refusal { reason: sentence(&*error), again: Again::Yes })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let again = match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                retry_after(response.headers()).map_or(Again::Yes, Again::After)
+            }
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Again::Yes,
+            _ => Again::No,
+        };
+        let said = said(response.body());
+        let gap = if said.is_empty() { "" } else { ": " };
+        Err(Refusal { reason: format!("the answer is HTTP {status}{gap}{said}"), again })
+    }
+
+    async fn exchange(&self, body: Bytes) -> Result<Response<Bytes>, Failed> {
+        let request = self.request(body)?;
         let stream = self.connector.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-        let request = self.prepared(request)?;
         let exchange = async {
             let (parts, body) = sender.send_request(request).await?.into_parts();
             let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await?.to_bytes();
@@ -71,43 +74,66 @@ impl Client {
         }
     }
 
-    /// The request as HTTP/1.1 sends it: path and host apart, and with our headers.
-    fn prepared(&self, request: Request<Bytes>) -> Result<Request<Full<Bytes>>, HttpError> {
-        let (parts, body) = request.into_parts();
-        let host = parts.uri.authority().ok_or("the endpoint has no host")?.as_str();
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut prepared =
-            Request::builder().method(parts.method).uri(path).body(Full::new(body))?;
-        let headers = prepared.headers_mut();
+    /// The request as HTTP/1.1 sends it: path and host apart.
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Failed> {
+        let host = self.endpoint.authority().ok_or("the endpoint has no host")?.as_str();
+        let path = self.endpoint.path_and_query().map_or("/", |path| path.as_str());
+        let body = if self.gzip { gzipped(&body)? } else { body };
+        let request = Request::builder().method(Method::POST).uri(path);
+        let mut request = request.body(Full::new(body))?;
+        let headers = request.headers_mut();
         headers.insert(header::HOST, HeaderValue::try_from(host)?);
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::USER_AGENT] {
-            if let Some(value) = parts.headers.get(&name) {
-                headers.insert(name, value.clone());
-            }
+        headers.insert(header::CONTENT_TYPE, PROTOBUF);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        if self.gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         headers.extend(self.headers.clone());
-        Ok(prepared)
+        Ok(request)
     }
 }
 
-// What `async fn send_bytes` means; written out, so that no macro crate is needed.
-impl HttpClient for Client {
-    fn send_bytes<'a, 'f>(
-        &'a self,
-        request: Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
-    where
-        'a: 'f,
-        Self: 'f,
-    {
-        Box::pin(async move {
-            let sent = match tokio::time::timeout(self.timeout, self.send(request)).await {
-                Ok(sent) => sent,
-                Err(_) => Err(format!("no answer within {:?}", self.timeout).into()),
-            };
-            self.failure.set(sent.as_ref().err().map(|error| super::sentence(&**error)));
-            sent
-        })
+fn gzipped(body: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    std::io::Write::write_all(&mut encoder, body)?;
+    encoder.finish().map(Bytes::from)
+}
+
+/// Seconds; a date is as good as nothing.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+/// What the Collector says in its answer. What is no answer of OTLP, e.g. a proxy's page, is not quoted.
+fn said(body: &[u8]) -> String {
+    tonic_types::Status::decode(body).map(|status| status.message).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_quoted_where_it_is_one_of_otlp() {
+        let message = "no such tenant".to_owned();
+        let status = tonic_types::Status { code: 3, message, details: vec![] };
+        assert_eq!(said(&status.encode_to_vec()), "no such tenant");
+        assert_eq!(said(b"<h1>Not Found</h1>"), "");
+        assert_eq!(said(b""), "");
+    }
+
+    #[test]
+    fn a_wait_that_is_asked_for_is_taken_up_to_a_limit() {
+        let after = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(after("2"), Some(Duration::from_secs(2)));
+        assert_eq!(after("86400"), Some(RETRY_AFTER_MAX));
+        assert_eq!(after("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 }

@@ -77,8 +77,10 @@ fn series<T: Number>(data: &MetricData<T>) -> Vec<Series> {
             let points = histogram.data_points();
             points.map(|p| one(p.attributes(), Value::Histogram(distribution(p)))).collect()
         }
-        // Only a view of the application's own makes one of these; it has no explicit buckets.
-        MetricData::ExponentialHistogram(_) => Vec::new(),
+        MetricData::ExponentialHistogram(histogram) => {
+            let points = histogram.data_points();
+            points.map(|p| one(p.attributes(), Value::Histogram(exponential(p)))).collect()
+        }
     }
 }
 
@@ -88,6 +90,35 @@ fn distribution<T: Number>(point: &data::HistogramDataPoint<T>) -> Histogram {
         counts: point.bucket_counts().collect(),
         sum: point.sum().as_f64(),
         count: point.count(),
+        min: point.min().map(Number::as_f64),
+        max: point.max().map(Number::as_f64),
+        exemplars: Vec::new(),
+    }
+}
+
+/// The same measurements in explicit buckets, whose bounds are powers of the base. Negative ones are one
+/// bucket: nothing that is measured here is below zero.
+fn exponential<T: Number>(point: &data::ExponentialHistogramDataPoint<T>) -> Histogram {
+    let base = 2_f64.powf(2_f64.powi(-i32::from(point.scale())));
+    let positive = point.positive_bucket();
+    let negative: u64 = point.negative_bucket().counts().sum();
+    let mut bounds = vec![0.0];
+    let mut counts = vec![negative + point.zero_count()];
+    for (at, count) in (positive.offset()..).zip(positive.counts()) {
+        if counts.len() == 1 && at > i32::MIN {
+            // Up to where the first bucket begins there is nothing.
+            bounds.push(base.powi(at));
+            counts.push(0);
+        }
+        bounds.push(base.powi(at + 1));
+        counts.push(count);
+    }
+    counts.push(0);
+    Histogram {
+        bounds,
+        counts,
+        sum: point.sum().as_f64(),
+        count: u64::try_from(point.count()).unwrap_or(u64::MAX),
         min: point.min().map(Number::as_f64),
         max: point.max().map(Number::as_f64),
         exemplars: Vec::new(),

@@ -1,6 +1,8 @@
 //! The real Collector: what its Prometheus endpoint shows is what the program says.
 
+mod options;
 mod process;
+mod rows;
 mod scrape;
 
 use std::collections::{BTreeMap, BTreeSet};

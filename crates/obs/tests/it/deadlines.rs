@@ -8,14 +8,14 @@ use crate::support::{
     FakeCollector, PATIENCE, Stalled, free_port, metrics_only, patiently, timed, two_runs,
 };
 
-const DEADLINE: Duration = Duration::from_millis(300);
+pub(crate) const DEADLINE: Duration = Duration::from_millis(300);
 /// What a busy machine may add. The SDK's own shutdown takes 2 to 5 seconds here, or never ends.
 const SLACK: Duration = Duration::from_millis(700);
 
-type Runner = fn(Telemetry) -> (Report, Report);
+pub(crate) type Runner = fn(Telemetry) -> (Report, Report);
 
 /// Flush, then shutdown, each on the runtime of its name.
-const RUNNERS: [(&str, Runner); 5] = [
+pub(crate) const RUNNERS: [(&str, Runner); 5] = [
     ("no runtime, blocking", |telemetry| {
         (telemetry.flush_blocking(DEADLINE), telemetry.shutdown_blocking(DEADLINE))
     }),

@@ -5,10 +5,13 @@
 mod collector;
 mod deadlines;
 mod environment;
+mod exporters;
 mod exports;
 mod grpc;
 mod http;
 mod logs;
+mod matrix;
+mod partial;
 mod payloads;
 mod prometheus;
 mod promtool;

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -105,6 +105,8 @@ pub(crate) struct FakeCollector {
     server: Server,
     requests: Arc<Mutex<Vec<Request>>>,
     status: Arc<AtomicU16>,
+    body: Arc<Mutex<Vec<u8>>>,
+    takes: Arc<AtomicUsize>,
 }
 
 /// What was posted.
@@ -119,14 +121,23 @@ impl FakeCollector {
     pub(crate) fn start() -> Self {
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let status = Arc::new(AtomicU16::new(200));
+        let body: Arc<Mutex<Vec<u8>>> = Arc::default();
         let (taken, answer) = (Arc::clone(&requests), Arc::clone(&status));
+        let answers = Arc::clone(&body);
+        let takes = Arc::new(AtomicUsize::new(usize::MAX));
+        let limit = Arc::clone(&takes);
         let server = Server::start(move |mut stream| {
             let Some(request) = read_request(&stream) else { return };
+            let too_large = request.body.len() > limit.load(Ordering::SeqCst);
             taken.lock().unwrap().push(request);
-            let status = answer.load(Ordering::SeqCst);
-            let _ = write!(stream, "HTTP/1.1 {status} Whatever\r\ncontent-length: 0\r\n\r\n");
+            let status = if too_large { 503 } else { answer.load(Ordering::SeqCst) };
+            let body = answers.lock().unwrap().clone();
+            let length = body.len();
+            let _ =
+                write!(stream, "HTTP/1.1 {status} Whatever\r\ncontent-length: {length}\r\n\r\n");
+            let _ = stream.write_all(&body);
         });
-        Self { server, requests, status }
+        Self { server, requests, status, body, takes }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -135,6 +146,15 @@ impl FakeCollector {
 
     pub(crate) fn answer_with(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// What is larger is answered with 503.
+    pub(crate) fn refuse_larger_than(&self, bytes: usize) {
+        self.takes.store(bytes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn answer_body(&self, body: Vec<u8>) {
+        *self.body.lock().unwrap() = body;
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {

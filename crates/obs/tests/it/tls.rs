@@ -12,6 +12,8 @@ pub(crate) struct Certificates {
     pub(crate) authority: PathBuf,
     pub(crate) server: PathBuf,
     pub(crate) server_key: PathBuf,
+    pub(crate) client: PathBuf,
+    pub(crate) client_key: PathBuf,
     _folder: tempfile::TempDir,
 }
 
@@ -27,15 +29,31 @@ impl Certificates {
         let server_key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let server = params.signed_by(&server_key, &issuer).unwrap();
+        let client_key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["orders".to_owned()]).unwrap();
+        let client = params.signed_by(&client_key, &issuer).unwrap();
         fs::write(path("authority.pem"), authority.pem()).unwrap();
         fs::write(path("server.pem"), server.pem()).unwrap();
         fs::write(path("server.key"), server_key.serialize_pem()).unwrap();
+        fs::write(path("client.pem"), client.pem()).unwrap();
+        fs::write(path("client.key"), client_key.serialize_pem()).unwrap();
         Self {
             authority: path("authority.pem"),
             server: path("server.pem"),
             server_key: path("server.key"),
+            client: path("client.pem"),
+            client_key: path("client.key"),
             _folder: folder,
         }
+    }
+
+    /// The same, and we say who we are.
+    pub(crate) fn mutual(&self) -> Environment {
+        Environment::from_iter([
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", self.authority.as_os_str()),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", self.client.as_os_str()),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", self.client_key.as_os_str()),
+        ])
     }
 
     /// An environment in which this authority is trusted.

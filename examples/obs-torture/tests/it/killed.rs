@@ -125,6 +125,32 @@ fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
     assert_same(&stored.difference(&lost).cloned().collect(), &promised, "errors");
 }
 
+#[test]
+fn a_process_that_only_takes_over_waits_for_it_while_the_store_is_held_up() {
+    const ERRORS: usize = 400;
+    let (rack, mut postgres) = (Rack::new(), Postgres::start());
+    let store = format!("--spool {} --db {}", rack.path("spool").display(), postgres.url);
+    let (ended, _) = rack.run("first", &format!("--runs 1 {store}"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    postgres.tell("kill");
+    let flags = format!("--runs {ERRORS} --error-every 1 --inflight-at-end 1 {store}");
+    let mut victim = rack.start("victim", &flags);
+    victim.until_said("open ", 1);
+    victim.kill();
+    postgres.tell("start");
+    // A day that is over cannot be dropped, so that the worker is held up before it takes anything over.
+    postgres.query("SELECT obs.make_day('2020-01-01')");
+    let days = "SELECT min(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'obs.run_error'::regclass";
+    let over = postgres.query(days).remove(0);
+    let held = postgres.hold(&format!("LOCK TABLE {over} IN ACCESS SHARE MODE"));
+    let (ended, next) = rack.run("next", &format!("--runs 0 {store}"));
+    drop(held);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(next.term(&["error", "persisted"]), ERRORS as u64 + 1, "{ended:?}");
+    let promised = victim.account().ids("error", &["os", "disk"]);
+    assert!(promised.is_subset(&postgres.ids("error")));
+}
+
 fn lost(postgres: &Postgres) -> BTreeSet<String> {
     postgres.query("SELECT run_id FROM obs.run_error WHERE status = 'lost'").into_iter().collect()
 }

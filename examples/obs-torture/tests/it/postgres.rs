@@ -7,7 +7,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// A server, which ends when this process lets go of its standard input.
 pub(crate) struct Postgres {
@@ -15,6 +15,13 @@ pub(crate) struct Postgres {
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     pub(crate) url: String,
+}
+
+/// An open transaction.
+pub(crate) struct Held {
+    _client: Client,
+    // Whose end closes the connection.
+    _runtime: tokio::runtime::Runtime,
 }
 
 impl Postgres {
@@ -62,6 +69,18 @@ impl Postgres {
             });
             rows.collect()
         })
+    }
+
+    /// Runs a statement in a transaction that stays open until the answer is dropped.
+    pub(crate) fn hold(&self, statement: &str) -> Held {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute(&format!("BEGIN; {statement}")).await.unwrap();
+            client
+        });
+        Held { _client: client, _runtime: runtime }
     }
 
     /// The ids of all rows of a class; each is there once, as its table's key says.

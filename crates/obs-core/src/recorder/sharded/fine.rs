@@ -15,6 +15,8 @@ const DETAIL_BITS: u32 = 6;
 const UNIT_BITS: u32 = 4;
 /// Values above 2^40 ns count as that.
 const VALUE_MAX: u64 = 1 << 40;
+/// More than there are slots: a power of two, so that a mask keeps a slot inside.
+pub(super) const SLOTS_ROOM: usize = 1 << 11;
 
 /// One thread's counts of one series and status. Written by that thread alone.
 #[derive(Debug)]
@@ -25,10 +27,10 @@ impl Fine {
         Self((0..len(table)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Counts a value that falls into an explicit bucket.
+    /// Counts a value whose place this is.
     #[inline(always)]
-    pub(super) fn add(&self, value: u64, bucket: usize) {
-        let count = &self.0[place_of(value, bucket)];
+    pub(super) fn add(&self, place: usize) {
+        let count = &self.0[place];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
@@ -63,12 +65,6 @@ fn len(table: &DurationTable) -> usize {
     slot_of(VALUE_MAX) + table.len()
 }
 
-/// The place of a value that falls into an explicit bucket.
-#[inline(always)]
-pub(in crate::recorder) fn place_of(value: u64, bucket: usize) -> usize {
-    slot_of(value) + bucket
-}
-
 /// The smallest and the largest value of each place, in nanoseconds.
 pub(in crate::recorder) fn places(table: &DurationTable) -> Vec<(u64, u64)> {
     let mut places = vec![(0, 0); len(table)];
@@ -89,7 +85,7 @@ fn for_each_place(table: &DurationTable, mut see: impl FnMut(usize, u64, u64)) {
 }
 
 #[inline(always)]
-fn slot_of(value: u64) -> usize {
+pub(super) fn slot_of(value: u64) -> usize {
     const LINEAR: u64 = 1 << DETAIL_BITS;
     let units = value.min(VALUE_MAX) >> UNIT_BITS;
     // The first 64 units have a slot each; from there on, 64 slots share a power of two.
@@ -99,7 +95,7 @@ fn slot_of(value: u64) -> usize {
     ((above as usize) << DETAIL_BITS) + usize::try_from(shared + detail).unwrap_or(0)
 }
 
-fn lowest_of(slot: usize) -> u64 {
+pub(super) fn lowest_of(slot: usize) -> u64 {
     let (above, detail) = (slot >> DETAIL_BITS, (slot & ((1 << DETAIL_BITS) - 1)) as u64);
     let units = match above {
         0 => detail,
@@ -128,7 +124,7 @@ mod tests {
             let value = value >> shift;
             let table = DurationTable::new(BOUNDS.to_vec());
             let fine = Fine::new(&table);
-            fine.add(value, table.bucket(value));
+            fine.add(table.find(value).1);
             let mut totals = FineTotals::default();
             totals.add(&fine);
             let ranges = totals.ranges(&table);
@@ -139,8 +135,13 @@ mod tests {
             if value < VALUE_MAX {
                 prop_assert!((high - low) as f64 <= (0.016 * low as f64).max(15.0), "{low} to {high}");
             }
-            prop_assert_eq!(table.bucket(low), table.bucket(high));
+            prop_assert_eq!(table.find(low), table.find(high));
         }
+    }
+
+    #[test]
+    fn there_is_room_for_every_slot() {
+        assert!(slot_of(u64::MAX) < SLOTS_ROOM);
     }
 
     #[test]
@@ -151,7 +152,7 @@ mod tests {
             .map(|n| n * 37_003)
             .chain([249_999_999, 250_000_000, 250_000_001, 250_000_002, u64::MAX])
             .collect();
-        values.iter().for_each(|value| fine.add(*value, table.bucket(*value)));
+        values.iter().for_each(|value| fine.add(table.find(*value).1));
         let mut totals = FineTotals::default();
         totals.add(&fine);
         let ranges = totals.ranges(&table);

@@ -10,9 +10,10 @@
 use std::sync::Arc;
 
 use super::{
-    cells::{Cells, Counted},
+    bucket::Counted,
+    cells::Cells,
     fine::FineTotals,
-    table::{DurationTable, NodeTable, seconds},
+    table::{DurationTable, NODE_BUCKETS, seconds},
 };
 use crate::{
     recorder::{
@@ -31,10 +32,10 @@ struct Totals {
 }
 
 impl Totals {
-    fn new(durations: &DurationTable, nodes: &NodeTable) -> Self {
+    fn new(durations: &DurationTable) -> Self {
         Self {
             durations: std::array::from_fn(|_| vec![Counted::default(); durations.len()]),
-            nodes: vec![Counted::default(); nodes.len()],
+            nodes: vec![Counted::default(); NODE_BUCKETS],
             started: 0,
         }
     }
@@ -63,8 +64,8 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(durations: &DurationTable, nodes: &NodeTable) -> Self {
-        let nothing = Totals::new(durations, nodes);
+    pub(super) fn new(durations: &DurationTable) -> Self {
+        let nothing = Totals::new(durations);
         Self { replayed: nothing.clone(), retired: nothing, retired_fine: Default::default() }
     }
 

@@ -1,75 +1,33 @@
 //! Which bucket a value belongs to, found by a table instead of a search.
 //!
-//! A value's highest bit and the three bits below it lead to the first bucket that it could be in;
-//! from there at most a few comparisons remain. The buckets are split exactly at the explicit bounds
-//! of the exported histogram: a bucket holds what is above the bound below and at most its own.
+//! A value's highest bit and some bits below it, its slot, lead to the first bucket that it could be in;
+//! from there few comparisons remain. The buckets are split exactly at the explicit bounds of the exported
+//! histogram: a bucket holds what is above the bound below and at most its own.
 
+use super::fine;
 use crate::recorder::registry::NODE_BOUNDS;
 
-/// Bits below the highest one that the table distinguishes.
-const DETAIL_BITS: u32 = 3;
-const SLOTS: usize = ((u64::BITS - DETAIL_BITS) as usize) << DETAIL_BITS;
-
-/// Buckets over whole numbers.
-#[derive(Debug)]
-struct Table {
-    /// The largest value of each bucket but the last.
-    limits: Vec<u64>,
-    /// The first bucket that a value of each slot could be in.
-    first: Box<[u8; SLOTS]>,
-}
-
-impl Table {
-    fn new(limits: Vec<u64>) -> Self {
-        let mut first = Box::new([0; SLOTS]);
-        for (slot, bucket) in first.iter_mut().enumerate() {
-            let lowest = lowest_of(slot);
-            let at = limits.partition_point(|limit| *limit < lowest);
-            *bucket = u8::try_from(at).unwrap_or(u8::MAX);
-        }
-        Self { limits, first }
-    }
-
-    #[inline]
-    fn bucket(&self, value: u64) -> usize {
-        let mut bucket = usize::from(self.first[slot_of(value)]);
-        while self.limits.get(bucket).is_some_and(|limit| value > *limit) {
-            bucket += 1;
-        }
-        bucket
-    }
-
-    fn len(&self) -> usize {
-        self.limits.len() + 1
-    }
-}
-
-/// The slot of a value. Values below 8 share theirs with the 8 values above.
-#[inline]
-fn slot_of(value: u64) -> usize {
-    const SHARED: u64 = 1 << DETAIL_BITS;
-    let highest = (value | SHARED).ilog2();
-    let detail = (value >> (highest - DETAIL_BITS)) & (SHARED - 1);
-    ((highest - DETAIL_BITS) as usize) << DETAIL_BITS | usize::try_from(detail).unwrap_or(0)
-}
-
-/// The smallest value of a slot.
-fn lowest_of(slot: usize) -> u64 {
-    let (above, detail) = (slot >> DETAIL_BITS, (slot & ((1 << DETAIL_BITS) - 1)) as u64);
-    if above == 0 { detail } else { ((1 << DETAIL_BITS) | detail) << above }
-}
-
-/// The buckets of durations, in nanoseconds here and in seconds outside.
+/// The buckets of durations, in nanoseconds here and in seconds outside. The slots are those of the fine
+/// buckets, so that one of them leads to both.
 #[derive(Debug)]
 pub(crate) struct DurationTable {
     bounds: Vec<f64>,
-    table: Table,
+    /// The largest value of each bucket but the last.
+    limits: Vec<u64>,
+    /// The first bucket that a value of each slot could be in.
+    first: Box<[u8; fine::SLOTS_ROOM]>,
 }
 
 impl DurationTable {
     pub(in crate::recorder) fn new(bounds: Vec<f64>) -> Self {
-        let table = Table::new(bounds.iter().map(|bound| nanos_at_most(*bound)).collect());
-        Self { bounds, table }
+        let limits: Vec<u64> = bounds.iter().map(|bound| nanos_at_most(*bound)).collect();
+        let mut first = Box::new([0; fine::SLOTS_ROOM]);
+        for (slot, bucket) in first.iter_mut().enumerate() {
+            let lowest = fine::lowest_of(slot);
+            let at = limits.partition_point(|limit| *limit < lowest);
+            *bucket = u8::try_from(at).unwrap_or(u8::MAX);
+        }
+        Self { bounds, limits, first }
     }
 
     /// The explicit bounds, in seconds.
@@ -77,17 +35,25 @@ impl DurationTable {
         &self.bounds
     }
 
-    pub(in crate::recorder) fn bucket(&self, nanos: u64) -> usize {
-        self.table.bucket(nanos)
+    /// The bucket of a duration, and its place among the fine ones.
+    #[inline(always)]
+    pub(in crate::recorder) fn find(&self, nanos: u64) -> (usize, usize) {
+        let slot = fine::slot_of(nanos);
+        // The mask changes nothing: it lets the compiler see that there is such a slot.
+        let mut bucket = usize::from(self.first[slot % fine::SLOTS_ROOM]);
+        while self.limits.get(bucket).is_some_and(|limit| nanos > *limit) {
+            bucket += 1;
+        }
+        (bucket, slot + bucket)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.limits.len() + 1
     }
 
     /// The largest value of a bucket.
     pub(super) fn limit(&self, bucket: usize) -> u64 {
-        self.table.limits.get(bucket).copied().unwrap_or(u64::MAX)
+        self.limits.get(bucket).copied().unwrap_or(u64::MAX)
     }
 }
 
@@ -113,26 +79,75 @@ fn nanos_at_most(bound: f64) -> u64 {
     nanos
 }
 
-/// The buckets of nodes per run.
-#[derive(Debug)]
-pub(in crate::recorder) struct NodeTable(Table);
+/// How many buckets of nodes per run there are.
+pub(super) const NODE_BUCKETS: usize = NODE_BOUNDS.len() + 1;
+
+/// Bits below the highest one that slots of nodes distinguish.
+const DETAIL_BITS: u32 = 3;
+const DETAILS: u64 = 1 << DETAIL_BITS;
+/// A power of two, so that a mask keeps a slot inside.
+const SLOTS: usize = ((u64::BITS - DETAIL_BITS) as usize).next_power_of_two() << DETAIL_BITS;
+/// As many as a mask keeps a bucket inside.
+const LIMITS: usize = NODE_BUCKETS.next_power_of_two();
+
+/// The buckets of nodes per run. Their bounds are always the same, so the table is made by the compiler.
+struct NodeTable {
+    limits: [u64; LIMITS],
+    first: [u8; SLOTS],
+}
+
+static NODES: NodeTable = NodeTable::new();
 
 impl NodeTable {
-    pub(super) fn new() -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the bounds are small whole numbers"
-        )]
-        Self(Table::new(NODE_BOUNDS.iter().map(|bound| *bound as u64).collect()))
+    const fn new() -> Self {
+        let mut limits = [u64::MAX; LIMITS];
+        let mut bucket = 0;
+        while bucket < NODE_BOUNDS.len() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the bounds are small whole numbers"
+            )]
+            let limit = NODE_BOUNDS[bucket] as u64;
+            limits[bucket] = limit;
+            bucket += 1;
+        }
+        let mut first = [0; SLOTS];
+        let mut slot = 0;
+        while slot < SLOTS {
+            while limits[first[slot] as usize] < lowest_of(slot) {
+                first[slot] += 1;
+            }
+            slot += 1;
+        }
+        Self { limits, first }
     }
+}
 
-    pub(super) fn bucket(&self, nodes: u64) -> usize {
-        self.0.bucket(nodes)
-    }
+/// The bucket of so many nodes. No two bounds lie in one slot, so one comparison settles it.
+#[inline(always)]
+pub(super) fn node_bucket(nodes: u64) -> usize {
+    let first = usize::from(NODES.first[slot_of(nodes) % SLOTS]);
+    first + usize::from(nodes > NODES.limits[first % LIMITS])
+}
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+/// The slot of so many nodes. Fewer than 16 have a slot each.
+#[inline(always)]
+fn slot_of(nodes: u64) -> usize {
+    let above = (nodes | DETAILS).ilog2() - DETAIL_BITS;
+    let shared = u64::from(nodes >= DETAILS) << DETAIL_BITS;
+    let detail = (nodes >> above) & (DETAILS - 1);
+    ((above as usize) << DETAIL_BITS) + usize::try_from(shared + detail).unwrap_or(0)
+}
+
+/// The fewest nodes of a slot.
+const fn lowest_of(slot: usize) -> u64 {
+    let (above, detail) = (slot >> DETAIL_BITS, slot as u64 & (DETAILS - 1));
+    match above {
+        0 => detail,
+        above if above <= (u64::BITS - DETAIL_BITS) as usize => (DETAILS | detail) << (above - 1),
+        // No value is that large.
+        _ => u64::MAX,
     }
 }
 
@@ -154,7 +169,7 @@ mod tests {
         for value in (0..4096).chain([u64::MAX, u64::MAX / 2, 1 << 40, (1 << 40) - 1]) {
             assert!(lowest_of(slot_of(value)) <= value, "{value}");
         }
-        for bit in 4..64 {
+        for bit in 3..64 {
             let lowest = 1_u64 << bit;
             assert_eq!(lowest_of(slot_of(lowest)), lowest);
             assert!(slot_of(lowest - 1) < slot_of(lowest));
@@ -167,18 +182,18 @@ mod tests {
         for bound in BOUNDS {
             let at = (bound * 1e9).round() as u64;
             for nanos in at - 2..=at + 2 {
-                assert_eq!(table.bucket(nanos), by_search(&BOUNDS, seconds(nanos)), "{nanos} ns");
+                assert_eq!(table.find(nanos).0, by_search(&BOUNDS, seconds(nanos)), "{nanos} ns");
             }
         }
-        assert_eq!(table.bucket(0), 0);
-        assert_eq!(table.bucket(u64::MAX), BOUNDS.len());
+        assert_eq!(table.find(0).0, 0);
+        assert_eq!(table.find(u64::MAX).0, BOUNDS.len());
     }
 
     #[test]
     fn nodes_fall_where_a_search_puts_them() {
-        let table = NodeTable::new();
-        for nodes in (0..20_100).chain([u64::MAX]) {
-            assert_eq!(table.bucket(nodes), by_search(NODE_BOUNDS, nodes as f64), "{nodes}");
+        let large = (14..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1]);
+        for nodes in (0..20_100).chain(large).chain([u64::MAX]) {
+            assert_eq!(node_bucket(nodes), by_search(NODE_BOUNDS, nodes as f64), "{nodes}");
         }
     }
 
@@ -187,7 +202,7 @@ mod tests {
         fn every_duration_falls_where_a_search_puts_it(nanos: u64, shift in 0_u32..64) {
             let table = DurationTable::new(BOUNDS.to_vec());
             let nanos = nanos >> shift;
-            prop_assert_eq!(table.bucket(nanos), by_search(&BOUNDS, seconds(nanos)));
+            prop_assert_eq!(table.find(nanos).0, by_search(&BOUNDS, seconds(nanos)));
         }
     }
 }

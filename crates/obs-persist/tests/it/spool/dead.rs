@@ -123,3 +123,22 @@ fn what_can_never_be_read_is_set_aside_after_five_looks_and_counted_once() {
     life.looked();
     assert_eq!((life.crashed(), life.error().adopted), (4, 4), "once");
 }
+
+#[test]
+fn whoever_asks_learns_when_everything_of_the_dead_is_in_the_books() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("spool");
+    leave(&root, 4);
+    let store = MemoryStore::new();
+    store.set_down(true);
+    let life = Life::begin(&root, store);
+    let watch = life.persister.watch();
+    until("the store was tried", || life.persister.last_error().is_some());
+    assert!(watch.is_adopting(), "nobody has looked yet");
+    assert_eq!(life.error().adopted, 0);
+    life.store.set_down(false);
+    until("it is done", || !watch.is_adopting());
+    assert_eq!(life.error().adopted, 4, "done is done");
+    assert!(life.persister.shutdown_blocking(LONG).complete);
+    assert!(!watch.is_adopting());
+}

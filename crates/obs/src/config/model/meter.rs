@@ -70,12 +70,74 @@ pub(crate) enum ExemplarFilter {
 }
 
 impl MeterProvider {
+    /// The page for Prometheus, if there is to be one. One process has one.
+    pub(crate) fn pull(&self) -> Option<&Pull> {
+        self.readers.iter().find_map(|reader| match reader {
+            Reader::Pull(pull) => Some(pull),
+            Reader::Periodic(_) => None,
+        })
+    }
+
+    /// Whether histograms are exponential ones. It is the provider's, and thereby all its readers', so
+    /// settings in which readers differ are [refused](Self::clash).
+    pub(crate) fn is_exponential(&self) -> bool {
+        let exponential = HistogramAggregation::Base2Exponential;
+        self.periodic().any(|reader| reader.exporter.histogram_aggregation == exponential)
+    }
+
+    /// How many series instruments may have. It is the provider's, so settings in which readers differ are
+    /// [refused](Self::clash).
+    pub(crate) fn cardinality_limits(&self) -> CardinalityLimits {
+        self.readers.first().map(Reader::cardinality_limits).unwrap_or_default()
+    }
+
+    /// Whether some histogram is not summed up in the buckets that it was made with.
+    pub(crate) fn changes_buckets(&self) -> bool {
+        let buckets = |view: &View| {
+            use super::view::Aggregation::{Base2Exponential, ExplicitBuckets};
+            let wanted = &view.stream.aggregation;
+            matches!(wanted, Some(Base2Exponential { .. } | ExplicitBuckets { .. }))
+        };
+        self.is_exponential() || self.views.iter().any(buckets)
+    }
+
+    /// Settings that are right one by one, and impossible together.
+    pub(crate) fn clash(&self) -> Option<&'static str> {
+        let exponential = HistogramAggregation::Base2Exponential;
+        let all = self.periodic().all(|it| it.exporter.histogram_aggregation == exponential);
+        let pulls = self.readers.iter().filter(|reader| matches!(reader, Reader::Pull(_))).count();
+        let limits = self.cardinality_limits();
+        if self.readers.iter().any(|reader| reader.cardinality_limits() != limits) {
+            Some(
+                "readers have different cardinality_limits: OpenTelemetry's SDK has them for all readers, say the same in each",
+            )
+        } else if pulls > 1 {
+            Some("there are two pages for Prometheus: one process has one")
+        } else if self.is_exponential() && (!all || pulls > 0) {
+            Some(
+                "exponential histograms are for all readers or for none, and Prometheus' page has none: \
+                 use explicit_bucket_histogram everywhere, or leave the other readers out",
+            )
+        } else {
+            None
+        }
+    }
+
     /// The readers that export at an interval.
     pub(crate) fn periodic(&self) -> impl Iterator<Item = &Periodic> {
         self.readers.iter().filter_map(|reader| match reader {
             Reader::Periodic(periodic) => Some(&**periodic),
             Reader::Pull(_) => None,
         })
+    }
+}
+
+impl Reader {
+    fn cardinality_limits(&self) -> CardinalityLimits {
+        match self {
+            Self::Periodic(periodic) => periodic.cardinality_limits,
+            Self::Pull(pull) => pull.cardinality_limits,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the model can say and nothing consumes yet. Whoever consumes it deletes its entry here.
 
-use super::{CardinalityLimits, ExemplarFilter, HistogramAggregation, Model, Propagator, Reader};
+use super::{ExemplarFilter, Model, Propagator, View};
 
 /// A setting that nothing consumes yet: where it is in a file, and the variables that say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,31 +20,18 @@ type Entry = (&'static str, &'static [&'static str]);
 
 fn of_metrics(model: &Model) -> Option<Entry> {
     let metrics = &model.meter_provider;
-    let limited = |reader: &Reader| {
-        *match reader {
-            Reader::Periodic(periodic) => &periodic.cardinality_limits,
-            Reader::Pull(pull) => &pull.cardinality_limits,
-        } != CardinalityLimits::default()
+    let patterns = |view: &View| {
+        view.stream.attribute_keys.as_ref().is_some_and(|keys| {
+            let is_pattern = |key: &String| key.contains(['*', '?']);
+            let included = keys.included.as_ref();
+            !keys.excluded.is_empty() || included.is_none_or(|keys| keys.iter().any(is_pattern))
+        })
     };
-    let pulls = |reader: &Reader| matches!(reader, Reader::Pull(_));
-    let exponential = metrics
-        .periodic()
-        .any(|reader| reader.exporter.histogram_aggregation != HistogramAggregation::default());
-    let entries: [(bool, Entry); 6] = [
+    let entries: [(bool, Entry); 2] = [
         (
-            metrics.readers.iter().any(pulls),
-            ("meter_provider.readers.pull", &["OTEL_METRICS_EXPORTER"]),
+            metrics.views.iter().any(patterns),
+            ("meter_provider.views.stream.attribute_keys with patterns, or excluded", &[]),
         ),
-        (metrics.readers.len() > 1, ("meter_provider.readers", &["OTEL_METRICS_EXPORTER"])),
-        (metrics.readers.iter().any(limited), ("meter_provider.readers.cardinality_limits", &[])),
-        (
-            exponential,
-            (
-                "meter_provider.readers.periodic.exporter.default_histogram_aggregation",
-                &["OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"],
-            ),
-        ),
-        (!metrics.views.is_empty(), ("meter_provider.views", &[])),
         (
             metrics.exemplar_filter == ExemplarFilter::AlwaysOn,
             ("meter_provider.exemplar_filter", &["OTEL_METRICS_EXEMPLAR_FILTER"]),

@@ -132,15 +132,11 @@ fn an_address_without_a_scheme_is_taken_for_grpc_if_its_safety_is_said() {
     assert_eq!(of("false"), "https://collector:4317/");
 }
 
+const NOT_YET: &str = "is not supported yet: leave it out";
+
 #[test]
 fn what_nothing_consumes_yet_is_refused_by_the_name_of_its_variable() {
-    let table: [(&str, &str); 7] = [
-        ("OTEL_METRICS_EXPORTER", "otlp,console"),
-        ("OTEL_METRICS_EXPORTER", "prometheus"),
-        (
-            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-            "base2_exponential_bucket_histogram",
-        ),
+    let table: [(&str, &str); 4] = [
         ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
         ("OTEL_TRACES_EXPORTER", "otlp"),
         ("OTEL_LOGS_EXPORTER", "console"),
@@ -198,6 +194,22 @@ const BAD_VALUES: [(&str, &str, &str); 15] = [
     ),
     ("OTEL_EXPORTER_PROMETHEUS_PORT", "70000", "not a port: use 0 for any, or 1 to 65535"),
 ];
+
+#[test]
+fn readers_that_cannot_be_together_are_refused() {
+    let exponential = (
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "base2_exponential_bucket_histogram",
+    );
+    let readers = ("OTEL_METRICS_EXPORTER", "otlp,prometheus");
+    assert_eq!(
+        message(&[readers, exponential]),
+        "OTEL_METRICS_EXPORTER: exponential histograms are for all readers or for none, and Prometheus' page \
+         has none: use explicit_bucket_histogram everywhere, or leave the other readers out"
+    );
+    let readers = ("OTEL_METRICS_EXPORTER", "otlp,console");
+    assert!(model_of(&[readers, exponential]).meter_provider.is_exponential());
+}
 
 #[test]
 fn every_bad_value_of_a_signal_is_an_error_that_names_variable_value_rule_and_way_out() {

@@ -64,6 +64,7 @@ fn chosen(given: &Given, environment: &Environment) -> Result<Vec<&'static str>,
     match given.exporter {
         Some(Chosen::Otlp) => return Ok(vec!["otlp"]),
         Some(Chosen::Console) => return Ok(vec!["console"]),
+        Some(Chosen::Prometheus) => return Ok(vec!["prometheus"]),
         Some(Chosen::None) => return Ok(Vec::new()),
         None => {}
     }

@@ -18,6 +18,7 @@ const SKIP: &str = "OBS_SKIP_COLLECTOR";
 /// A Collector with the project's own configuration, on ports of its own; ended when dropped.
 pub(super) struct Collector {
     process: Child,
+    command: Command,
     grpc: u16,
     http: u16,
     prometheus: u16,
@@ -28,6 +29,11 @@ pub(super) struct Collector {
 impl Collector {
     /// `None` only if whoever runs the tests has said that there is to be no Collector.
     pub(super) fn start(tls: Option<&Certificates>) -> Option<Self> {
+        Self::start_with(tls, &[])
+    }
+
+    /// The same with lines of configuration in addition, each `path::to::key: value`.
+    pub(super) fn start_with(tls: Option<&Certificates>, more: &[String]) -> Option<Self> {
         let binary = binary()?;
         let folder = tempfile::tempdir().unwrap();
         let (grpc, http, prometheus) = (free_port(), free_port(), free_port());
@@ -49,10 +55,23 @@ impl Collector {
                     .arg(format!("--config=yaml:{tls}::key_file: {}", files.server_key.display()));
             }
         }
+        command.args(more.iter().map(|line| format!("--config=yaml:{line}")));
         let process = command.spawn().unwrap();
-        let mut collector = Self { process, grpc, http, prometheus, _folder: folder };
+        let mut collector = Self { process, command, grpc, http, prometheus, _folder: folder };
         collector.wait_until_ready();
         Some(collector)
+    }
+
+    /// Ends it as a machine would that loses its power.
+    pub(super) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// The same again, on the same ports.
+    pub(super) fn start_again(&mut self) {
+        self.process = self.command.spawn().unwrap();
+        self.wait_until_ready();
     }
 
     pub(super) fn grpc(&self) -> String {
