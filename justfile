@@ -79,6 +79,10 @@ mutants *options:
 instructions *options:
     scripts/instructions {{ options }}
 
+# Writes docs/configuration.md and docs/obs.schema.json from the types of the settings.
+configuration:
+    OBS_TEST_REGENERATE=1 cargo test -p obs --lib config::file::tests::keys
+
 # Builds the real Collector if need be, and runs it until it is interrupted.
 collector *options:
     exec "$(scripts/build-collector)" --config=otel-collector/config.yaml {{ options }}
@@ -86,3 +90,7 @@ collector *options:
 # Writes what is made from registry/: constants, docs/metrics.md, Prometheus rules, dashboards.
 registry:
     cargo run -p obs-stack --locked
+
+# The whole stack: what programs print is what Prometheus has, also after kills; ~10 minutes. `just e2e quickstart` for a part.
+e2e *tests:
+    scripts/e2e {{ tests }}
