@@ -86,3 +86,7 @@ collector *options:
 # Writes what is made from registry/: constants, docs/metrics.md, Prometheus rules, dashboards.
 registry:
     cargo run -p obs-stack --locked
+
+# The whole stack: what programs print is what Prometheus has, also after kills; ~10 minutes. `just e2e quickstart` for a part.
+e2e *tests:
+    scripts/e2e {{ tests }}

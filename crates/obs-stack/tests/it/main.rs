@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
+mod collectors;
 mod drift;
+mod e2e;
 mod generated;
 mod programs;
 mod rules;
 mod runbook;
+mod stack;

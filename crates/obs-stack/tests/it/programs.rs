@@ -29,6 +29,15 @@ pub(crate) const PROMTOOL: Program = Program {
     script: "scripts/build-prometheus",
 };
 
+pub(crate) const PROMETHEUS: Program = Program { cache: ("prometheus", "prometheus"), ..PROMTOOL };
+
+pub(crate) const COLLECTOR: Program = Program {
+    variable: "OBS_TEST_COLLECTOR",
+    skip: "OBS_SKIP_COLLECTOR",
+    cache: ("collector", "otelcol-obs"),
+    script: "scripts/build-collector",
+};
+
 impl Program {
     /// `None` only if whoever runs the tests has said to go without.
     #[expect(clippy::disallowed_methods, reason = "how the scripts tell a test where programs are")]
