@@ -79,6 +79,10 @@ mutants *options:
 instructions *options:
     scripts/instructions {{ options }}
 
+# Writes docs/configuration.md and docs/obs.schema.json from the types of the settings.
+configuration:
+    OBS_TEST_REGENERATE=1 cargo test -p obs --lib config::file::tests::keys
+
 # Builds the real Collector if need be, and runs it until it is interrupted.
 collector *options:
     exec "$(scripts/build-collector)" --config=otel-collector/config.yaml {{ options }}

@@ -38,13 +38,18 @@ const FULL: Effort = Effort { rounds: 201, pairs: 40 };
 /// Names the benchmark of the drain, which is another program: it belongs to obs-persist.
 const DRAIN: &str = "--drain=";
 
+/// Only the table of failed runs.
+const ONLY_SPOOL: &str = "--only-spool";
+
 fn main() -> ExitCode {
     let options: Vec<String> = env::args().skip(1).collect();
     let known = |option: &String| {
-        ["--json", "--full"].contains(&option.as_str()) || option.starts_with(DRAIN)
+        ["--json", "--full", ONLY_SPOOL].contains(&option.as_str()) || option.starts_with(DRAIN)
     };
     if let Some(unknown) = options.iter().find(|option| !known(option)) {
-        println!("unknown option {unknown}: there are --json, --full and {DRAIN}PROGRAM");
+        println!(
+            "unknown option {unknown}: there are --json, --full, {ONLY_SPOOL} and {DRAIN}PROGRAM"
+        );
         return ExitCode::from(64);
     }
     let drain = options.iter().find_map(|option| option.strip_prefix(DRAIN));
@@ -52,6 +57,11 @@ fn main() -> ExitCode {
     let full = options.iter().any(|option| option == "--full");
     let effort = if full { FULL } else { SHORT };
     let mut report = Report::new(json);
+    if options.iter().any(|option| option == ONLY_SPOOL) {
+        store::spool(effort, &mut report);
+        report.print();
+        return ExitCode::SUCCESS;
+    }
     hot::run(effort, &mut report);
     allocations::run(&mut report);
     tail::run(effort, &mut report);

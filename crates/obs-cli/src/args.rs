@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// be called again at any time. What was exported before (to a Collector, a log, a backup) is not in
     /// reach.
     Erase(Forget),
+    /// Settings: whether a file of them is good, and what is in effect.
+    #[command(subcommand)]
+    Config(Settings),
     /// The segments in which errors wait for the store.
     #[command(subcommand)]
     Spool(Look),
@@ -68,6 +71,25 @@ pub(crate) enum Command {
     /// Records that the store does not take: see them, try them again, or drop them.
     #[command(subcommand)]
     Quarantine(Judgement),
+}
+
+/// What to do with settings. Nothing is started, and nobody is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Settings {
+    /// Whether a file is good; exit code 2 if it is not, with file, line, value, rule and the way out.
+    Check {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// The values in effect, defaults included, as a file that says the same; secrets are masked.
+    Show {
+        /// The file [default: OTEL_CONFIG_FILE, or variables alone].
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// The JSON schema of the file, for editors.
+    Schema,
 }
 
 /// Whom to forget.

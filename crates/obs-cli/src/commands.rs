@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own.
 
+mod config;
 mod erase;
 mod ledger;
 mod migrate;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
             retention::run(&variables.store(store.store.as_deref())?, retention, output)
         }
         Command::Erase(forget) => erase::run(forget, &variables, output),
+        Command::Config(settings) => config::run(settings, output),
         Command::Spool(look) => spool::run(look, &variables, output),
         Command::Ledger(dir) => ledger::run(&variables.spool(dir.dir.as_deref())?, output),
         Command::Quarantine(judgement) => quarantine::run(judgement, &variables, output),

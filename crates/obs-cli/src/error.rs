@@ -9,6 +9,8 @@ use obs_persist::{StoreError, inspect::InspectError};
 pub(crate) enum Failure {
     #[error("{name} {problem}")]
     Setting { name: &'static str, problem: Cow<'static, str> },
+    #[error(transparent)]
+    Config(#[from] obs::ConfigError),
     #[error("{store}: {}", .source.chain())]
     Store { store: String, source: Box<StoreError> },
     /// What was asked for is not there, or is damaged.
@@ -46,7 +48,7 @@ impl Failure {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Bad(_) => 1,
-            Self::Setting { .. } => 2,
+            Self::Setting { .. } | Self::Config(_) => 2,
             Self::Store { .. } | Self::Folder(_) | Self::Machine { .. } => 3,
         }
     }
@@ -56,6 +58,7 @@ impl Failure {
         let mut line = self.to_string();
         let mut cause = match self {
             Self::Machine { source, .. } => Some(source as &dyn Error),
+            Self::Config(error) => error.source(),
             _ => None,
         };
         while let Some(error) = cause {

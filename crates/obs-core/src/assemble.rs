@@ -76,7 +76,9 @@ impl Run {
             trace_kept: payload.trace_kept,
             trace_bytes: payload.trace_bytes,
         };
-        core.recorder.sanitized(&changed);
+        if changed != Sanitized::default() {
+            core.recorder.sanitized(&changed);
+        }
         record
     }
 }

@@ -8,7 +8,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use uuid::Uuid;
@@ -37,8 +37,42 @@ pub fn after_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Whether somebody says so of every fork.
+static ARE_FORKS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Says that every child of this process calls [`after_fork`], whoever makes it: then the system need not be
+/// asked for the process's id whenever a run is kept. obs-persist says so where it has a spool.
+///
+/// ```
+/// // After `pthread_atfork` was given a handler for the child that calls `after_fork`.
+/// obs_core::forks_are_told();
+/// ```
+pub fn forks_are_told() {
+    ARE_FORKS_TOLD.store(true, Ordering::Relaxed);
+}
+
 pub(crate) fn forks() -> u64 {
     FORKS.load(Ordering::Relaxed) & u64::from(u32::MAX)
+}
+
+/// The process's id in the lower half, and how many forks there were by then, plus one, in the upper.
+#[derive(Default)]
+struct KnownProcess(AtomicU64);
+
+static PROCESS: KnownProcess = KnownProcess(AtomicU64::new(0));
+
+impl KnownProcess {
+    /// Asks the system unless nobody can have forked since it was asked last.
+    fn id(&self, are_forks_told: bool, forks: u64) -> u32 {
+        let upper = (forks + 1) << 32;
+        let known = self.0.load(Ordering::Relaxed);
+        if are_forks_told && known & !u64::from(u32::MAX) == upper {
+            return known as u32;
+        }
+        let id = std::process::id();
+        self.0.store(upper | u64::from(id), Ordering::Relaxed);
+        id
+    }
 }
 
 /// The bits of an id that its time leaves free, in two words that can be counted up.
@@ -113,7 +147,8 @@ fn put_together(started_at: Timestamp, free: u128) -> Uuid {
 
 /// A forked child inherits base and counter, but not the process id.
 fn forked(free: u128) -> u128 {
-    free ^ (u128::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 24)
+    let process = PROCESS.id(ARE_FORKS_TOLD.load(Ordering::Relaxed), forks());
+    free ^ (u128::from(process).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 24)
 }
 
 fn random() -> u128 {
@@ -145,6 +180,17 @@ mod tests {
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
         assert_eq!(id.as_u128() >> 80, 1_763_715_600_123);
+    }
+
+    #[test]
+    fn the_system_is_asked_for_the_process_again_after_a_fork() {
+        // As a child sees what its parent knew.
+        let inherited = || KnownProcess(AtomicU64::new(4 << 32 | 7));
+        assert_eq!(inherited().id(true, 3), 7, "nobody forked");
+        assert_eq!(inherited().id(true, 4), std::process::id());
+        assert_eq!(inherited().id(false, 3), std::process::id(), "somebody may have forked");
+        let known = KnownProcess::default();
+        assert_eq!([known.id(true, 0), known.id(true, 0)], [std::process::id(); 2]);
     }
 
     #[test]

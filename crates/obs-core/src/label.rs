@@ -105,6 +105,9 @@ impl fmt::Display for Label {
 /// something by: control characters are left out, and what is neither a letter or digit of ASCII nor one of
 /// `_ . : / -` becomes `_`.
 pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
+    if is_plain_word(raw) {
+        return Cow::Borrowed(raw);
+    }
     let text = printed(raw);
     if text.is_empty() {
         Cow::Borrowed(UNKNOWN)
@@ -117,6 +120,9 @@ pub(crate) fn clean(raw: &str) -> Cow<'_, str> {
 
 /// The same before characters are replaced: what a pattern may still find a secret in.
 pub(crate) fn printed(raw: &str) -> Cow<'_, str> {
+    if is_plain_word(raw) {
+        return Cow::Borrowed(raw);
+    }
     let text = raw.trim_matches(|c: char| c.is_whitespace() || c.is_control());
     let head = cut(text, LABEL_BYTES_MAX);
     if !head.contains(char::is_control) {
@@ -132,6 +138,13 @@ pub(crate) fn printed(raw: &str) -> Cow<'_, str> {
     }
     printed.truncate(printed.trim_end().len());
     Cow::Owned(printed)
+}
+
+/// Nearly every code is one plain word, which is its own label.
+fn is_plain_word(raw: &str) -> bool {
+    !raw.is_empty()
+        && raw.len() <= LABEL_BYTES_MAX
+        && raw.bytes().all(|byte| is_plain(char::from(byte)))
 }
 
 const fn is_plain(c: char) -> bool {

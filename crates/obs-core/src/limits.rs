@@ -42,6 +42,8 @@ pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
 pub(crate) const NODES_MAX: u64 = u32::MAX as u64;
 /// A thread keeps at most this many scratch buffers for its next runs.
 pub(crate) const SCRATCH_POOL_MAX: usize = 8;
+/// A scratch buffer keeps room for at most this much of an encoded input, in bytes.
+pub(crate) const SCRATCH_DOCUMENT_BYTES_MAX: usize = 16 * 1024;
 /// Kinds that are remembered by name; further ones work, but are made anew at each call.
 pub(crate) const KINDS_MAX: usize = 1_000;
 /// Strategies that a kind remembers at least; the ones not used for longest are forgotten.

@@ -56,7 +56,8 @@ impl Payload {
         *changed += std::mem::take(&mut scratch.changed);
         if let Some(input) = input.filter(|_| !slim && capture != Capture::Off) {
             let shapes = (capture == Capture::Shape).then_some(shapes);
-            payload.take_input(input, Redact { rules, place: Place::Input, shapes }, changed);
+            let redact = Redact { rules, place: Place::Input, shapes };
+            payload.take_input(input, redact, &mut scratch.document, changed);
         }
         let failed = outcome.status.is_failure();
         if let Some(trace) = scratch.trace.keep(failed, trace_entries) {
@@ -74,11 +75,18 @@ impl Payload {
         payload
     }
 
-    fn take_input(&mut self, input: &dyn EncodeInput, redact: Redact<'_>, changed: &mut Sanitized) {
-        let mut out = Vec::new();
-        let encoded = input.encode(redact, &mut out, changed);
-        if out != NO_INPUT {
-            self.input = String::from_utf8(out).ok().map(|text| Json::trusted(text.into()));
+    /// `buffer` is what the thread's last run encoded into.
+    fn take_input(
+        &mut self,
+        input: &dyn EncodeInput,
+        redact: Redact<'_>,
+        buffer: &mut Vec<u8>,
+        changed: &mut Sanitized,
+    ) {
+        buffer.clear();
+        let encoded = input.encode(redact, buffer, changed);
+        if buffer != NO_INPUT {
+            self.input = str::from_utf8(buffer).ok().map(|text| Json::trusted(text.into()));
             self.input_bytes = encoded.bytes_total;
             self.input_truncated = encoded.truncated;
         }

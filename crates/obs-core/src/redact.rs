@@ -8,7 +8,9 @@
 //! R3 A hook that panics costs its row the payload, never the row.
 //! R4 Work is linear in the text, and bounded, because every text was cut before.
 
+mod glance;
 mod keys;
+mod known;
 mod pan;
 mod patterns;
 
@@ -16,7 +18,10 @@ use std::{
     borrow::Cow,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -27,6 +32,7 @@ use crate::{
     outcome::Outcome,
 };
 
+pub(crate) use glance::Glance;
 use keys::Keys;
 
 /// What stands in the place of what was redacted.
@@ -205,7 +211,9 @@ impl Redaction {
         if count > REDACT_KEYS_MAX {
             return Err(BuildError::redact_keys(count, REDACT_KEYS_MAX));
         }
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Ok(Rules {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             keys: Keys::new(&self.keys)?,
             allowed: allowed.map(Keys::new).transpose()?,
             patterns: self.patterns,
@@ -227,6 +235,8 @@ impl fmt::Debug for Redaction {
 
 /// A checked [`Redaction`].
 pub(crate) struct Rules {
+    /// No other rules of this process have it.
+    number: u64,
     keys: Keys,
     allowed: Option<Keys>,
     patterns: bool,
@@ -255,6 +265,35 @@ impl Rules {
         }
     }
 
+    /// Whether texts and names are looked at each for itself: no hook is asked, and nothing depends on the
+    /// names around them.
+    pub(crate) const fn are_simple(&self) -> bool {
+        self.allowed.is_none() && self.hook.is_none()
+    }
+
+    /// Whether a text may be stored as it is, by its looks; for [simple](Self::are_simple) rules.
+    #[inline]
+    pub(crate) fn pass(&self, text: &str, glance: Glance) -> bool {
+        !glance.has_signs() || !self.patterns || patterns::find(text, 0, &self.keys).is_none()
+    }
+
+    /// Whether a name stands in JSON as it is, and its value is looked at as any other; for
+    /// [simple](Self::are_simple) rules.
+    #[inline]
+    pub(crate) fn pass_name(&self, name: &str) -> bool {
+        known::passes(self.number, name, || {
+            let glance = Glance::at(name);
+            glance.is_plain() && self.pass(name, glance) && !self.keys.find(name.as_bytes())
+        })
+    }
+
+    /// Whether a number of so many bytes may be one that is not stored; for [simple](Self::are_simple)
+    /// rules.
+    #[inline]
+    pub(crate) const fn concern_number(bytes: usize) -> bool {
+        bytes >= pan::DIGITS_MIN
+    }
+
     /// Whether only what is listed is stored.
     pub(crate) fn has_allowed(&self) -> bool {
         self.allowed.is_some()
@@ -269,6 +308,9 @@ impl Rules {
 
     /// A text as it may be stored, by its looks.
     pub(crate) fn by_looks<'t>(&self, text: &'t str, changed: &mut Sanitized) -> Cow<'t, str> {
+        if !Glance::at(text).has_signs() {
+            return Cow::Borrowed(text);
+        }
         let find = |from| if self.patterns { patterns::find(text, from, &self.keys) } else { None };
         let Some(first) = find(0) else { return Cow::Borrowed(text) };
         let mut clean = String::with_capacity(text.len());

@@ -9,7 +9,8 @@ use crate::{
     encode::{EncodeLimits, Redact, Sanitized, encode_into, encode_redacted, write_json_str},
     limits::{
         ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, ENTRY_WALK_BYTES_MAX,
-        SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX, WORD_BYTES_MAX,
+        SCRATCH_DOCUMENT_BYTES_MAX, SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX,
+        WORD_BYTES_MAX,
     },
     record::Json,
     redact::{Place, Rules},
@@ -103,6 +104,8 @@ pub(crate) struct Scratch {
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
     /// The entry that is being written.
     entry: Vec<u8>,
+    /// Where the input of a run that is kept is encoded. Nothing is in there that was redacted.
+    pub(crate) document: Vec<u8>,
 }
 
 thread_local! {
@@ -139,6 +142,8 @@ impl Scratch {
         self.has_documents = false;
         self.attributes.clear();
         self.entry.clear();
+        self.document.clear();
+        self.document.shrink_to(SCRATCH_DOCUMENT_BYTES_MAX);
     }
 
     pub(crate) fn attribute(&mut self, key: Cow<'static, str>, value: AttributeValue) {

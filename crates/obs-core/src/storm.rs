@@ -12,8 +12,8 @@
 //!    can choose them.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::Mutex,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     clock::Tick,
     limits::{STORM_FINGERPRINTS_MAX, STORM_FULL_MAX, STORM_WINDOW},
     sync::lock_after_fork,
+    text_hash,
 };
 
 /// Parts of the table, so that storms on several threads rarely meet on a lock.
@@ -32,19 +33,43 @@ const WINDOW_NANOS: u64 = STORM_WINDOW.as_nanos() as u64;
 pub(crate) type Fingerprint<'a> = [&'a str; 5];
 
 /// The open windows. Only runs that failed and are kept look at them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Storms {
-    hasher: RandomState,
+    seed: u64,
     parts: [Mutex<Part>; PARTS],
+}
+
+impl Default for Storms {
+    fn default() -> Self {
+        Self { seed: RandomState::new().hash_one(()), parts: Default::default() }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    windows: HashMap<u64, Window>,
+    windows: HashMap<u64, Window, BuildHasherDefault<AsItIs>>,
     /// The one of all fingerprints that found no room.
     shared: Option<Window>,
     /// No window closes before this time: until then a full part is not searched for room.
     full_until: Option<Tick>,
+}
+
+/// Fingerprints are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +81,7 @@ struct Window {
 impl Storms {
     /// Whether an error that happens now is stored in full; if so, it is counted.
     pub(crate) fn takes_full(&self, fingerprint: &Fingerprint<'_>, now: Tick) -> bool {
-        let hash = self.hasher.hash_one(fingerprint);
+        let hash = fingerprint.iter().fold(self.seed, |base, part| text_hash::hash(base, part));
         // The table uses the lower bits.
         let part = &self.parts[(hash >> 56) as usize % PARTS];
         // A child that cannot know stores its errors nowhere anyway.
@@ -67,11 +92,12 @@ impl Storms {
 impl Part {
     fn window(&mut self, hash: u64, now: Tick) -> &mut Window {
         let new = Window { opened: now, full: 0 };
-        let has_room = self.windows.contains_key(&hash) || self.make_room(now);
-        if has_room {
-            self.windows.entry(hash).or_insert(new)
-        } else {
-            self.shared.get_or_insert(new)
+        if !self.windows.contains_key(&hash) && !self.make_room(now) {
+            return self.shared.get_or_insert(new);
+        }
+        match self.windows.entry(hash) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(free) => free.insert(new),
         }
     }
 

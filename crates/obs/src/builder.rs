@@ -82,6 +82,24 @@ impl Builder {
         self
     }
 
+    /// Reads this file of settings, in OpenTelemetry's declarative format with a block `obs`. Variable
+    /// `OTEL_CONFIG_FILE`. Code wins over the file, and so do variables `OBS_*`; of OpenTelemetry's
+    /// variables those count that the file refers to.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// let error = obs::builder()
+    /// #   .environment(Environment::empty())
+    ///     .config_file("nowhere/obs.yaml")
+    ///     .check()
+    ///     .unwrap_err();
+    /// assert!(error.to_string().starts_with("Builder::config_file=\"nowhere/obs.yaml\": cannot be read"), "{error}");
+    /// ```
+    pub fn config_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.given.file = Some(path.into());
+        self
+    }
+
     /// Where rows are stored: `sqlite:PATH`, `postgres://…`, or `otlp`, as log events at the Collector of
     /// OpenTelemetry's variables for logs. Variable `OBS_STORE`, or
     /// `OBS_STORE_FILE` for the first line of a file; default `sqlite:./obs.sqlite`.

@@ -1,10 +1,14 @@
 //! Configuration: raw values from code and environment, lifted once into checked ones.
 //!
-//! Code wins over the environment, the environment over the default. This file is the only one
-//! that reads the process environment; everything below it works on an [`Environment`] value.
+//! Code wins over the environment, the environment over a file for what is ours, and all of them over
+//! the default. With a file, OpenTelemetry's variables count only where it refers to them. Only
+//! `environment.rs` reads the process environment; everything else works on an [`Environment`] value.
 
+mod configuration;
 mod endpoint;
+mod environment;
 mod error;
+mod file;
 mod headers;
 mod known;
 mod logs;
@@ -16,10 +20,8 @@ mod spool;
 mod variables;
 
 use std::{
-    collections::BTreeMap,
-    ffi::{OsStr, OsString},
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -28,12 +30,18 @@ use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, St
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{logs::LogSettings, provider};
+use file::File;
 
+pub use configuration::Configuration;
+pub use environment::Environment;
+use environment::Origin;
 pub use error::ConfigError;
-pub(crate) use model::{Model, Otlp};
+pub(crate) use model::{MeterProvider, Model, Otlp};
 pub(crate) use safety::Safety;
 pub(crate) use spool::SpoolUse;
 
+/// Names the file of settings.
+const CONFIG_FILE: &str = "OTEL_CONFIG_FILE";
 /// The `OBS_STORE` that sends rows to the Collector of OpenTelemetry's variables for logs.
 pub(crate) const STORE_OTLP: &str = "otlp";
 /// The default of `OBS_STORE`.
@@ -80,101 +88,10 @@ pub enum Protocol {
     HttpProtobuf,
 }
 
-/// The environment variables that a [`Builder`](crate::Builder) reads.
-///
-/// Only `OBS_*` and `OTEL_*` are kept. Its `Debug` form shows names and no values, because values
-/// may be passwords.
-///
-/// ```
-/// use obs::Environment;
-///
-/// let environment = Environment::from_iter([("OBS_SAMPLE_RATE", "1.5")]);
-/// let error = obs::builder().environment(environment).init().unwrap_err();
-/// assert_eq!(
-///     error.to_string(),
-///     "OBS_SAMPLE_RATE=\"1.5\": rate 1.5 is not in [0, 1]: use 0 for none, 1 for all, 0.05 for one in twenty"
-/// );
-/// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, OsString>);
-
-impl Environment {
-    /// The environment of this process.
-    ///
-    /// ```
-    /// let _environment = obs::Environment::process();
-    /// ```
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
-    pub fn process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .collect()
-    }
-
-    /// No variables at all: every setting comes from code or is the default.
-    ///
-    /// ```
-    /// assert_eq!(obs::Environment::empty(), obs::Environment::default());
-    /// ```
-    #[must_use]
-    pub fn empty() -> Self {
-        Self::default()
-    }
-
-    /// The value of a variable, trimmed; one that is empty counts as unset.
-    fn get(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
-        let Some(value) = self.0.get(name) else { return Ok(None) };
-        let text = value.to_str().ok_or_else(|| {
-            ConfigError::hidden(
-                name,
-                "the value is not valid UTF-8: set it to plain text or unset it",
-            )
-        })?;
-        Ok(Some(text.trim()).filter(|text| !text.is_empty()))
-    }
-
-    /// The first of several variables that is set, and its name.
-    fn first(&self, names: &[&'static str]) -> Result<Option<(&'static str, &str)>, ConfigError> {
-        for name in names {
-            if let Some(value) = self.get(name)? {
-                return Ok(Some((name, value)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn is_set(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| !value.is_empty())
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
-    }
-}
-
-impl<K: Into<String>, V: AsRef<OsStr>> FromIterator<(K, V)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let ours = |name: &str| {
-            name.starts_with("OBS_")
-                || name.starts_with("OTEL_")
-                || ["RUST_LOG", "XDG_STATE_HOME"].contains(&name)
-        };
-        let variables =
-            variables.into_iter().map(|(name, value)| (name.into(), value.as_ref().to_owned()));
-        Self(variables.filter(|(name, _)| ours(name)).collect())
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Environment").field(&self.0.keys()).finish()
-    }
-}
-
 /// What code asked for; `None` leaves it to the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
+    pub(crate) file: Option<PathBuf>,
     pub(crate) store: Option<SecretString>,
     pub(crate) store_required: Option<bool>,
     pub(crate) migrations: Option<Migrations>,
@@ -182,7 +99,7 @@ pub(crate) struct Given {
     pub(crate) policy: Option<KeepPolicy>,
     pub(crate) sample_rate: Option<f64>,
     pub(crate) slo: Option<Duration>,
-    pub(crate) spool_dir: Option<std::path::PathBuf>,
+    pub(crate) spool_dir: Option<PathBuf>,
     pub(crate) queue_records: Option<usize>,
     pub(crate) retention_ok: Option<Retain>,
     pub(crate) retention_error: Option<Retain>,
@@ -266,18 +183,63 @@ impl fmt::Display for StoreAddress {
 
 /// Lifts the raw values, or says which one is wrong.
 pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked, ConfigError> {
+    effective(given, environment).map(|(checked, _)| checked)
+}
+
+/// The same, with the variables that are in effect, a file's included.
+fn effective(
+    given: &Given,
+    environment: &Environment,
+) -> Result<(Checked, Environment), ConfigError> {
     known::no_unknown_names(environment)?;
+    let named = match &given.file {
+        Some(path) => Some(("Builder::config_file", path.as_path())),
+        None => environment.get(CONFIG_FILE)?.map(|path| (CONFIG_FILE, Path::new(path))),
+    };
+    match named {
+        None => Ok((lift(given, environment, None)?, environment.clone())),
+        Some((setting, path)) => {
+            let file = File::read(setting, path, environment)?;
+            with_file(given, environment, &file)
+        }
+    }
+}
+
+fn with_file(
+    given: &Given,
+    environment: &Environment,
+    file: &File,
+) -> Result<(Checked, Environment), ConfigError> {
+    let over = environment.over(file);
+    let mut checked = lift(given, &over, Some(file))
+        .map_err(|error| error.of_file(|setting| over.origin(setting)))?;
+    checked.ignored = known::without_effect(environment, file);
+    Ok((checked, over))
+}
+
+fn lift(
+    given: &Given,
+    environment: &Environment,
+    file: Option<&File>,
+) -> Result<Checked, ConfigError> {
+    let model = match file {
+        Some(file) => variables::over_file(given, environment, file.model())?,
+        None => variables::model(given, environment)?,
+    };
+    refuse_unsupported(&model, environment, file)?;
+    refuse_impossible(&model.meter_provider, file)?;
+    lift_rest(given, environment, model)
+}
+
+/// What is ours.
+fn lift_rest(
+    given: &Given,
+    environment: &Environment,
+    model: Model,
+) -> Result<Checked, ConfigError> {
     let (policy, slo) = policy(given, environment)?;
-    let model = variables::model(given, environment)?;
-    refuse_unsupported(&model, environment)?;
-    if let Some(rule) = model.meter_provider.clash() {
-        return Err(ConfigError::hidden("OTEL_METRICS_EXPORTER", rule));
-    }
-    if let Some(rule) = provider::views::problem(&model.meter_provider) {
-        return Err(ConfigError::hidden("meter_provider.views", rule));
-    }
     Ok(Checked {
-        rows: rows(given, environment)?,
+        rows: rows(given, environment, &model)?,
         policy,
         slo,
         limits: limits(given, environment)?,
@@ -290,17 +252,36 @@ pub(crate) fn check(given: &Given, environment: &Environment) -> Result<Checked,
             "OBS_PROMETHEUS_TOKEN_FILE",
         )?
         .map(|(_, token)| token),
-        ignored: known::without_effect(environment),
+        ignored: Vec::new(),
+    })
+}
+
+/// What is right by itself and impossible together, and what the SDK would leave out without a word.
+fn refuse_impossible(settings: &MeterProvider, file: Option<&File>) -> Result<(), ConfigError> {
+    let clash = settings.clash().map(|rule| ("meter_provider.readers", rule.to_owned()));
+    let problem = || Some(("meter_provider.views", provider::views::problem(settings)?));
+    let Some((path, rule)) = clash.or_else(problem) else { return Ok(()) };
+    Err(match file {
+        Some(file) => ConfigError::in_file(&file.name, file.line_of(path), path, None, rule),
+        None => ConfigError::hidden("OTEL_METRICS_EXPORTER", rule),
     })
 }
 
 /// What the model holds and nothing consumes yet must not look as if it worked.
-fn refuse_unsupported(model: &Model, environment: &Environment) -> Result<(), ConfigError> {
+fn refuse_unsupported(
+    model: &Model,
+    environment: &Environment,
+    file: Option<&File>,
+) -> Result<(), ConfigError> {
     let Some(unsupported) = model::supported::unsupported(model) else { return Ok(()) };
     const RULE: &str = "is not supported yet: leave it out";
-    Err(match environment.first(unsupported.variables)? {
-        Some((name, value)) => ConfigError::new(name, value, RULE),
-        None => ConfigError::hidden(unsupported.path, RULE),
+    Err(match (environment.first(unsupported.variables)?, file) {
+        (Some((name, value)), _) => ConfigError::new(name, value, RULE),
+        (None, Some(file)) => {
+            let line = file.line_of(unsupported.path);
+            ConfigError::in_file(&file.name, line, unsupported.path, None, RULE.to_owned())
+        }
+        (None, None) => ConfigError::hidden(unsupported.path, RULE),
     })
 }
 
@@ -337,7 +318,7 @@ fn policy(
     Ok((policy, policy.slow))
 }
 
-fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
+fn rows(given: &Given, environment: &Environment, model: &Model) -> Result<Rows, ConfigError> {
     let on = match given.rows {
         Some(rows) => rows,
         None => parse::boolean(environment, "OBS_ENABLED")?.unwrap_or(true),
@@ -346,7 +327,7 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
         Some(required) => required,
         None => parse::boolean(environment, "OBS_STORE_REQUIRED")?.unwrap_or(false),
     };
-    let store = store(given, environment)?;
+    let store = store(given, environment, model)?;
     let migrations = match (given.migrations, environment.get("OBS_STORE_MIGRATE")?) {
         (Some(migrations), _) => migrations,
         (None, None | Some("start")) => Migrations::AtStart,
@@ -379,14 +360,22 @@ fn rows(given: &Given, environment: &Environment) -> Result<Rows, ConfigError> {
     Ok(if on { rows } else { Rows::Off })
 }
 
-fn store(given: &Given, environment: &Environment) -> Result<StoreAddress, ConfigError> {
+fn store(
+    given: &Given,
+    environment: &Environment,
+    model: &Model,
+) -> Result<StoreAddress, ConfigError> {
     let (setting, url) = match &given.store {
         Some(url) => ("Builder::store", url.clone()),
         None => secret::secret(environment, "OBS_STORE", "OBS_STORE_FILE")?
             .unwrap_or_else(|| ("OBS_STORE", STORE_DEFAULT.into())),
     };
     if url.expose_secret().trim() == STORE_OTLP {
-        let otlp = variables::logs_target(given, environment)?;
+        // A file says it where it says everything about log records.
+        let otlp = match model.logger_provider.otlp() {
+            Some(otlp) => otlp.clone(),
+            None => variables::logs_target(given, environment)?,
+        };
         return Ok(StoreAddress::Otlp(Box::new(otlp)));
     }
     // The value may hold a password: the store's own message shows what it may.

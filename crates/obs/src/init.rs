@@ -87,7 +87,7 @@ fn logs(config: &Checked, resource: &Resource, install: bool) -> Result<Logs, In
 fn warn_of_ignored(config: &Checked) {
     if !config.ignored.is_empty() {
         let names = config.ignored.join(", ");
-        tracing::warn!(target: "obs", "these variables are set, but not supported, and have no effect: {names}");
+        tracing::warn!(target: "obs", "these variables are set, and have no effect, because the file of settings does not refer to them: {names}");
     }
 }
 

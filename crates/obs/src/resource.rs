@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use opentelemetry::{Key, KeyValue};
+use opentelemetry::{Key, KeyValue, Value};
 use opentelemetry_sdk::{Resource, resource::TelemetryResourceDetector};
 use uuid::Uuid;
 
@@ -38,19 +38,19 @@ fn attributes(
     epoch: Uuid,
     executable: Option<String>,
     host: Option<String>,
-) -> BTreeMap<String, String> {
+) -> BTreeMap<String, Value> {
     let executable = executable
         .map_or_else(|| "unknown_service".to_owned(), |name| format!("unknown_service:{name}"));
     let mut attributes = BTreeMap::from([
-        (SERVICE_NAME.to_owned(), executable),
-        (INSTANCE_ID.to_owned(), epoch.to_string()),
+        (SERVICE_NAME.to_owned(), executable.into()),
+        (INSTANCE_ID.to_owned(), epoch.to_string().into()),
     ]);
-    attributes.extend(host.map(|host| ("host.name".to_owned(), host)));
+    attributes.extend(host.map(|host| ("host.name".to_owned(), host.into())));
     attributes.extend(resource.attributes.clone());
-    attributes.extend(resource.service_name.clone().map(|name| (SERVICE_NAME.to_owned(), name)));
-    let distro = [("name", "obs"), ("version", env!("CARGO_PKG_VERSION"))];
     attributes
-        .extend(distro.map(|(key, value)| (format!("telemetry.distro.{key}"), value.to_owned())));
+        .extend(resource.service_name.clone().map(|name| (SERVICE_NAME.to_owned(), name.into())));
+    let distro = [("name", "obs"), ("version", env!("CARGO_PKG_VERSION"))];
+    attributes.extend(distro.map(|(key, value)| (format!("telemetry.distro.{key}"), value.into())));
     attributes
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::config::{Environment, Given, check};
 
-    fn resource_of(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    fn resource_of(variables: &[(&str, &str)]) -> BTreeMap<String, Value> {
         let environment: Environment = variables.iter().copied().collect();
         let config = check(&Given::default(), &environment).unwrap();
         attributes(&config.model.resource, Uuid::from_u128(7), Some("app".to_owned()), None)
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn without_a_name_the_service_is_unknown_but_for_its_executable() {
-        assert_eq!(resource_of(&[])["service.name"], "unknown_service:app");
+        assert_eq!(resource_of(&[])["service.name"].as_str(), "unknown_service:app");
     }
 
     #[test]
@@ -88,14 +88,14 @@ mod tests {
             ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,a=b%20c"),
         ];
         let attributes = resource_of(&both);
-        assert_eq!(attributes["service.name"], "orders");
-        assert_eq!(attributes["a"], "b c");
+        assert_eq!(attributes["service.name"].as_str(), "orders");
+        assert_eq!(attributes["a"].as_str(), "b c");
     }
 
     #[test]
     fn the_instance_id_is_the_epoch_unless_configured() {
-        assert_eq!(resource_of(&[])[INSTANCE_ID], Uuid::from_u128(7).to_string());
+        assert_eq!(resource_of(&[])[INSTANCE_ID].as_str(), Uuid::from_u128(7).to_string());
         let configured = [("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=pod-3")];
-        assert_eq!(resource_of(&configured)[INSTANCE_ID], "pod-3");
+        assert_eq!(resource_of(&configured)[INSTANCE_ID].as_str(), "pod-3");
     }
 }

@@ -102,6 +102,8 @@ const EDGES: [(&str, &[&str]); 5] = [
             "prost",
             "rustls",
             "rustls-native-certs",
+            "saphyr-parser",
+            "schemars",
             "secrecy",
             "serde",
             "serde_json",
@@ -117,7 +119,17 @@ const EDGES: [(&str, &[&str]); 5] = [
     ),
     (
         "obs-cli",
-        &["clap", "obs-core", "obs-persist", "serde", "serde_json", "thiserror", "tokio", "uuid"],
+        &[
+            "clap",
+            "obs",
+            "obs-core",
+            "obs-persist",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tokio",
+            "uuid",
+        ],
     ),
 ];
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
 
 mod calls;
+mod config;
 mod erase;
 mod quarantine;
 mod schema;

@@ -42,20 +42,21 @@ impl<'e, 'o> Clean<'e, 'o> {
     }
 
     fn scalar(self, write: impl FnOnce(&mut Bounded<'o>) -> io::Result<()>) -> Result<(), Stop> {
-        let quote: &[u8] = match self.place {
-            Place::Value => b"",
-            Place::Key => b"\"",
-            Place::Raw => return Err(Stop),
-        };
         let sink = &mut self.encoder.sink;
-        let before = sink.mark();
-        sink.put(quote);
-        write(sink).map_err(|_| Stop)?;
-        sink.put(quote);
-        if self.encoder.guard.is_some() && self.place == Place::Value {
-            return self.encoder.guard_scalar(before);
+        match self.place {
+            Place::Value => {
+                let before = sink.mark();
+                write(sink).map_err(|_| Stop)?;
+                self.encoder.guard_scalar(before)
+            }
+            Place::Key => {
+                sink.put_byte(b'"');
+                write(sink).map_err(|_| Stop)?;
+                sink.put_byte(b'"');
+                self.encoder.check()
+            }
+            Place::Raw => Err(Stop),
         }
-        self.encoder.check()
     }
 
     fn null(self) -> Result<(), Stop> {
@@ -95,7 +96,7 @@ impl<'e, 'o> Clean<'e, 'o> {
         Ok(())
     }
 
-    fn container(self, open: &[u8], close: &'static [u8]) -> Result<Container<'e, 'o>, Stop> {
+    fn container(self, open: u8, close: &'static [u8]) -> Result<Container<'e, 'o>, Stop> {
         let Self { encoder, place } = self;
         if place != Place::Value {
             return Err(Stop);
@@ -110,7 +111,7 @@ impl<'e, 'o> Clean<'e, 'o> {
 
     /// An enum variant with content: an object with the variant's name as its only key.
     fn variant(self, name: &'static str) -> Result<Container<'e, 'o>, Stop> {
-        let mut object = self.container(b"{", b"}")?;
+        let mut object = self.container(b'{', b"}")?;
         object.key(name)?;
         Ok(object)
     }
@@ -119,7 +120,7 @@ impl<'e, 'o> Clean<'e, 'o> {
     fn nested_variant(
         self,
         name: &'static str,
-        open: &[u8],
+        open: u8,
         close_both: &'static [u8],
     ) -> Result<Container<'e, 'o>, Stop> {
         let mut container = self.variant(name)?;
@@ -218,7 +219,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Stop> {
-        let mut array = self.container(b"[", b"]")?;
+        let mut array = self.container(b'[', b"]")?;
         value.iter().try_for_each(|byte| array.element(byte))?;
         array.finish()
     }
@@ -269,11 +270,11 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b"[", b"]")
+        self.container(b'[', b"]")
     }
 
     fn serialize_tuple(self, _len: usize) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b"[", b"]")
+        self.container(b'[', b"]")
     }
 
     fn serialize_tuple_struct(
@@ -281,7 +282,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         _name: &'static str,
         _len: usize,
     ) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b"[", b"]")
+        self.container(b'[', b"]")
     }
 
     fn serialize_tuple_variant(
@@ -291,16 +292,16 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Container<'e, 'o>, Stop> {
-        self.nested_variant(variant, b"[", b"]}")
+        self.nested_variant(variant, b'[', b"]}")
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b"{", b"}")
+        self.container(b'{', b"}")
     }
 
     fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Container<'e, 'o>, Stop> {
         if !raw::TOKENS.contains(&name) {
-            return self.container(b"{", b"}");
+            return self.container(b'{', b"}");
         }
         let Self { encoder, place } = self;
         if place != Place::Value {
@@ -316,7 +317,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Container<'e, 'o>, Stop> {
-        self.nested_variant(variant, b"{", b"}}")
+        self.nested_variant(variant, b'{', b"}}")
     }
 }
 

@@ -44,6 +44,7 @@ impl<'e, 'o> Container<'e, 'o> {
         self.encoder.part(value, Place::Value)
     }
 
+    #[inline]
     pub(super) fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Stop> {
         if self.owes_value {
             return Err(Stop);
@@ -56,10 +57,10 @@ impl<'e, 'o> Container<'e, 'o> {
         let before = self.encoder.sink.mark();
         self.encoder.part(key, Place::Key)?;
         self.hides_value = self.encoder.hides_value_of_name(before);
-        self.encoder.sink.put(b":");
         Ok(())
     }
 
+    #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
         if !self.owes_value {
             return Err(Stop);
@@ -86,9 +87,10 @@ impl<'e, 'o> Container<'e, 'o> {
         self.encoder.part(value, Place::Raw)
     }
 
+    #[inline]
     fn separate(&mut self) {
         if !self.is_empty {
-            self.encoder.sink.put(b",");
+            self.encoder.sink.put_byte(b',');
         }
         self.is_empty = false;
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Serialize, ser};
 
-use crate::redact::REDACTED;
+use crate::redact::{Glance, REDACTED};
 
 use super::{
     BYTES_FLOOR, DEPTH_CEILING, EncodeLimits, Encoded, Redact, Sanitized,
@@ -32,6 +32,8 @@ pub(super) struct Encoder<'o> {
     pub(super) is_in_head: bool,
     /// This is such a beginning itself.
     pub(super) is_in_piece: bool,
+    /// The name that was written last needs no second look.
+    name_passed: bool,
     pub(super) string_bytes_max: usize,
     depth_max: usize,
     /// Arrays and objects that are open.
@@ -51,6 +53,7 @@ impl<'o> Encoder<'o> {
             guard: None,
             is_in_head: false,
             is_in_piece: false,
+            name_passed: false,
             string_bytes_max: limits.string_bytes_max,
             depth_max: limits.depth_max.min(DEPTH_CEILING),
             depth: 0,
@@ -88,11 +91,12 @@ impl<'o> Encoder<'o> {
     }
 
     /// Begins an array or object, or writes a marker in its place and returns false.
-    pub(super) fn open(&mut self, bracket: &[u8]) -> bool {
+    #[inline]
+    pub(super) fn open(&mut self, bracket: u8) -> bool {
         let fits = self.depth < self.depth_max;
         if fits {
             self.depth += 1;
-            self.sink.put(bracket);
+            self.sink.put_byte(bracket);
         } else {
             self.mark_too_deep();
         }
@@ -100,9 +104,10 @@ impl<'o> Encoder<'o> {
     }
 
     /// Ends as many arrays and objects as there are brackets.
+    #[inline]
     pub(super) fn close(&mut self, brackets: &[u8]) {
         self.depth = self.depth.saturating_sub(brackets.len());
-        self.sink.put(brackets);
+        brackets.iter().for_each(|bracket| self.sink.put_byte(*bracket));
         if let Some(guard) = &mut self.guard {
             guard.closed(self.depth);
         }
@@ -120,12 +125,40 @@ impl<'o> Encoder<'o> {
     }
 
     /// Whether the walk may go on.
+    #[inline]
     pub(super) fn check(&self) -> Result<(), Stop> {
         if self.sink.is_exhausted() { Err(Stop) } else { Ok(()) }
     }
 
     /// Writes a whole string, or what may be stored of it.
+    #[inline]
     pub(super) fn string(&mut self, value: &str, place: Place) -> Result<(), Stop> {
+        if value.len() <= self.string_bytes_max
+            && self.passes(value, place)
+            && self.sink.put_quoted(value.as_bytes(), place == Place::Key)
+        {
+            self.name_passed = place == Place::Key;
+            return Ok(());
+        }
+        self.looked_at_string(value, place)
+    }
+
+    /// Whether a string may be written as it is, without a second look.
+    #[inline]
+    fn passes(&self, value: &str, place: Place) -> bool {
+        match (&self.guard, place) {
+            (Some(guard), Place::Key) => guard.passes_name(value),
+            (Some(guard), _) => {
+                let glance = Glance::at(value);
+                glance.is_plain() && guard.passes(value, glance)
+            }
+            (None, _) => Glance::at(value).is_plain(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn looked_at_string(&mut self, value: &str, place: Place) -> Result<(), Stop> {
         // What is not stored is not looked at.
         let guard = self.guard.as_ref().filter(|_| !self.sink.overflowed());
         let Some(guard) = guard else { return self.plain_string(value, 0) };
@@ -162,8 +195,20 @@ impl<'o> Encoder<'o> {
         self.plain_string(REDACTED, 0)
     }
 
-    /// Whether the value must not be stored whose name was written since `before`.
+    /// Writes the colon behind the name that was written since `before`. Whether the value must not be stored.
+    #[inline]
     pub(super) fn hides_value_of_name(&mut self, before: Mark) -> bool {
+        // With one that passes, the colon was written.
+        !std::mem::take(&mut self.name_passed) && self.hides_value_of_looked_at(before)
+    }
+
+    fn hides_value_of_looked_at(&mut self, before: Mark) -> bool {
+        let hides = self.hides_value_of(before);
+        self.sink.put_byte(b':');
+        hides
+    }
+
+    fn hides_value_of(&mut self, before: Mark) -> bool {
         let Some(guard) = &mut self.guard else { return false };
         let name = self.sink.since(before);
         let name = name.strip_prefix(b"\"").unwrap_or(name);
@@ -171,7 +216,16 @@ impl<'o> Encoder<'o> {
     }
 
     /// Looks at a number, truth or null that was written since `before`.
+    #[inline]
     pub(super) fn guard_scalar(&mut self, before: Mark) -> Result<(), Stop> {
+        let bytes = self.sink.since(before).len();
+        if self.guard.as_ref().is_none_or(|guard| guard.passes_scalar(bytes)) {
+            return self.check();
+        }
+        self.looked_at_scalar(before)
+    }
+
+    fn looked_at_scalar(&mut self, before: Mark) -> Result<(), Stop> {
         const NULL: &str = "null";
         let Some(guard) = self.guard.as_ref().filter(|_| !self.sink.overflowed()) else {
             return self.check();
@@ -202,6 +256,7 @@ impl<'o> Encoder<'o> {
     }
 
     /// Serializes a part. An error or a panic inside leaves it unfinished for good.
+    #[inline]
     pub(super) fn part<T: Serialize + ?Sized>(
         &mut self,
         value: &T,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Redact, Sanitized};
-use crate::redact::{Named, Place};
+use crate::redact::{Glance, Named, Place, Rules};
 
 /// Where the names in a trace are ours: inside of the array, inside of an entry.
 const ENTRY_DEPTH: usize = 2;
@@ -19,17 +19,39 @@ pub(super) struct Guard<'r> {
     allowed_at: Option<usize>,
     /// The name that was written last, for a hook.
     key: Option<String>,
+    /// The rules look at each text for itself, and texts are what is stored.
+    pub(super) is_simple: bool,
 }
 
 impl<'r> Guard<'r> {
     pub(super) fn new(redact: Redact<'r>) -> Self {
         let entry_depth = (redact.place == Place::Trace).then_some(ENTRY_DEPTH);
-        Self { redact, entry_depth, allowed_at: None, key: None }
+        let is_simple = redact.rules.are_simple() && redact.shapes.is_none();
+        Self { redact, entry_depth, allowed_at: None, key: None, is_simple }
     }
 
     /// The same rules for a piece of a document.
     pub(super) fn of_piece(&self) -> Self {
         Self { entry_depth: None, key: None, ..Self::new(self.redact) }
+    }
+
+    /// Whether a text may be written as it is; `false` where that is not settled by a look at it alone.
+    #[inline]
+    pub(super) fn passes(&self, text: &str, glance: Glance) -> bool {
+        self.is_simple && self.redact.rules.pass(text, glance)
+    }
+
+    /// The same for a name, which may be written without an escape then, and for its value, which need not
+    /// be hidden.
+    #[inline]
+    pub(super) fn passes_name(&self, name: &str) -> bool {
+        self.is_simple && self.redact.rules.pass_name(name)
+    }
+
+    /// The same for a number, truth or null of so many bytes.
+    #[inline]
+    pub(super) const fn passes_scalar(&self, bytes: usize) -> bool {
+        self.is_simple && !Rules::concern_number(bytes)
     }
 
     /// Takes note of a name at this depth; true if its value must not be written.

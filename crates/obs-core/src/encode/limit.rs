@@ -2,11 +2,16 @@
 
 use std::io::{self, Write as _};
 
+use crate::text_hash::padded;
+
 /// The longest text before `$head`, with two numbers of 20 digits.
 const FRAME_BYTES_MAX: usize = 96;
 
 /// What closes the marker after `$head`.
 const FRAME_END: &[u8] = b"\"}";
+
+/// So many bytes are written by one store where there is room, and what was too many is taken back.
+const AT_ONCE: usize = size_of::<u128>();
 
 /// Appends to a buffer, which grows by `limit` at most.
 pub(super) struct Bounded<'o> {
@@ -37,12 +42,68 @@ impl<'o> Bounded<'o> {
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
+    #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {
+        if self.room() >= AT_ONCE
+            && let Some(short) = padded(bytes)
+        {
+            return self.put_at_once(short, bytes.len());
+        }
         self.written += bytes.len() as u64;
-        let room = self.limit - (self.out.len() - self.start);
-        let stored = &bytes[..bytes.len().min(room)];
+        let stored = &bytes[..bytes.len().min(self.room())];
         self.reserve(stored.len());
         self.out.extend_from_slice(stored);
+    }
+
+    /// Writes one character of ASCII.
+    #[inline]
+    pub(super) fn put_byte(&mut self, byte: u8) {
+        self.written += 1;
+        if self.room() > 0 {
+            self.reserve(1);
+            self.out.push(byte);
+        }
+    }
+
+    /// Writes a string that needs no escape, and the colon behind a name; `false`, and nothing, where it is
+    /// not sure that there is room for all of it, and that the walk goes on behind it.
+    #[inline]
+    pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
+        const QUOTES: usize = 2;
+        let len = plain.len() + QUOTES + usize::from(is_name);
+        let ends = self.room() < len.max(AT_ONCE) || self.walk_left() < len as u64;
+        if ends || self.overflowed() {
+            return false;
+        }
+        if len <= AT_ONCE
+            && let Some(text) = padded(plain)
+        {
+            let end = u128::from(u16::from_le_bytes(*b"\":")) << (8 * (plain.len() + 1));
+            // A text keeps the quote of that.
+            self.put_at_once(u128::from(b'"') | text << 8 | end, len);
+            return true;
+        }
+        self.written += len as u64;
+        self.reserve(len);
+        self.out.push(b'"');
+        self.out.extend_from_slice(plain);
+        self.out.extend_from_slice(if is_name { b"\":" } else { b"\"" });
+        true
+    }
+
+    /// Writes the lowest bytes of a number, without a call. There is room for all of it.
+    #[inline]
+    fn put_at_once(&mut self, bytes: u128, len: usize) {
+        self.written += len as u64;
+        self.reserve(AT_ONCE);
+        let end = self.out.len() + len;
+        self.out.extend_from_slice(&bytes.to_le_bytes());
+        self.out.truncate(end);
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        self.limit - (self.out.len() - self.start)
     }
 
     /// Where the text is now.
@@ -82,6 +143,7 @@ impl<'o> Bounded<'o> {
     }
 
     /// How much more of the value may be looked at.
+    #[inline]
     pub(super) fn walk_left(&self) -> u64 {
         self.walk_max.saturating_sub(self.written + self.idle)
     }
@@ -133,14 +195,20 @@ impl<'o> Bounded<'o> {
         text[..frame_len].copy_from_slice(&frame[..frame_len]);
     }
 
-    /// Makes room by doubling, but never beyond the limit.
+    #[inline]
     fn reserve(&mut self, more: usize) {
-        let len = self.out.len();
-        if self.out.capacity() - len < more {
-            let ceiling = self.start.saturating_add(self.limit);
-            let capacity = (2 * self.out.capacity()).max(64).min(ceiling).max(len + more);
-            self.out.reserve_exact(capacity - len);
+        if self.out.capacity() - self.out.len() < more {
+            self.grow(more);
         }
+    }
+
+    /// Makes room by doubling, but never beyond the limit.
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let len = self.out.len();
+        let ceiling = self.start.saturating_add(self.limit);
+        let capacity = (2 * self.out.capacity()).max(64).min(ceiling).max(len + more);
+        self.out.reserve_exact(capacity - len);
     }
 }
 
@@ -149,6 +217,11 @@ impl io::Write for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes);
         Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.put(bytes);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -58,14 +58,14 @@ pub(super) fn rewrite(encoder: &mut Encoder<'_>, text: &str) -> Result<(), Stop>
         rest = match first {
             b'"' if encoder.guard.is_some() => guarded_string(encoder, &rest[1..])?,
             b'"' => string(encoder, &rest[1..]),
-            b'{' | b'[' if encoder.open(&rest.as_bytes()[..1]) => &rest[1..],
+            b'{' | b'[' if encoder.open(first) => &rest[1..],
             b'{' | b'[' => after_container(rest),
             b'}' | b']' => {
                 encoder.close(&rest.as_bytes()[..1]);
                 &rest[1..]
             }
             b',' | b':' => {
-                encoder.sink.put(&rest.as_bytes()[..1]);
+                encoder.sink.put_byte(first);
                 &rest[1..]
             }
             b'-' | b'0'..=b'9' => scalar(encoder, rest, number)?,
@@ -160,12 +160,11 @@ fn guarded_string<'t>(encoder: &mut Encoder<'_>, after_quote: &'t str) -> Result
     let before = encoder.sink.mark();
     encoder.string(&text, Place::Key)?;
     if encoder.hides_value_of_name(before) {
-        encoder.sink.put(b":");
         encoder.hide()?;
         return Ok(after_value(after_colon));
     }
     encoder.is_in_head = !encoder.is_in_piece && text == HEAD;
-    Ok(rest)
+    Ok(after_colon)
 }
 
 /// The name under which a value that was too large has its beginning, which is JSON again.

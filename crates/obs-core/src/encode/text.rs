@@ -22,7 +22,7 @@ impl<'a, 'o> Text<'a, 'o> {
         changed: &'a mut Sanitized,
         bytes_max: usize,
     ) -> Self {
-        sink.put(b"\"");
+        sink.put_byte(b'"');
         Self { sink, changed, left: bytes_max, cut: false }
     }
 
@@ -48,7 +48,7 @@ impl<'a, 'o> Text<'a, 'o> {
     }
 
     pub(super) fn end(self) {
-        self.sink.put(b"\"");
+        self.sink.put_byte(b'"');
     }
 }
 

@@ -4,7 +4,7 @@
 //! twenty-five of those that could be a card at all.
 
 /// The fewest and the most digits of a card number.
-const DIGITS_MIN: usize = 13;
+pub(super) const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
 /// Groups of digits are at least this long: `4111 1111 1111 1111`, `3782 822463 10005`.
 const GROUP_MIN: usize = 3;

@@ -103,6 +103,7 @@ const TOKEN_BYTES_MIN: usize = 16;
 const HEADERS: [&[u8]; 5] = [b"authorization", b"cookie", b"set-cookie", b"x-api-key", b"api-key"];
 
 /// The first secret in `text` at or after `from`.
+#[inline(never)]
 pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>> {
     let text = Text { bytes: text.as_bytes(), from, keys };
     let mut at = from;
@@ -148,19 +149,28 @@ impl Text<'_> {
     #[inline]
     fn is_telling(&self, sign: Sign, at: usize) -> bool {
         let byte = |at: usize| self.bytes.get(at).copied().unwrap_or_default();
-        let before = if at == 0 { 0 } else { byte(at - 1) };
+        let back = |by: usize| at.checked_sub(by).map_or(0, byte);
         match sign {
             Sign::Digit => {
-                byte(at + 1).is_ascii_digit() && byte(at + 2).is_ascii_digit() && !is_token(before)
+                byte(at + 1).is_ascii_digit() && byte(at + 2).is_ascii_digit() && !is_token(back(1))
             }
-            Sign::Underscore => {
-                matches!(before, b'b' | b'c' | b'k' | b'm' | b'o' | b'p' | b'r' | b's' | b'u')
-            }
+            // The ends of heads, see `TOKENS`.
+            Sign::Underscore => match (back(2), back(1)) {
+                (b'h', last) => matches!(last, b'p' | b'o' | b'u' | b's' | b'r'),
+                ends => {
+                    matches!(ends, (b'u', b'b') | (b's' | b'r', b'k') | (b'e', b'c') | (b'p', b'm'))
+                }
+            },
             // A PEM block, `xox?-`, or the end of another head.
             Sign::Dash => {
-                let is_slack = at >= 2 && self.bytes[at - 2] == b'x';
-                byte(at + 1) == b'-' || is_slack || matches!(before, b'k' | b't' | b'X')
+                let ends = (back(2), back(1));
+                byte(at + 1) == b'-'
+                    || ends.0 == b'x'
+                    || matches!(ends, (b's', b'k') | (b'a', b't') | (b'P', b'X'))
             }
+            Sign::Jay => back(1) == b'y',
+            Sign::Amazon => back(1) == b'A',
+            Sign::Google => matches!((back(1), byte(at)), (b'I', b'z') | (b'9', b'.')),
             _ => true,
         }
     }
@@ -404,4 +414,88 @@ impl Text<'_> {
 /// long run is looked at once.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection, prelude::*, sample};
+
+    use super::*;
+    use crate::redact::{Glance, Redaction};
+
+    /// Heads, tails, and what lies between them.
+    const PIECES: [&str; 30] = [
+        "ghp",
+        "gho",
+        "ghu",
+        "ghs",
+        "ghr",
+        "github",
+        "pat",
+        "sk",
+        "rk",
+        "live",
+        "test",
+        "whsec",
+        "glpat",
+        "GOCSPX",
+        "npm",
+        "xoxb",
+        "xox",
+        "-----BEGIN ",
+        "_",
+        "-",
+        "--",
+        " ",
+        ".",
+        "eyJ",
+        "AKIA",
+        "AIza",
+        "ya29",
+        "4111111111111111",
+        "x",
+        "4eC39HqLyjWDarjt",
+    ];
+
+    fn text() -> impl Strategy<Value = String> {
+        collection::vec(sample::select(&PIECES[..]), 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn what_tells_nothing_is_no_sign_of_anything(text in text()) {
+            let rules = Redaction::default().check().unwrap();
+            let text = Text { bytes: text.as_bytes(), from: 0, keys: &rules.keys };
+            for at in 0..text.bytes.len() {
+                let sign = SIGNS[usize::from(text.bytes[at])];
+                if !text.is_telling(sign, at) {
+                    prop_assert_eq!(text.look(sign, at), None, "{} in {:?}", at, text.bytes);
+                }
+            }
+        }
+
+        #[test]
+        fn a_text_without_signs_holds_no_secret(text in text(), from in 0_usize..40, len in 0_usize..14) {
+            let keys = Redaction::default().check().unwrap().keys;
+            // Short ones, too, where more bytes are no sign.
+            let cut: String = text.chars().skip(from).take(len).collect();
+            for text in [text, cut] {
+                if !Glance::at(&text).has_signs() {
+                    prop_assert_eq!(find(&text, 0, &keys), None, "{}", text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_sign_is_seen_at_a_glance() {
+        for byte in 0..=127_u8 {
+            let text = char::from(byte).to_string().repeat(40);
+            if SIGNS[usize::from(byte)] != Sign::None {
+                assert!(Glance::at(&text).has_signs(), "{text}");
+            }
+        }
+    }
 }

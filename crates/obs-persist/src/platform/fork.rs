@@ -123,7 +123,10 @@ mod system {
             // SAFETY: `in_child` is a function for the life of the process, and calls nothing that
             // is not allowed between `fork` and `exec`: no allocation, no lock. Out of memory is
             // the only way to fail; then a child would not be recognised, as without us.
-            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            if failed == 0 {
+                obs_core::forks_are_told();
+            }
         });
     }
 
@@ -229,6 +232,31 @@ mod system {
             let parent = Process::current();
             assert_eq!(fork(|| parent.is_forked() && !Process::current().is_forked()), 0);
             assert!(!parent.is_forked());
+        }
+
+        #[test]
+        fn a_childs_runs_have_other_ids_than_its_parents() {
+            let _watched = Process::current();
+            let test = obs_core::testing::TestObs::new();
+            let id = || test.kept("bonus", "1").into_parts().0.run_id;
+            let (before, mut pipe, mut theirs) = (id(), [0; 2], [0_u8; 16]);
+            // SAFETY: two descriptors to fill.
+            assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+            // The allocator of the C library, which a run needs, takes care of its locks itself.
+            let code = fork(|| {
+                let id = id().into_bytes();
+                // SAFETY: our bytes, our descriptor.
+                unsafe { libc::write(pipe[1], id.as_ptr().cast(), id.len()) == 16 }
+            });
+            assert_eq!(code, 0);
+            // SAFETY: 16 bytes to fill, and our descriptors.
+            unsafe {
+                assert_eq!(libc::read(pipe[0], theirs.as_mut_ptr().cast(), 16), 16);
+                libc::close(pipe[0]);
+                libc::close(pipe[1]);
+            }
+            let theirs = uuid::Uuid::from_bytes(theirs);
+            assert!(theirs != before && theirs != id(), "{theirs}");
         }
 
         #[test]

@@ -100,7 +100,11 @@ impl Flavor for Append<'_> {
     type Output = ();
 
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(data);
+        match data {
+            // Most numbers and lengths.
+            [one] => self.0.push(*one),
+            more => self.0.extend_from_slice(more),
+        }
         Ok(())
     }
 

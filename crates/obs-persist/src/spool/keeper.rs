@@ -128,6 +128,9 @@ impl Log {
     fn prepare(&self) {
         let number = self.lock().take_number();
         let made = self.make(number);
+        if let Ok(prepared) = &made {
+            prepared.warm(self.limits.segment);
+        }
         let mut state = self.lock();
         if let Ok(prepared) = self.made(&mut state, made) {
             match state.active {

@@ -65,6 +65,7 @@ struct World {
     /// Files whose sync failed, and how often each was synced after that.
     resynced: BTreeMap<usize, u64>,
     created: u64,
+    bytes_read: u64,
 }
 
 #[derive(Debug)]
@@ -92,6 +93,7 @@ impl SimDisk {
             failing_writes: false,
             resynced: BTreeMap::new(),
             created: 0,
+            bytes_read: 0,
         })))
     }
 
@@ -117,6 +119,10 @@ impl SimDisk {
 
     pub(super) fn space_left(&self, bytes: u64) {
         self.world().space_left = bytes;
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.world().bytes_read
     }
 
     /// Bytes of the files that have a name.
@@ -319,11 +325,12 @@ impl DiskFile for SimFile {
     }
 
     fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = self.disk.world();
+        let mut world = self.disk.world();
         let live = &world.inodes[self.inode].live;
         let at = usize::try_from(offset).unwrap().min(live.len());
         let count = bytes.len().min(live.len() - at);
         bytes[..count].copy_from_slice(&live[at..at + count]);
+        world.bytes_read += count as u64;
         Ok(count)
     }
 }

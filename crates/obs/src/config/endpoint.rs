@@ -29,6 +29,16 @@ pub(super) const fn base_default(protocol: Protocol) -> &'static str {
     }
 }
 
+/// The same, complete for a signal.
+pub(super) fn default(protocol: Protocol, signal: Signal) -> Uri {
+    Uri::from_static(match (protocol, signal) {
+        (Protocol::HttpProtobuf, Signal::Traces) => "http://localhost:4318/v1/traces",
+        (Protocol::HttpProtobuf, Signal::Metrics) => "http://localhost:4318/v1/metrics",
+        (Protocol::HttpProtobuf, Signal::Logs) => "http://localhost:4318/v1/logs",
+        (Protocol::Grpc, _) => "http://localhost:4317/",
+    })
+}
+
 /// An address that is complete: scheme, host, path.
 pub(super) fn parse(text: &str, protocol: Protocol, path_of: PathOf) -> Result<Uri, BadEndpoint> {
     const WANTED: BadEndpoint = BadEndpoint::Plain(

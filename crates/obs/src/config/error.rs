@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use super::Origin;
+
 /// How much of a bad value a message shows, in characters.
 const SHOWN_CHARS_MAX: usize = 64;
 
@@ -26,6 +28,8 @@ pub struct ConfigError {
     /// `None` where the value is not shown.
     value: Option<String>,
     rule: String,
+    /// The file and the line that hold the value, where a file does.
+    place: Option<(String, usize)>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -46,12 +50,18 @@ impl ConfigError {
 
     pub(crate) fn new(setting: &str, value: &str, rule: impl Into<String>) -> Self {
         let value = Some(value.chars().take(SHOWN_CHARS_MAX).collect());
-        Self { setting: setting.to_owned(), value, rule: rule.into(), source: None }
+        Self { setting: setting.to_owned(), value, rule: rule.into(), place: None, source: None }
     }
 
     /// For values that may hold a password or a token.
     pub(crate) fn hidden(setting: &str, rule: impl Into<String>) -> Self {
-        Self { setting: setting.to_owned(), value: None, rule: rule.into(), source: None }
+        Self {
+            setting: setting.to_owned(),
+            value: None,
+            rule: rule.into(),
+            place: None,
+            source: None,
+        }
     }
 
     pub(crate) fn because(
@@ -67,6 +77,47 @@ impl ConfigError {
         Self { source: Some(Box::new(error)), ..Self::hidden(setting, "") }.with_rule_of_source()
     }
 
+    /// For a file: where it is, what it says, what is wrong with it.
+    pub(super) fn in_file(
+        file: &str,
+        line: usize,
+        path: &str,
+        value: Option<String>,
+        rule: String,
+    ) -> Self {
+        let mut error = Self::hidden(path, rule);
+        error.value = value.map(|value| value.chars().take(SHOWN_CHARS_MAX).collect());
+        error.place = Some((file.to_owned(), line));
+        error
+    }
+
+    /// The same, if the setting is a variable for which a file speaks: in terms of the file.
+    pub(super) fn of_file(mut self, origin: impl FnOnce(&str) -> Option<Origin>) -> Self {
+        if let Some(origin) = origin(&self.setting) {
+            self.setting = origin.key;
+            // What a reference stands for is not shown.
+            self.value = self.value.map(|_| origin.raw.chars().take(SHOWN_CHARS_MAX).collect());
+            self.place = Some((origin.file, origin.line));
+        }
+        self
+    }
+
+    /// The file and the line that hold the value; `None` where a variable or code does.
+    ///
+    /// ```
+    /// use obs::Environment;
+    ///
+    /// let error = obs::builder()
+    ///     .environment(Environment::from_iter([("OBS_SLO", "fast")]))
+    ///     .check()
+    ///     .unwrap_err();
+    /// assert_eq!(error.place(), None);
+    /// ```
+    #[must_use]
+    pub fn place(&self) -> Option<(&str, usize)> {
+        self.place.as_ref().map(|(file, line)| (file.as_str(), *line))
+    }
+
     fn with_rule_of_source(mut self) -> Self {
         self.rule = self.source.as_ref().map(ToString::to_string).unwrap_or_default();
         self
@@ -75,8 +126,13 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { setting, value, rule, .. } = self;
+        let Self { setting, value, rule, place, .. } = self;
+        if let Some((file, line)) = place {
+            write!(f, "{file}:{line}: ")?;
+        }
         match value {
+            Some(value) if setting.is_empty() => write!(f, "{value:?}: {rule}"),
+            None if setting.is_empty() => f.write_str(rule),
             Some(value) => write!(f, "{setting}={value:?}: {rule}"),
             None if rule.starts_with("is ") => write!(f, "{setting} {rule}"),
             None => write!(f, "{setting}: {rule}"),

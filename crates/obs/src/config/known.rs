@@ -1,69 +1,75 @@
 //! The names of settings: which exist, which were misspelt, which have no effect.
 
-use super::{Environment, error::ConfigError};
+use super::{CONFIG_FILE, Environment, error::ConfigError, file::File};
 
-/// Every variable of ours.
-pub(super) const OURS: [&str; 27] = [
-    "OBS_CAPTURE_INPUT",
-    "OBS_ENABLED",
-    "OBS_OTLP_HEADERS_FILE",
-    "OBS_LOG",
-    "OBS_LOG_FORMAT",
-    "OBS_LOST_RUNS",
-    "OBS_PROMETHEUS_TOKEN",
-    "OBS_PROMETHEUS_TOKEN_FILE",
-    "OBS_QUEUE_RECORDS",
-    "OBS_REDACT_ALLOW",
-    "OBS_REDACT_KEYS",
-    "OBS_REDACT_PATTERNS",
-    "OBS_RETENTION_ERROR",
-    "OBS_RETENTION_OK",
-    "OBS_SAMPLE_RATE",
-    "OBS_SLO",
-    "OBS_SPOOL",
-    "OBS_SPOOL_BYTES_MAX",
-    "OBS_SPOOL_DIR",
-    "OBS_SPOOL_FSYNC",
-    "OBS_STORE",
-    "OBS_STORE_FILE",
-    "OBS_STORE_MIGRATE",
-    "OBS_STORE_REQUIRED",
-    "OBS_SUBJECT_KEY",
-    "OBS_SUBJECT_KEY_FILE",
-    "OBS_TRACE_ENTRIES",
+/// Every variable of ours, and its key in the block `obs` of a file.
+pub(super) const KEYS: [(&str, &str); 27] = [
+    ("OBS_CAPTURE_INPUT", "capture_input"),
+    ("OBS_ENABLED", "enabled"),
+    ("OBS_LOG", "log.level"),
+    ("OBS_LOG_FORMAT", "log.format"),
+    ("OBS_LOST_RUNS", "lost_runs"),
+    ("OBS_OTLP_HEADERS_FILE", "otlp.headers_file"),
+    ("OBS_PROMETHEUS_TOKEN", "prometheus.token"),
+    ("OBS_PROMETHEUS_TOKEN_FILE", "prometheus.token_file"),
+    ("OBS_QUEUE_RECORDS", "queue.records"),
+    ("OBS_REDACT_ALLOW", "redact.allow"),
+    ("OBS_REDACT_KEYS", "redact.keys"),
+    ("OBS_REDACT_PATTERNS", "redact.patterns"),
+    ("OBS_RETENTION_ERROR", "retention.error"),
+    ("OBS_RETENTION_OK", "retention.ok"),
+    ("OBS_SAMPLE_RATE", "policy.sample_rate"),
+    ("OBS_SLO", "policy.slo"),
+    ("OBS_SPOOL", "spool.mode"),
+    ("OBS_SPOOL_BYTES_MAX", "spool.bytes_max"),
+    ("OBS_SPOOL_DIR", "spool.dir"),
+    ("OBS_SPOOL_FSYNC", "spool.fsync"),
+    ("OBS_STORE", "store.url"),
+    ("OBS_STORE_FILE", "store.url_file"),
+    ("OBS_STORE_MIGRATE", "store.migrate"),
+    ("OBS_STORE_REQUIRED", "store.required"),
+    ("OBS_SUBJECT_KEY", "subject.key"),
+    ("OBS_SUBJECT_KEY_FILE", "subject.key_file"),
+    ("OBS_TRACE_ENTRIES", "policy.trace_entries"),
 ];
 
 /// Prefixes that belong to the scripts and the Collector of this project, not to a program.
 const OF_SCRIPTS: [&str; 4] = ["OBS_COLLECTOR_", "OBS_PG_", "OBS_SKIP_", "OBS_TEST_"];
 
-/// OpenTelemetry's variables that would concern our metrics, but are not supported.
-const UNSUPPORTED: [&str; 1] = ["OTEL_CONFIG_FILE"];
-
 /// Refuses `OBS_*` variables that do not exist, so that a misspelt one is not silently ignored.
 pub(super) fn no_unknown_names(environment: &Environment) -> Result<(), ConfigError> {
     let unknown = environment.names().find(|name| {
         name.starts_with("OBS_")
-            && !OURS.contains(name)
+            && !KEYS.iter().any(|(known, _)| known == name)
             && !OF_SCRIPTS.iter().any(|prefix| name.starts_with(prefix))
             && !is_service_link(name)
     });
     let Some(name) = unknown else { return Ok(()) };
     // Nobody means a file who does not say so.
     let of_files = name.ends_with("FILE");
-    let nearest = OURS
-        .into_iter()
-        .filter(|known| of_files == known.ends_with("FILE"))
-        .min_by_key(|known| distance(name, known))
-        .unwrap_or(OURS[0]);
+    let known = KEYS.into_iter().map(|(known, _)| known);
+    let near = nearest(name, known.filter(|known| of_files == known.ends_with("FILE")));
+    let near = near.map_or(KEYS[0].0, |(near, _)| near);
     Err(ConfigError::hidden(
         name,
-        format!("is not a setting: did you mean {nearest}? Rename or unset it"),
+        format!("is not a setting: did you mean {near}? Rename or unset it"),
     ))
 }
 
-/// Variables that are set and change nothing.
-pub(super) fn without_effect(environment: &Environment) -> Vec<String> {
-    UNSUPPORTED.into_iter().filter(|name| environment.is_set(name)).map(str::to_owned).collect()
+/// OpenTelemetry's variables that are set and change nothing, because there is a file that does not ask
+/// for them.
+pub(super) fn without_effect(environment: &Environment, file: &File) -> Vec<String> {
+    let without =
+        |name: &&str| name.starts_with("OTEL_") && *name != CONFIG_FILE && !file.refers_to(name);
+    environment.names().filter(without).map(str::to_owned).collect()
+}
+
+/// The name that differs least, and by how many letters.
+pub(super) fn nearest<'a>(
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<(&'a str, usize)> {
+    known.map(|known| (known, distance(name, known))).min_by_key(|(_, distance)| *distance)
 }
 
 /// Kubernetes describes every service of a namespace to every pod: one called `obs` or

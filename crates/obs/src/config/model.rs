@@ -18,8 +18,10 @@ pub(crate) use meter::{
     ExemplarFilter, MeterProvider, MetricExporter, Periodic, Prometheus, Pull, Reader,
 };
 pub(crate) use resource::Resource;
-pub(crate) use tracer::{Batch, LoggerProvider, Processor, Propagator, Sampler, TracerProvider};
-pub(crate) use view::View;
+pub(crate) use tracer::{
+    Batch, LoggerProvider, ParentBased, Processor, Propagator, Sampler, TracerProvider,
+};
+pub(crate) use view::{Aggregation, InstrumentType, Matching, Selector, Stream, View};
 
 /// Signals, each with a provider of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,22 @@ pub(crate) struct Model {
     pub(crate) tracer_provider: TracerProvider,
     pub(crate) logger_provider: LoggerProvider,
     pub(crate) propagators: Vec<Propagator>,
+}
+
+impl Model {
+    /// Every exporter of every signal.
+    pub(crate) fn exporters_mut(&mut self) -> impl Iterator<Item = &mut Exporter> {
+        let readers = self.meter_provider.readers.iter_mut().filter_map(|reader| match reader {
+            Reader::Periodic(reader) => Some(&mut reader.exporter.exporter),
+            Reader::Pull(_) => None,
+        });
+        let spans = self.tracer_provider.processors.iter_mut();
+        let records = self.logger_provider.processors.iter_mut();
+        readers.chain(spans.chain(records).map(|processor| match processor {
+            Processor::Batch(batch) => &mut batch.exporter,
+            Processor::Simple(exporter) => exporter,
+        }))
+    }
 }
 
 impl Signal {

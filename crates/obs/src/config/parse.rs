@@ -108,14 +108,15 @@ pub(super) fn days(name: &str, text: &str) -> Result<Retain, ConfigError> {
     }
 }
 
+/// Why 0 is no time.
+pub(super) const ZERO_MILLIS: &str =
+    "0 would mean at once or for ever: use milliseconds above 0, e.g. 10000";
+
 /// Milliseconds above 0, as OpenTelemetry's variables state them.
 pub(super) fn millis(name: &str, text: &str) -> Result<Duration, ConfigError> {
     match u64::from_str(text) {
         Ok(millis @ 1..) => Ok(Duration::from_millis(millis)),
-        Ok(0) => {
-            let rule = "0 would mean at once or for ever: use milliseconds above 0, e.g. 10000";
-            Err(ConfigError::new(name, text, rule))
-        }
+        Ok(0) => Err(ConfigError::new(name, text, ZERO_MILLIS)),
         Err(_) => Err(ConfigError::new(name, text, "not a number of milliseconds: use e.g. 10000")),
     }
 }

@@ -10,6 +10,8 @@ mod traces;
 
 use std::collections::BTreeMap;
 
+use opentelemetry::Value;
+
 use super::{
     Environment, Given,
     error::ConfigError,
@@ -42,6 +44,28 @@ pub(super) fn model(given: &Given, environment: &Environment) -> Result<Model, C
 /// Where rows go that leave as log events.
 pub(super) fn logs_target(given: &Given, environment: &Environment) -> Result<Otlp, ConfigError> {
     otlp::exporter(given, environment, Signal::Logs)
+}
+
+/// What code says over a file, and headers from a file of their own.
+pub(super) fn over_file(
+    given: &Given,
+    environment: &Environment,
+    mut model: Model,
+) -> Result<Model, ConfigError> {
+    // Of OpenTelemetry's variables there is none here: what this reads is code.
+    let resource = resource(given, environment)?;
+    if resource.service_name.is_some() {
+        model.resource.service_name = resource.service_name;
+    }
+    model.resource.attributes.extend(resource.attributes);
+    let code_chooses =
+        given.exporter.is_some() || given.endpoint.is_some() || given.protocol.is_some();
+    if code_chooses && !model.disabled {
+        model.meter_provider.readers = metrics::provider(given, environment)?.readers;
+    }
+    metrics::code_times(given, &mut model.meter_provider)?;
+    otlp::headers_for_all(environment, &mut model)?;
+    Ok(model)
 }
 
 /// The names in a variable with a list of exporters; `None` where it is unset.
@@ -130,18 +154,19 @@ fn service_name(given: &Given, environment: &Environment) -> Result<Option<Strin
 fn attributes(
     given: &Given,
     environment: &Environment,
-) -> Result<BTreeMap<String, String>, ConfigError> {
+) -> Result<BTreeMap<String, Value>, ConfigError> {
     const NAME: &str = "OTEL_RESOURCE_ATTRIBUTES";
     let mut attributes = BTreeMap::new();
     if let Some(text) = environment.get(NAME)? {
-        attributes.extend(parse::pairs(text).map_err(|rule| ConfigError::new(NAME, text, rule))?);
+        let pairs = parse::pairs(text).map_err(|rule| ConfigError::new(NAME, text, rule))?;
+        attributes.extend(pairs.into_iter().map(|(key, value)| (key, value.into())));
     }
     for (key, value) in &given.resource_attributes {
         if key.trim().is_empty() {
             let rule = "a resource attribute needs a key: use e.g. \"deployment.environment.name\"";
             return Err(ConfigError::new("Builder::resource_attribute", value, rule));
         }
-        attributes.insert(key.clone(), value.clone());
+        attributes.insert(key.clone(), value.clone().into());
     }
     Ok(attributes)
 }

@@ -58,9 +58,19 @@ impl Base {
 /// Why the SDK would leave a view out without a word.
 pub(crate) fn problem(settings: &MeterProvider) -> Option<String> {
     settings.views.iter().find_map(|view| {
+        if view.stream.attribute_keys.as_ref().is_some_and(|keys| !is_a_list(keys)) {
+            let rule = "attribute_keys are a list of those to include here, without patterns: OpenTelemetry's SDK \
+                        has no other way";
+            return Some(rule.to_owned());
+        }
         let built = changed(Stream::builder(), &view.stream).build();
         built.err().map(|error| error.to_string())
     })
+}
+
+fn is_a_list(keys: &Matching) -> bool {
+    let is_name = |key: &String| !key.contains(['*', '?']);
+    keys.excluded.is_empty() && keys.included.as_ref().is_some_and(|keys| keys.iter().all(is_name))
 }
 
 fn changed(mut stream: StreamBuilder, wanted: &WantedStream) -> StreamBuilder {
@@ -320,6 +330,15 @@ mod tests {
     fn what_the_sdk_would_leave_out_without_a_word_is_a_problem() {
         let of = |stream| problem(&with(vec![view(named("a"), stream)]));
         assert_eq!(of(WantedStream::default()), None);
+        for (included, excluded) in [(None, vec![]), (Some("a*"), vec![]), (Some("a"), vec!["b"])] {
+            let keys = Matching {
+                included: included.map(|key| vec![key.to_owned()]),
+                excluded: excluded.into_iter().map(str::to_owned).collect(),
+            };
+            assert!(
+                of(WantedStream { attribute_keys: Some(keys), ..Default::default() }).is_some()
+            );
+        }
         let none = WantedStream { aggregation_cardinality_limit: Some(0), ..Default::default() };
         assert!(of(none).is_some());
         let unordered =

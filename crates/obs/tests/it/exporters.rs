@@ -99,15 +99,20 @@ fn several_exporters_say_the_same_at_once() {
     ])
     .unwrap();
     runs(&telemetry.kind("dsl"), 10);
+    let sales = telemetry.instruments("shop").counter("shop.sales", "{sale}", "Sold").unwrap();
+    sales.with([("country", "at")]).add(7);
     assert_eq!(telemetry.flush_blocking(PATIENCE).export, Ok(Exported::Done));
-    assert_eq!(collector.requests().len(), 1);
+    let request = collector.requests().remove(0);
+    assert!(String::from_utf8_lossy(&request.body).contains("shop.sales"));
     let address = telemetry.prometheus_address().unwrap();
     let (_, scraped) = get(address, "/metrics", "");
     let started = scraped.lines().find(|line| line.starts_with("obs_run_started_total{"));
     assert!(started.unwrap().ends_with(" 10"), "{scraped}");
+    assert!(scraped.contains("\nshop_sales_total{country=\"at\"} 7\n"), "{scraped}");
     // Nobody measures how we export.
-    let names = scraped.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    assert!(names.clone().all(|name| name.starts_with("obs_") || name.starts_with("target_info")));
+    let mut names = scraped.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let known = ["obs_", "shop_", "target_info"];
+    assert!(names.all(|name| known.iter().any(|known| name.starts_with(known))), "{scraped}");
 
     // One that fails is in the report; the other goes on.
     collector.answer_with(400);

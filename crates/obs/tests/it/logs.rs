@@ -145,9 +145,12 @@ fn errors_that_wait_in_memory_only_for_want_of_a_directory_are_said_once_with_th
 #[test]
 fn variables_without_effect_are_named_in_one_warning() {
     Lines::listen();
-    let environment = Environment::from_iter([("OTEL_CONFIG_FILE", "obs.yaml")]);
-    let _telemetry = metrics_only().environment(environment).init().unwrap();
-    let lines = Lines::about("OTEL_CONFIG_FILE");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("obs.yaml");
+    fs::write(&file, "file_format: \"1.0\"\n").unwrap();
+    let environment = Environment::from_iter([("OTEL_METRICS_EXPORTER", "console")]);
+    let _telemetry = metrics_only().environment(environment).config_file(file).init().unwrap();
+    let lines = Lines::about("OTEL_METRICS_EXPORTER");
     assert_eq!((lines.len(), lines[0].0), (1, Level::WARN), "{lines:?}");
 }
 

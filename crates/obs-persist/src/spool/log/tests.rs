@@ -88,6 +88,15 @@ fn an_appended_record_is_on_the_disk_before_append_returns_and_can_be_read_back(
 }
 
 #[test]
+fn the_keeper_reads_the_segments_that_it_makes_so_that_their_pages_are_in_memory() {
+    let disk = SimDisk::new(1);
+    let log = log_on(&disk, limits(4), &ManualClock::new());
+    log.expect_keeper();
+    tend_all(&log);
+    assert_eq!((disk.used(), disk.bytes_read()), (2 * SEGMENT as u64, 2 * SEGMENT as u64));
+}
+
+#[test]
 fn a_segment_goes_when_its_last_record_is_settled_and_not_before() {
     let disk = SimDisk::new(1);
     let log = log_on(&disk, limits(8), &ManualClock::new());

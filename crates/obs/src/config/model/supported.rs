@@ -1,6 +1,6 @@
 //! What the model can say and nothing consumes yet. Whoever consumes it deletes its entry here.
 
-use super::{ExemplarFilter, Model, Propagator, View};
+use super::{ExemplarFilter, Model, Propagator};
 
 /// A setting that nothing consumes yet: where it is in a file, and the variables that say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,23 +20,10 @@ type Entry = (&'static str, &'static [&'static str]);
 
 fn of_metrics(model: &Model) -> Option<Entry> {
     let metrics = &model.meter_provider;
-    let patterns = |view: &View| {
-        view.stream.attribute_keys.as_ref().is_some_and(|keys| {
-            let is_pattern = |key: &String| key.contains(['*', '?']);
-            let included = keys.included.as_ref();
-            !keys.excluded.is_empty() || included.is_none_or(|keys| keys.iter().any(is_pattern))
-        })
-    };
-    let entries: [(bool, Entry); 2] = [
-        (
-            metrics.views.iter().any(patterns),
-            ("meter_provider.views.stream.attribute_keys with patterns, or excluded", &[]),
-        ),
-        (
-            metrics.exemplar_filter == ExemplarFilter::AlwaysOn,
-            ("meter_provider.exemplar_filter", &["OTEL_METRICS_EXEMPLAR_FILTER"]),
-        ),
-    ];
+    let entries: [(bool, Entry); 1] = [(
+        metrics.exemplar_filter == ExemplarFilter::AlwaysOn,
+        ("meter_provider.exemplar_filter", &["OTEL_METRICS_EXEMPLAR_FILTER"]),
+    )];
     first(entries)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Exporter, RecordLimits, SpanLimits};
+use super::{Exporter, Otlp, RecordLimits, SpanLimits};
 
 /// The default of `OTEL_BSP_SCHEDULE_DELAY`.
 pub(crate) const SPAN_DELAY_DEFAULT: Duration = Duration::from_secs(5);
@@ -30,6 +30,17 @@ pub(crate) struct TracerProvider {
 pub(crate) struct LoggerProvider {
     pub(crate) processors: Vec<Processor>,
     pub(crate) limits: RecordLimits,
+}
+
+impl LoggerProvider {
+    /// The first Collector that log records go to.
+    pub(crate) fn otlp(&self) -> Option<&Otlp> {
+        self.processors.iter().find_map(|processor| match processor {
+            Processor::Batch(Batch { exporter: Exporter::Otlp(otlp), .. })
+            | Processor::Simple(Exporter::Otlp(otlp)) => Some(&**otlp),
+            _ => None,
+        })
+    }
 }
 
 /// What becomes of spans or log records that are complete.

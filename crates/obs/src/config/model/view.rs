@@ -20,7 +20,6 @@ pub(crate) struct Selector {
 
 /// Kinds of instruments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "variables say nothing about views")]
 pub(crate) enum InstrumentType {
     Counter,
     Gauge,
@@ -43,7 +42,6 @@ pub(crate) struct Stream {
 
 /// How measurements are summed up.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(dead_code, reason = "variables say nothing about views")]
 pub(crate) enum Aggregation {
     Default,
     Drop,

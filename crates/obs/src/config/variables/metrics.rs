@@ -58,6 +58,21 @@ pub(super) fn provider(
     Ok(MeterProvider { readers, views: Vec::new(), exemplar_filter: exemplar_filter(environment)? })
 }
 
+/// Times that code says of every reader, over a file.
+pub(super) fn code_times(given: &Given, metrics: &mut MeterProvider) -> Result<(), ConfigError> {
+    let nothing = Environment::empty();
+    let time = |method, given| parse::millis_setting(&nothing, "", (method, given));
+    let interval = time("Builder::export_interval", given.export_interval)?;
+    let timeout = time("Builder::export_timeout", given.export_timeout)?;
+    for reader in &mut metrics.readers {
+        if let Reader::Periodic(reader) = reader {
+            reader.interval = interval.unwrap_or(reader.interval);
+            reader.timeout = timeout.unwrap_or(reader.timeout);
+        }
+    }
+    Ok(())
+}
+
 /// The names of the exporters that code, a variable or an endpoint chooses.
 fn chosen(given: &Given, environment: &Environment) -> Result<Vec<&'static str>, ConfigError> {
     const KNOWN: [&str; 4] = ["otlp", "prometheus", "console", "none"];

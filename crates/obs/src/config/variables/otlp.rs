@@ -10,7 +10,7 @@ use crate::config::{
     endpoint::{self, BadEndpoint},
     error::ConfigError,
     headers,
-    model::{Otlp, Signal, TlsFiles, exporter::OTLP_TIMEOUT_DEFAULT},
+    model::{Exporter, Model, Otlp, Signal, TlsFiles, exporter::OTLP_TIMEOUT_DEFAULT},
     parse,
     secret::secret,
 };
@@ -86,6 +86,24 @@ pub(super) fn exporter(
         gzip: gzip(environment, names)?,
         tls: tls_files(environment, names)?,
     })
+}
+
+/// Headers from a file of their own, for every exporter that has none.
+pub(super) fn headers_for_all(
+    environment: &Environment,
+    model: &mut Model,
+) -> Result<(), ConfigError> {
+    let Some((name, text)) = secret(environment, "", HEADERS_FILE)? else { return Ok(()) };
+    let headers =
+        headers::list(text.expose_secret()).map_err(|rule| ConfigError::hidden(name, rule))?;
+    for exporter in model.exporters_mut() {
+        if let Exporter::Otlp(otlp) = exporter
+            && otlp.headers.is_empty()
+        {
+            otlp.headers.clone_from(&headers);
+        }
+    }
+    Ok(())
 }
 
 fn protocol_variable(

@@ -141,7 +141,7 @@ fn gzip_temporality_and_aggregation_arrive_as_they_were_asked_for() {
 }
 
 #[test]
-fn headers_are_the_token_that_a_collector_asks_for_and_are_never_shown() {
+fn headers_are_not_in_a_collectors_way_and_are_never_shown() {
     // The Collector of our build has no authenticator: what it was sent is seen by our own servers, in
     // `exports.rs` and `grpc.rs`. Here a header must not get in the way, nor be seen.
     let Some(collector) = Collector::start(None) else { return };
