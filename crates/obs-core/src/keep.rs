@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::Status;
+use crate::{consistent::SampleBy, status::Status};
 
 /// Why a run was kept.
 ///
@@ -78,6 +78,8 @@ pub struct KeepPolicy {
     pub cancelled_rate: Rate,
     /// The share of all other ok runs that is kept. Default 0.05.
     pub ok_rate: Rate,
+    /// By what the runs are chosen that a rate keeps. Default: by chance.
+    pub sample_by: SampleBy,
 }
 
 /// The SLO that [`KeepPolicy::default`] uses.
@@ -85,7 +87,13 @@ pub const SLO_DEFAULT: Duration = Duration::from_millis(250);
 
 impl Default for KeepPolicy {
     fn default() -> Self {
-        Self { slow: Some(SLO_DEFAULT), first: 1, cancelled_rate: Rate(1.0), ok_rate: Rate(0.05) }
+        Self {
+            slow: Some(SLO_DEFAULT),
+            first: 1,
+            cancelled_rate: Rate(1.0),
+            ok_rate: Rate(0.05),
+            sample_by: SampleBy::Chance,
+        }
     }
 }
 

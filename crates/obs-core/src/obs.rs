@@ -24,6 +24,7 @@ use crate::{
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     page::{HeapPage, Page, PageOwner},
     recorder::{Drained, Recorder, RolledUp, Silent, Watched, otel::Metrics},
+    recording::Recording,
     redact::{Redaction, Rules},
     rollup::RollupSink,
     sampler::Sampler,
@@ -31,8 +32,6 @@ use crate::{
     storm::Storms,
     subject::SubjectKey,
 };
-
-pub use crate::recording::Recording;
 
 /// The handle that instrumented code starts from. Cheap to clone.
 ///

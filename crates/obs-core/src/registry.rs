@@ -77,6 +77,14 @@ pub mod metric {
         bounds: &[],
     };
 
+    /// `obs.export.dropped`: Log records, spans and reports that did not reach their target
+    pub const OBS_EXPORT_DROPPED: Metric = Metric {
+        name: "obs.export.dropped",
+        unit: "{item}",
+        brief: "Log records, spans and reports that did not reach their target",
+        bounds: &[],
+    };
+
     /// `obs.record.recorded`: Runs that ended, by the class of the record they make
     pub const OBS_RECORD_RECORDED: Metric = Metric {
         name: "obs.record.recorded",

@@ -44,7 +44,7 @@ fn mixed(run_id: Uuid, salt: u64) -> u64 {
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
-const fn finalized(word: u64) -> u64 {
+pub(crate) const fn finalized(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)

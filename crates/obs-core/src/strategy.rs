@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::{
     capture::Capture,
+    consistent::SampleBy,
     error::BuildError,
     finished::FinishedRun,
     frame::Frame,
@@ -23,9 +24,10 @@ use crate::{
     keep::KeepRules,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
-    obs::{Core, Recording},
+    obs::Core,
     per_thread::thread_index,
     recorder::{RunEnd, Series, SeriesLabels, Short},
+    recording::Recording,
     run::Run,
     run_error::RunError,
     strategies::StrategyKey,
@@ -204,6 +206,8 @@ pub(crate) struct StrategyShared {
     pub(crate) mark: Mark,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
+    /// By what the runs are chosen that a rate keeps.
+    pub(crate) sample_by: SampleBy,
     pub(crate) kind: Arc<str>,
     pub(crate) id: Arc<str>,
     pub(crate) version: Arc<str>,
@@ -279,6 +283,7 @@ impl Strategy {
             keep: KeepRules::new(policy),
             mark: mark.unwrap_or_default(),
             first_left: AtomicU32::new(policy.first),
+            sample_by: policy.sample_by,
             kind: Arc::clone(&kind.name),
             id: (*key.id).into(),
             version: (*key.version).into(),

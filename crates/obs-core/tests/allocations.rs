@@ -55,7 +55,13 @@ fn allocations(work: impl FnOnce()) -> u64 {
 
 fn never_keep() -> KeepPolicy {
     let never = Rate::new(0.0).unwrap();
-    KeepPolicy { ok_rate: never, cancelled_rate: never, first: 0, slow: None }
+    KeepPolicy {
+        ok_rate: never,
+        cancelled_rate: never,
+        first: 0,
+        slow: None,
+        ..KeepPolicy::default()
+    }
 }
 
 fn measured(bound: bool) -> (Obs, SdkMeterProvider) {

@@ -35,6 +35,7 @@ use crate::config::model::{MeterProvider, Periodic};
 use health::Counts;
 use outlet::Outlet;
 
+pub(crate) use console::to_standard_output;
 pub(crate) use reader::{Reader, Readers};
 pub(crate) use runtime::PrivateRuntime;
 pub(crate) use send::{Again, Refusal, Sender, SenderError, Service, Taken};

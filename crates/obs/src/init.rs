@@ -1,6 +1,6 @@
 //! From settings to running telemetry: one function per part.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
@@ -23,7 +23,9 @@ use crate::{
         pull::{Pull, Source},
     },
     instruments::Book,
+    kept::{Hears, told},
     logs::Logs,
+    pipelines::{PipelineError, Pipelines},
     provider, resource,
     store::OtlpStore,
     telemetry::{Parts, RowStore, Telemetry},
@@ -43,6 +45,9 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     // First, so that what the rest has to say is heard.
     let logs = logs(&config, &resource, builder.logs)?;
     warn_of_ignored(&config);
+    let mut pipelines = Pipelines::default();
+    pipelines.of_logs(&config.model, &resource, &logs).map_err(not_started)?;
+    let spans = pipelines.of_spans(&config.model, &resource).map_err(not_started)?;
     let mut readers = Readers::default();
     let exports = exports(&config, &mut readers)?;
     // Whoever asks for all metrics from outside the exports.
@@ -54,8 +59,10 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         provider::provider(resource.clone(), &config.model.meter_provider, readers.all());
     let metrics = metrics(&config, &provider, exports.as_ref(), (is_read, asked.is_some()))?;
     logs.count_losses(&provider::meter(&provider));
+    pipelines.count(&provider::meter(&provider));
     let rows = rows(&config, &metrics, (epoch, &resource))?;
-    let obs = obs(&config, metrics, rows.as_ref(), (epoch, builder.seed))?;
+    let heard = spans.into_iter().map(|spans| Arc::new(spans) as Arc<dyn Hears>).collect();
+    let obs = obs(&config, metrics, (rows.as_ref(), heard), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let instruments = Book::new(&provider);
     let pull = match &asked {
@@ -73,7 +80,22 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         instruments,
         drainer,
         logs,
+        pipelines,
+        #[cfg(feature = "http")]
+        propagation: propagation(&config),
     }))
+}
+
+#[cfg(feature = "http")]
+fn propagation(config: &Checked) -> obs_http::Propagation {
+    use config::model::Propagator::{Baggage, TraceContext};
+
+    let has = |wanted| config.model.propagators.contains(&wanted);
+    obs_http::Propagation { trace_context: has(TraceContext), baggage: has(Baggage) }
+}
+
+fn not_started(error: PipelineError) -> InitError {
+    InitError::Export(Box::new(error))
 }
 
 fn logs(config: &Checked, resource: &Resource, install: bool) -> Result<Logs, InitError> {
@@ -219,7 +241,7 @@ fn on_pages(
 fn obs(
     config: &Checked,
     metrics: Metrics,
-    rows: Option<&RowStore>,
+    (rows, heard): (Option<&RowStore>, Vec<Arc<dyn Hears>>),
     (epoch, seed): (Uuid, Option<u64>),
 ) -> Result<Obs, InitError> {
     let mut builder = Obs::builder()
@@ -233,8 +255,11 @@ fn obs(
     if let Some(key) = subject_key {
         builder = builder.subject_key(key);
     }
-    builder = match rows {
-        Some(rows) => on_pages(config, builder, &rows.persister).sink(rows.persister.sink()),
+    if let Some(rows) = rows {
+        builder = on_pages(config, builder, &rows.persister);
+    }
+    builder = match told(rows.map(|rows| rows.persister.sink()), heard) {
+        Some(sink) => builder.sink(sink),
         None => builder.recording(Recording::MetricsOnly),
     };
     if let Some(seed) = seed {

@@ -56,6 +56,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod batch;
 mod block_on;
 mod builder;
 mod config;
@@ -65,12 +66,15 @@ mod export;
 pub mod for_tracing;
 mod init;
 pub mod instruments;
+mod kept;
 mod logs;
 pub mod otel;
+mod pipelines;
 mod provider;
 mod report;
 mod resource;
 mod snapshot;
+mod spans;
 mod store;
 mod telemetry;
 
@@ -82,9 +86,9 @@ pub use obs_core::{
     DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
     InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
     Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
-    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, Sink,
-    Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick,
-    Ticket, Timestamp, Verdict,
+    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, SampleBy,
+    Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError,
+    Tick, Ticket, Timestamp, Verdict, current_run_id, span_id_of, trace_id_of,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]
@@ -97,6 +101,6 @@ pub use error::InitError;
 pub use export::ExportError;
 pub use init::STORE_WAIT;
 pub use logs::LogsError;
-pub use report::{Exported, Report, Rows};
+pub use report::{Exported, Report, Rows, SignalReport};
 pub use snapshot::{Histogram, Metric, MetricsSnapshot, RunDurations, Series, Value};
 pub use telemetry::{DROP_DEADLINE, SnapshotError, Telemetry};

@@ -9,6 +9,7 @@ mod filter;
 mod json;
 mod layer;
 mod line;
+mod otlp;
 mod own;
 mod text;
 mod writer;
@@ -16,20 +17,23 @@ mod writer;
 use std::{
     fmt, io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use obs_core::Clock;
-use opentelemetry::{KeyValue, metrics::Meter};
+use opentelemetry::{Context, KeyValue, metrics::Meter};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan};
 
 pub use error::LogsError;
 pub(crate) use filter::{Dialect, Filter};
+pub(crate) use otlp::{ToCollector, ToConsole, time};
 
-use self::{layer::LogLayer, line::Line, own::OwnLines, writer::Writer};
+use crate::batch::Queue;
+
+use self::{layer::LogLayer, line::Line, otlp::Record, own::OwnLines, writer::Writer};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +65,8 @@ struct Shared {
     /// Lines of ours that were held back because one like them came too often.
     held_back: AtomicU64,
     writer: Writer,
+    /// Where lines go besides, set once by `init`.
+    exports: OnceLock<Vec<Queue<Record>>>,
 }
 
 /// Who writes, as each line says.
@@ -96,6 +102,7 @@ impl Logs {
             own: OwnLines::default(),
             held_back: AtomicU64::new(0),
             writer: Writer::new(target),
+            exports: OnceLock::new(),
         }))
     }
 
@@ -113,8 +120,18 @@ impl Logs {
     }
 
     /// Takes a line; never waits for its target.
-    fn take(&self, line: &Line<'_>) {
+    fn take(&self, line: &Line<'static>) {
         let shared = &self.0;
+        // What exporting says of itself must not be exported, or it would cause itself.
+        if let Some(queues) = shared.exports.get()
+            && !Context::is_current_telemetry_suppressed()
+        {
+            for queue in queues {
+                let record = Record::of(line);
+                let bytes = record.bytes();
+                queue.put(record, bytes);
+            }
+        }
         let mut bytes = if shared.is_json {
             json::rendered(line, &shared.origin)
         } else {
@@ -122,6 +139,18 @@ impl Logs {
         };
         bytes.push(b'\n');
         shared.writer.write(&bytes);
+    }
+
+    /// Lets lines leave through these, too.
+    pub(crate) fn export_to(&self, queues: Vec<Queue<Record>>) {
+        if !queues.is_empty() {
+            // Called once, by `init`.
+            let _ = self.0.exports.set(queues);
+        }
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
     }
 
     /// Waits until every line so far is written, but not longer.

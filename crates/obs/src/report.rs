@@ -5,7 +5,7 @@ use std::fmt;
 use obs_core::Ledger;
 use obs_persist::{Drops, FlushReport, ShutdownReport};
 
-use crate::export::ExportError;
+use crate::{batch::Drained, export::ExportError};
 
 /// What became of rows and metrics, in one line.
 ///
@@ -27,8 +27,29 @@ pub struct Report {
     pub rows: Option<Rows>,
     /// What became of metrics.
     pub export: Result<Exported, ExportError>,
+    /// What became of log records and spans: one for each exporter of theirs.
+    pub signals: Vec<SignalReport>,
     /// The whole account, when all was done.
     pub ledger: Ledger,
+}
+
+/// What became of a signal that leaves in batches.
+///
+/// ```
+/// # use obs::SignalReport;
+/// fn all_went_well(report: &SignalReport) -> bool {
+///     report.failure.is_none() && report.lost == 0
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SignalReport {
+    /// `logs` or `traces`.
+    pub signal: &'static str,
+    /// What was lost since the start.
+    pub lost: u64,
+    /// Why what waited did not reach its target by the deadline.
+    pub failure: Option<String>,
 }
 
 /// What became of the rows that were queued.
@@ -82,7 +103,9 @@ impl Report {
     /// ```
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.export.is_ok() && self.rows.as_ref().is_none_or(|rows| rows.complete)
+        self.export.is_ok()
+            && self.signals.iter().all(|signal| signal.failure.is_none())
+            && self.rows.as_ref().is_none_or(|rows| rows.complete)
     }
 }
 
@@ -106,7 +129,24 @@ impl fmt::Display for Report {
             Ok(Exported::Done) => f.write_str("; metrics exported"),
             Ok(Exported::Off) => f.write_str("; metrics not exported (no exporter)"),
             Err(error) => write!(f, "; {error}"),
+        }?;
+        for SignalReport { signal, lost, failure } in &self.signals {
+            match failure {
+                Some(failure) => write!(f, "; {failure}")?,
+                None => write!(f, "; {signal} exported")?,
+            }
+            if *lost > 0 {
+                write!(f, ", {lost} {signal} lost")?;
+            }
         }
+        Ok(())
+    }
+}
+
+impl From<Drained> for SignalReport {
+    fn from(drained: Drained) -> Self {
+        let Drained { signal, lost, failure } = drained;
+        Self { signal, lost, failure }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{
     export::{ExportError, Exports, Reader, pull::Pull},
     instruments::{Book, Instruments},
     logs::{Logs, LogsError},
-    report::{Exported, Report, Rows},
+    pipelines::Pipelines,
+    report::{Exported, Report, Rows, SignalReport},
     snapshot::{self, MetricsSnapshot},
 };
 
@@ -61,6 +62,9 @@ pub(crate) struct Parts {
     pub(crate) instruments: Arc<Book>,
     pub(crate) drainer: Option<Drainer>,
     pub(crate) logs: Logs,
+    pub(crate) pipelines: Pipelines,
+    #[cfg(feature = "http")]
+    pub(crate) propagation: obs_http::Propagation,
 }
 
 /// The store of rows and its worker.
@@ -285,9 +289,10 @@ impl Telemetry {
             Some(rows) => Some(rows.persister.flush(self.rows_share(deadline)).await.into()),
             None => None,
         };
-        let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
+        let left = deadline.saturating_sub(self.clock.now().since(start));
+        let (export, signals) = self.export_all(left).await;
         self.parts.logs.flush(LOG_FLUSH_MAX);
-        Report { rows, export, ledger: self.ledger() }
+        Report { rows, export, signals, ledger: self.ledger() }
     }
 
     /// [`flush`](Self::flush) for a thread that may wait, inside or outside of a runtime.
@@ -327,7 +332,9 @@ impl Telemetry {
             }
             None => None,
         };
-        let export = self.export(deadline.saturating_sub(self.clock.now().since(start))).await;
+        let left = deadline.saturating_sub(self.clock.now().since(start));
+        let (export, signals) = self.export_all(left).await;
+        self.parts.pipelines.stop();
         if let Some(exports) = &self.parts.exports {
             exports.stop();
         }
@@ -338,7 +345,7 @@ impl Telemetry {
             drainer.stop();
         }
         self.parts.logs.flush(LOG_FLUSH_MAX);
-        let report = Report { rows, export, ledger: self.ledger() };
+        let report = Report { rows, export, signals, ledger: self.ledger() };
         *ended = Some(report.clone());
         report
     }
@@ -375,12 +382,63 @@ impl Telemetry {
         self.parts.logs.install()
     }
 
+    /// Which of W3C's headers are read and written, as `OTEL_PROPAGATORS` says: for
+    /// [`HttpLayerBuilder::propagation`](obs_http::HttpLayerBuilder::propagation), and to
+    /// [inject](obs_http::Propagation::inject) them into requests to others.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// let environment = Environment::from_iter([("OTEL_PROPAGATORS", "tracecontext")]);
+    /// let telemetry = obs::builder().environment(environment).rows(false).init()?;
+    /// let propagation = telemetry.propagation();
+    /// assert!(propagation.trace_context && !propagation.baggage);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub const fn propagation(&self) -> obs_http::Propagation {
+        self.parts.propagation
+    }
+
+    /// All metrics in a format that Prometheus reads, for
+    /// [`EndpointsBuilder::metrics`](obs_http::EndpointsBuilder::metrics).
+    ///
+    /// # Errors
+    /// When [snapshots](crate::Builder::snapshots) are off, or metrics cannot be collected.
+    ///
+    /// ```
+    /// # use obs::{Environment, http::MetricsFormat};
+    /// let telemetry = obs::builder().environment(Environment::empty()).rows(false).snapshots(true).init()?;
+    /// let text = telemetry.metrics_text(MetricsFormat::OpenMetrics)?;
+    /// assert!(text.ends_with("# EOF\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "http")]
+    pub fn metrics_text(&self, format: obs_http::MetricsFormat) -> Result<String, String> {
+        let snapshot = self.snapshot().map_err(|error| error.to_string())?;
+        Ok(match format {
+            obs_http::MetricsFormat::OpenMetrics => snapshot.to_openmetrics(),
+            _ => snapshot.to_prometheus(),
+        })
+    }
+
     pub(crate) const fn logs(&self) -> &Logs {
         &self.parts.logs
     }
 
     pub(crate) const fn provider(&self) -> &SdkMeterProvider {
         &self.parts.provider
+    }
+
+    /// Logs and spans first, within half of the time, so that what of them is lost is in the metrics.
+    async fn export_all(
+        &self,
+        deadline: Duration,
+    ) -> (Result<Exported, ExportError>, Vec<SignalReport>) {
+        let start = self.clock.now();
+        let signals = self.parts.pipelines.flush(deadline / 2).await;
+        let left = deadline.saturating_sub(self.clock.now().since(start));
+        (self.export(left).await, signals.into_iter().map(SignalReport::from).collect())
     }
 
     async fn export(&self, deadline: Duration) -> Result<Exported, ExportError> {
@@ -403,11 +461,14 @@ impl Telemetry {
 impl Drop for Telemetry {
     fn drop(&mut self) {
         if self.ended.get_mut().is_some() {
+            // What was said after the shutdown.
+            self.parts.logs.flush(LOG_FLUSH_MAX);
             return;
         }
         let report = self.shutdown_blocking(DROP_DEADLINE);
         if !report.is_complete() {
             tracing::warn!(target: "obs", "telemetry was dropped without a shutdown: {report}");
+            self.parts.logs.flush(LOG_FLUSH_MAX);
         }
     }
 }

@@ -15,7 +15,13 @@ const POLL: Duration = Duration::from_millis(10);
 
 pub(crate) fn telemetry(args: &Args) -> Result<Telemetry, Box<dyn Error>> {
     let all = Rate::new(1.0)?;
-    let policy = KeepPolicy { slow: None, first: 0, cancelled_rate: all, ok_rate: all };
+    let policy = KeepPolicy {
+        slow: None,
+        first: 0,
+        cancelled_rate: all,
+        ok_rate: all,
+        ..KeepPolicy::default()
+    };
     let mut builder = obs::builder().policy(policy).rows(args.db.is_some());
     if let Some(url) = &args.db {
         builder = builder.store(url);

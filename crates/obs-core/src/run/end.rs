@@ -12,15 +12,16 @@ use uuid::Uuid;
 use super::{NOT_QUEUED, Run};
 use crate::{
     clock::Clock,
+    consistent::{SampleBy, draw_of_text, draw_of_trace},
     current::Current,
     encode::discard,
     ids,
     keep::{Facts, Keep, decide},
     limits::NODES_MAX,
-    obs::Recording,
     outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
     recorder::{KeptRun, RunEnd},
+    recording::Recording,
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
     span_ids,
@@ -172,15 +173,32 @@ impl Run {
     }
 
     #[inline(always)]
-    fn decide(&self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
-        let facts = Facts {
-            status,
-            nanos,
-            forced: self.forced,
-            first: strategy.takes_first(),
-            draw: strategy.core.sampler.draw(strategy.keep.depends_on_draw(status)),
-        };
+    fn decide(&mut self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
+        let matters = strategy.keep.depends_on_draw(status);
+        let mut draw = strategy.core.sampler.draw(matters);
+        if matters && strategy.sample_by != SampleBy::Chance {
+            draw = self.draw_by(strategy.sample_by).unwrap_or(draw);
+        }
+        let facts =
+            Facts { status, nanos, forced: self.forced, first: strategy.takes_first(), draw };
         decide(&strategy.keep, &facts)
+    }
+
+    /// What an id says that others know too, if there is one.
+    #[inline(never)]
+    fn draw_by(&mut self, by: SampleBy) -> Option<f64> {
+        let (trace, _) = self.started_in();
+        match by {
+            SampleBy::Trace if trace != TraceId::INVALID => {
+                Some(draw_of_trace(u128::from_be_bytes(trace.to_bytes())))
+            }
+            // Whom the run called knows its own trace.
+            SampleBy::Trace => self.id.map(|(id, _)| draw_of_trace(span_ids::trace_id_of(id))),
+            _ => {
+                let id = &self.scratch.as_ref()?.correlation_id;
+                (!id.is_empty()).then(|| draw_of_text(id))
+            }
+        }
     }
 
     #[cold]

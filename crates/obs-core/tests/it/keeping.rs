@@ -198,3 +198,60 @@ fn a_kind_may_keep_by_a_policy_of_its_own() {
     assert_eq!(test.records()[5].sample_rate, 1.0);
     test.assert_balanced();
 }
+
+#[test]
+fn runs_of_one_trace_or_one_request_are_kept_together_in_every_process_and_weighed_the_same() {
+    use obs_core::{CorrelationId, SampleBy, otel, trace_id_of, trace_is_within};
+    use opentelemetry::{
+        Context,
+        trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
+    };
+
+    let service = |by| {
+        let ok_rate = Rate::new(0.25).unwrap();
+        let policy =
+            KeepPolicy { ok_rate, first: 0, slow: None, sample_by: by, ..KeepPolicy::default() };
+        let test = TestObs::with(|builder| builder.policy(policy)).unwrap();
+        let strategy = test.obs().kind("dsl").lookup("bonus", "3");
+        (test, strategy)
+    };
+    for by in [SampleBy::Trace, SampleBy::Correlation] {
+        let ((left, one), (right, other)) = (service(by), service(by));
+        for nth in 0..400_u128 {
+            let trace = trace_id_of(uuid::Uuid::from_u128(nth));
+            let span = SpanContext::new(
+                TraceId::from(trace),
+                SpanId::from(7_u64),
+                TraceFlags::SAMPLED,
+                true,
+                TraceState::default(),
+            );
+            let context = Context::new().with_remote_span_context(span);
+            let id = CorrelationId::new(&format!("request-{nth}"));
+            let _attached = otel::with_correlation_id(&context, id).attach();
+            one.observe(&(), |_| Ok::<_, String>(())).unwrap();
+            other.start().finish(Ok::<_, String>(())).unwrap();
+        }
+        let ids = |test: &TestObs| {
+            let rows = test.records();
+            assert!(rows.iter().all(|row| row.inclusion_probability == 0.25), "the rate's");
+            rows.into_iter().map(|row| row.correlation_id.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&left), ids(&right), "{by:?}");
+        assert!((60..140).contains(&ids(&left).len()), "{by:?}: {}", ids(&left).len());
+        if by == SampleBy::Trace {
+            let trace = |row: &obs_core::RunRecord| {
+                u128::from_str_radix(row.trace_id.as_deref().unwrap(), 16).unwrap()
+            };
+            assert!(left.records().iter().all(|row| trace_is_within(trace(row), 0.25)));
+        }
+    }
+    // Without an id that others know, chance decides, and failures are kept anyway.
+    let (test, strategy) = service(SampleBy::Trace);
+    for _ in 0..400 {
+        strategy.observe(&(), |_| Ok::<_, String>(())).unwrap();
+    }
+    assert!((60..140).contains(&test.records().len()));
+    let _ = strategy.observe(&(), |_| Err::<(), _>("no points".to_owned()));
+    assert_eq!(test.records().last().unwrap().inclusion_probability, 1.0);
+}

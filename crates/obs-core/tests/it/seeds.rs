@@ -34,7 +34,13 @@ pub(super) fn with(more: (&'static str, &'static str)) -> Vec<(&'static str, &'s
 
 pub(super) fn only_failures() -> KeepPolicy {
     let never = Rate::new(0.0).unwrap();
-    KeepPolicy { ok_rate: never, cancelled_rate: never, first: 0, slow: None }
+    KeepPolicy {
+        ok_rate: never,
+        cancelled_rate: never,
+        first: 0,
+        slow: None,
+        ..KeepPolicy::default()
+    }
 }
 
 pub(super) fn fail(strategy: &Strategy, code: &str) {

@@ -45,7 +45,9 @@ fn a_program_exports_exactly_the_metrics_attributes_units_and_bounds_of_the_regi
 fn program(folder: &std::path::Path) -> (Telemetry, Gauge) {
     let builder = || {
         let file = format!("sqlite:{}/runs.sqlite", folder.display());
-        obs::builder().environment(Environment::empty()).store(file)
+        obs::builder()
+            .environment(Environment::from_iter([("OTEL_TRACES_EXPORTER", "otlp")]))
+            .store(file)
     };
     // Rows of both classes from an earlier life, whose age the maintenance at the start finds.
     let earlier = builder().init().unwrap();

@@ -5,13 +5,23 @@ use std::{
     io::{self, Write as _},
 };
 
-use crate::snapshot::{Metric, MetricsSnapshot, Series, Value};
+use crate::{
+    batch::SendError,
+    snapshot::{Metric, MetricsSnapshot, Series, Value},
+};
 
 /// Prints a whole snapshot at once, so that two programs on one terminal do not interleave.
 pub(super) fn print(snapshot: &MetricsSnapshot) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(Table(snapshot).to_string().as_bytes())?;
     out.flush()
+}
+
+/// Writes lines at once. Whoever does not read them need not have them again.
+pub(crate) fn to_standard_output(lines: &[u8]) -> Result<u64, SendError> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(lines).and_then(|()| out.flush());
+    written.map(|()| 0).map_err(|error| SendError { reason: error.to_string(), again: false })
 }
 
 struct Table<'a>(&'a MetricsSnapshot);

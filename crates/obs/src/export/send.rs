@@ -35,12 +35,14 @@ const RETRY_JITTER_MAX_MS: u64 = 100;
 pub(crate) enum Service {
     Metrics,
     Logs,
+    Traces,
 }
 
 impl Service {
     const fn method(self) -> &'static str {
         match self {
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         }
     }

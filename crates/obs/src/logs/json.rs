@@ -1,6 +1,8 @@
 //! A line as one JSON object.
 
-use serde_json::{Map, Number, Value as Json};
+use std::{borrow::Cow, fmt::Write as _};
+
+use serde_json::{Number, Value as Json};
 
 use super::{
     Origin, civil,
@@ -25,44 +27,63 @@ const TAKEN: [&str; 12] = [
 ];
 
 pub(super) fn rendered(line: &Line<'_>, origin: &Origin) -> Vec<u8> {
-    let mut object = Map::new();
-    let mut put = |name: &str, value: String| object.insert(name.to_owned(), Json::String(value));
-    put("timestamp", civil::text(line.at));
-    put("level", line.level.as_str().to_owned());
-    put("logger", line.logger.to_owned());
-    put("message", line.said.message.clone());
+    let mut object = Object::default();
+    object.put("timestamp", &civil::text(line.at));
+    object.put("level", line.level.as_str());
+    object.put("logger", line.logger);
+    object.put("message", &line.said.message);
     let ids = &line.ids;
     if let Some(trace) = ids.trace {
-        put("trace_id", format!("{trace:032x}"));
+        object.put("trace_id", &format!("{trace:032x}"));
     }
     if let Some(span) = ids.span {
-        put("span_id", format!("{span:016x}"));
+        object.put("span_id", &format!("{span:016x}"));
     }
     if let Some(id) = &ids.correlation {
-        put("correlation_id", id.as_str().to_owned());
+        object.put("correlation_id", id.as_str());
     }
     if let Some(id) = ids.run {
-        put("run_id", id.to_string());
+        object.put("run_id", &id.to_string());
     }
-    put("service", origin.service.clone());
-    put("instance", origin.instance.clone());
+    object.put("service", &origin.service);
+    object.put("instance", &origin.instance);
     if let Some(span) = line.span {
-        put("span", span.to_owned());
+        object.put("span", span);
     }
     for (name, value) in &line.said.fields {
-        let name = field_name(name, |name| object.contains_key(name));
-        object.insert(name, json(value));
+        let name = field_name(name, ids.run.is_some());
+        object.add(&name, &json(value));
     }
     if line.said.left_out > 0 {
-        object.insert("fields_left_out".to_owned(), line.said.left_out.into());
+        object.add("fields_left_out", &line.said.left_out.into());
     }
-    serde_json::to_vec(&object).unwrap_or_default()
+    object.text.push('}');
+    object.text.into_bytes()
+}
+
+/// An object in the order in which it is written: the time first, as people read it.
+#[derive(Default)]
+struct Object {
+    text: String,
+}
+
+impl Object {
+    fn put(&mut self, name: &str, value: &str) {
+        self.add(name, &Json::String(value.to_owned()));
+    }
+
+    fn add(&mut self, name: &str, value: &Json) {
+        self.text.push(if self.text.is_empty() { '{' } else { ',' });
+        // As JSON, each of them.
+        let name = Json::String(name.to_owned());
+        let _ = write!(self.text, "{name}:{value}");
+    }
 }
 
 /// What a field is called beside the names of a line.
-fn field_name(name: &str, is_there: impl Fn(&str) -> bool) -> String {
-    let by_hand = name == "run_id" && !is_there(name);
-    if TAKEN.contains(&name) && !by_hand { format!("{name}_") } else { name.to_owned() }
+fn field_name(name: &str, has_run: bool) -> Cow<'_, str> {
+    let by_hand = name == "run_id" && !has_run;
+    if TAKEN.contains(&name) && !by_hand { format!("{name}_").into() } else { name.into() }
 }
 
 fn json(value: &Value) -> Json {

@@ -87,6 +87,11 @@ impl Said {
         }
     }
 
+    /// What it takes up.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn add(&mut self, name: &'static str, value: Value) {
         let bytes = name.len() + if let Value::Text(text) = &value { text.len() } else { 8 };
         if self.fields.len() == FIELDS_MAX || self.bytes + bytes > LINE_BYTES_MAX {

@@ -4,6 +4,7 @@ mod options;
 mod process;
 mod rows;
 mod scrape;
+mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
 

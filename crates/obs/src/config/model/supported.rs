@@ -1,6 +1,6 @@
 //! What the model can say and nothing consumes yet. Whoever consumes it deletes its entry here.
 
-use super::{ExemplarFilter, Model, Propagator};
+use super::{ExemplarFilter, Model};
 
 /// A setting that nothing consumes yet: where it is in a file, and the variables that say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +11,7 @@ pub(crate) struct Unsupported {
 
 /// The first setting of the model that nothing consumes yet.
 pub(crate) fn unsupported(model: &Model) -> Option<Unsupported> {
-    of_metrics(model)
-        .or_else(|| of_the_rest(model))
-        .map(|(path, variables)| Unsupported { path, variables })
+    of_metrics(model).map(|(path, variables)| Unsupported { path, variables })
 }
 
 type Entry = (&'static str, &'static [&'static str]);
@@ -24,25 +22,6 @@ fn of_metrics(model: &Model) -> Option<Entry> {
         metrics.exemplar_filter == ExemplarFilter::AlwaysOn,
         ("meter_provider.exemplar_filter", &["OTEL_METRICS_EXEMPLAR_FILTER"]),
     )];
-    first(entries)
-}
-
-fn of_the_rest(model: &Model) -> Option<Entry> {
-    let usual = [Propagator::TraceContext, Propagator::Baggage];
-    let entries: [(bool, Entry); 3] = [
-        (
-            !model.tracer_provider.processors.is_empty(),
-            ("tracer_provider", &["OTEL_TRACES_EXPORTER"]),
-        ),
-        (
-            !model.logger_provider.processors.is_empty(),
-            ("logger_provider", &["OTEL_LOGS_EXPORTER"]),
-        ),
-        (
-            !model.propagators.is_empty() && model.propagators != usual,
-            ("propagator", &["OTEL_PROPAGATORS"]),
-        ),
-    ];
     first(entries)
 }
 

@@ -136,12 +136,7 @@ const NOT_YET: &str = "is not supported yet: leave it out";
 
 #[test]
 fn what_nothing_consumes_yet_is_refused_by_the_name_of_its_variable() {
-    let table: [(&str, &str); 4] = [
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on"),
-        ("OTEL_TRACES_EXPORTER", "otlp"),
-        ("OTEL_LOGS_EXPORTER", "console"),
-        ("OTEL_PROPAGATORS", "baggage"),
-    ];
+    let table: [(&str, &str); 1] = [("OTEL_METRICS_EXEMPLAR_FILTER", "always_on")];
     for (name, value) in table {
         let mut variables = vec![(name, value)];
         if name != "OTEL_METRICS_EXPORTER" {

@@ -47,6 +47,8 @@ impl Collector {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        // Every log record and span, with all that it says.
+        command.arg("--config=yaml:exporters::debug::verbosity: detailed");
         for protocol in ["grpc", "http"] {
             if let Some(files) = tls {
                 let tls = format!("receivers::otlp::protocols::{protocol}::tls");
@@ -60,6 +62,11 @@ impl Collector {
         let mut collector = Self { process, command, grpc, http, prometheus, _folder: folder };
         collector.wait_until_ready();
         Some(collector)
+    }
+
+    /// What it says of all that came in.
+    pub(super) fn said(&self) -> String {
+        fs::read_to_string(self._folder.path().join("log")).unwrap_or_default()
     }
 
     /// Ends it as a machine would that loses its power.

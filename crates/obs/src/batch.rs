@@ -1,0 +1,432 @@
+//! A bounded queue whose items leave in batches: log records, spans, reports of errors.
+//!
+//! Whoever puts something in never waits; what finds no room is counted. A task on a private runtime takes
+//! batches out, by their number or when it is time. A batch that does not reach its target is tried again at the
+//! next turn, and given up, and counted, after [`TRIES_MAX`] of them.
+
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use obs_core::Escaped;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+
+use crate::export::{Again, PrivateRuntime, Refusal};
+
+/// How often a batch is sent before it is given up.
+const TRIES_MAX: u32 = 3;
+/// What waits in one queue, whatever its limit of items is.
+const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Where batches go.
+pub(crate) trait Target<T>: fmt::Debug + Send + Sync + 'static {
+    /// What it is, for people.
+    fn name(&self) -> &str;
+
+    /// Sends a batch; answers how many of its items the target rejected. The error is a sentence.
+    fn send<'a>(&'a self, batch: &'a [T]) -> Sending<'a>;
+}
+
+pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<u64, SendError>> + Send + 'a>>;
+
+/// Why a batch did not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SendError {
+    pub(crate) reason: String,
+    /// Whether sending it again could help.
+    pub(crate) again: bool,
+}
+
+impl From<Refusal> for SendError {
+    fn from(refusal: Refusal) -> Self {
+        Self { reason: refusal.reason, again: refusal.again != Again::No }
+    }
+}
+
+/// How much waits, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) delay: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) queue_max: usize,
+    pub(crate) batch_max: usize,
+}
+
+/// The end where items are put in. Clones are the same.
+pub(crate) struct Queue<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    signal: &'static str,
+    limits: Limits,
+    waiting: Mutex<Waiting<T>>,
+    full: Notify,
+    lost: Losses,
+}
+
+struct Waiting<T> {
+    /// Each with its size.
+    items: VecDeque<(usize, T)>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// Items that did not reach their target, by the place that decided so.
+#[derive(Debug, Default)]
+struct Losses {
+    queue_full: AtomicU64,
+    export: AtomicU64,
+    shutdown: AtomicU64,
+}
+
+/// The running task. Dropping it is a stop.
+pub(crate) struct Batches {
+    signal: &'static str,
+    runtime: Handle,
+    work: Arc<dyn Drain>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+/// What is known of a signal when everything is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Drained {
+    pub(crate) signal: &'static str,
+    pub(crate) lost: u64,
+    pub(crate) failure: Option<String>,
+}
+
+type Draining = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+trait Drain: Send + Sync {
+    /// Sends all that waits by now.
+    fn drain(self: Arc<Self>, deadline: Duration) -> Draining;
+    fn lost(&self) -> u64;
+    /// Takes nothing more in, and counts what is left.
+    fn close(&self);
+    fn count(self: Arc<Self>, meter: &Meter);
+}
+
+struct Work<T, X> {
+    queue: Queue<T>,
+    target: X,
+    /// One batch at a time, and how often it was tried: a flush waits for the one that is under way.
+    turn: tokio::sync::Mutex<Turn<T>>,
+    failures: OnceLock<Counter<u64>>,
+    failing: AtomicBool,
+}
+
+struct Turn<T> {
+    batch: Vec<T>,
+    tries: u32,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("signal", &self.0.signal).finish_non_exhaustive()
+    }
+}
+
+impl<T> Queue<T> {
+    /// Takes an item of about so many bytes; never waits for room.
+    pub(crate) fn put(&self, item: T, bytes: usize) {
+        let shared = &self.0;
+        let mut waiting = shared.waiting();
+        if waiting.closed {
+            shared.lost.shutdown.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let fits = waiting.items.len() < shared.limits.queue_max
+            && waiting.bytes + bytes <= QUEUE_BYTES_MAX;
+        if !fits {
+            shared.lost.queue_full.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.items.push_back((bytes, item));
+        waiting.bytes += bytes;
+        let enough = waiting.items.len() == shared.limits.batch_max;
+        drop(waiting);
+        if enough {
+            shared.full.notify_one();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.waiting().items.len()
+    }
+
+    fn take(&self, into: &mut Vec<T>) {
+        let mut waiting = self.0.waiting();
+        let count = waiting.items.len().min(self.0.limits.batch_max);
+        let mut bytes = 0;
+        into.extend(waiting.items.drain(..count).map(|(size, item)| {
+            bytes += size;
+            item
+        }));
+        waiting.bytes -= bytes;
+    }
+}
+
+impl<T> Shared<T> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batches {
+    /// Starts the task on a thread of its own. `target` is made inside of the runtime.
+    pub(crate) fn start<T, X, E>(
+        signal: &'static str,
+        limits: Limits,
+        target: impl FnOnce() -> Result<X, E>,
+    ) -> Result<(Queue<T>, Self), E>
+    where
+        T: Send + Sync + 'static,
+        X: Target<T>,
+        E: From<io::Error>,
+    {
+        let runtime = PrivateRuntime::new(0)?;
+        let target = {
+            let _inside = runtime.handle.enter();
+            target()?
+        };
+        let queue = Queue(Arc::new(Shared {
+            signal,
+            limits,
+            waiting: Mutex::new(Waiting { items: VecDeque::new(), bytes: 0, closed: false }),
+            full: Notify::new(),
+            lost: Losses::default(),
+        }));
+        let work = Arc::new(Work {
+            queue: queue.clone(),
+            target,
+            turn: tokio::sync::Mutex::new(Turn { batch: Vec::new(), tries: 0 }),
+            failures: OnceLock::new(),
+            failing: AtomicBool::new(false),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let handle = runtime.handle.clone();
+        let periodic = Arc::clone(&work).periodic(stopped);
+        runtime.spawn(&format!("obs-{signal}"), periodic)?;
+        Ok((queue, Self { signal, runtime: handle, work, stop: Mutex::new(Some(stop)) }))
+    }
+
+    /// Sends all that waits by now. The future may be awaited on any executor, or dropped.
+    pub(crate) fn flush(
+        &self,
+        deadline: Duration,
+    ) -> impl Future<Output = Drained> + Send + 'static {
+        let drained = self.runtime.spawn(Arc::clone(&self.work).drain(deadline));
+        let (work, signal) = (Arc::clone(&self.work), self.signal);
+        async move {
+            let stopped = || Err("exports have stopped: flush before shutdown".to_owned());
+            let failure = drained.await.unwrap_or_else(|_| stopped()).err();
+            Drained { signal, lost: work.lost(), failure }
+        }
+    }
+
+    /// Ends the task. What still waits is counted as lost.
+    pub(crate) fn stop(&self) {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(stop) = stop {
+            self.work.close();
+            // A task that is gone already needs no word.
+            let _ = stop.send(());
+        }
+    }
+
+    /// Items that were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.work.lost()
+    }
+
+    /// Shows what is lost, and counts batches that fail.
+    pub(crate) fn count(&self, meter: &Meter) {
+        Arc::clone(&self.work).count(meter);
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Batches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches").field("signal", &self.signal).field("lost", &self.lost()).finish()
+    }
+}
+
+impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
+    async fn periodic(self: Arc<Self>, stopped: oneshot::Receiver<()>) {
+        tokio::select! {
+            _ = stopped => {}
+            () = self.turns() => {}
+        }
+        // The batch that was under way.
+        let left = std::mem::take(&mut self.turn.lock().await.batch).len() as u64;
+        self.queue.0.lost.shutdown.fetch_add(left, Ordering::Relaxed);
+    }
+
+    async fn turns(&self) {
+        let limits = self.queue.0.limits;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(limits.delay) => {}
+                () = self.queue.0.full.notified() => {}
+            }
+            // Its result is noted where it is made.
+            let _ = self.send_all(Instant::now() + limits.timeout).await;
+        }
+    }
+
+    /// Sends what waits by now, batch by batch, and stops at the first that fails: its target is asked again
+    /// at the next turn.
+    async fn send_all(&self, until: Instant) -> Result<(), String> {
+        let mut turn = self.turn.lock().await;
+        let mut left = turn.batch.len() + self.queue.len();
+        while left > 0 {
+            if turn.batch.is_empty() {
+                turn.tries = 0;
+                self.queue.take(&mut turn.batch);
+            }
+            if turn.batch.is_empty() {
+                break;
+            }
+            turn.tries += 1;
+            let sent = match tokio::time::timeout_at(until, self.target.send(&turn.batch)).await {
+                Ok(sent) => sent,
+                Err(_) => {
+                    Err(SendError { reason: "there was no more time".to_owned(), again: true })
+                }
+            };
+            self.note(&sent);
+            match sent {
+                Ok(rejected) => {
+                    self.queue.0.lost.export.fetch_add(rejected, Ordering::Relaxed);
+                    left = left.saturating_sub(turn.batch.len());
+                    turn.batch.clear();
+                }
+                Err(error) => {
+                    if !error.again || turn.tries >= TRIES_MAX {
+                        self.give_up(&mut turn.batch);
+                    }
+                    return Err(format!(
+                        "{} did not reach {}: {}",
+                        self.queue.0.signal,
+                        self.target.name(),
+                        error.reason
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&self, batch: &mut Vec<T>) {
+        self.queue.0.lost.export.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        batch.clear();
+    }
+
+    /// Counts a failure, and logs when a target begins to fail and when it works again.
+    fn note(&self, sent: &Result<u64, SendError>) {
+        let (failing, signal) = (sent.is_err(), self.queue.0.signal);
+        if let (true, Some(failures)) = (failing, self.failures.get()) {
+            failures.add(1, &[KeyValue::new("signal", signal)]);
+        }
+        let was_failing = self.failing.swap(failing, Ordering::Relaxed);
+        let target = self.target.name();
+        match sent {
+            Err(error) if !was_failing => {
+                let reason = Escaped(&error.reason);
+                tracing::warn!(target: "obs", "{signal} do not reach {target}: {reason}; trying again");
+            }
+            Ok(_) if was_failing => {
+                tracing::info!(target: "obs", "{signal} reach {target} again");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
+    fn drain(self: Arc<Self>, deadline: Duration) -> Draining {
+        Box::pin(async move {
+            let until = Instant::now() + deadline;
+            // A turn under way may take longer than that.
+            match tokio::time::timeout_at(until, self.send_all(until)).await {
+                Ok(sent) => sent,
+                Err(_) => Err(format!(
+                    "{} did not reach {} within {deadline:?}",
+                    self.queue.0.signal,
+                    self.target.name()
+                )),
+            }
+        })
+    }
+
+    fn lost(&self) -> u64 {
+        let Losses { queue_full, export, shutdown } = &self.queue.0.lost;
+        [queue_full, export, shutdown].map(|lost| lost.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    fn close(&self) {
+        let mut waiting = self.queue.0.waiting();
+        waiting.closed = true;
+        let left = std::mem::take(&mut waiting.items).len() as u64;
+        waiting.bytes = 0;
+        drop(waiting);
+        self.queue.0.lost.shutdown.fetch_add(left, Ordering::Relaxed);
+    }
+
+    fn count(self: Arc<Self>, meter: &Meter) {
+        let failures = meter
+            .u64_counter("obs.export.failures")
+            .with_description("Exports that did not reach their target")
+            .with_unit("{export}")
+            .build();
+        failures.add(0, &[KeyValue::new("signal", self.queue.0.signal)]);
+        // Called once, by `init`.
+        let _ = self.failures.set(failures);
+        meter
+            .u64_observable_counter("obs.export.dropped")
+            .with_description("Log records, spans and reports that did not reach their target")
+            .with_unit("{item}")
+            .with_callback(move |observer| {
+                let Losses { queue_full, export, shutdown } = &self.queue.0.lost;
+                let reasons =
+                    [("queue_full", queue_full), ("export", export), ("shutdown", shutdown)];
+                for (reason, lost) in reasons {
+                    let attributes = [
+                        KeyValue::new("signal", self.queue.0.signal),
+                        KeyValue::new("reason", reason),
+                    ];
+                    observer.observe(lost.load(Ordering::Relaxed), &attributes);
+                }
+            })
+            .build();
+    }
+}
+
+#[cfg(test)]
+mod tests;
