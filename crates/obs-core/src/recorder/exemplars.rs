@@ -11,7 +11,7 @@ use opentelemetry::trace::{SpanId, TraceId};
 use uuid::Uuid;
 
 use super::sharded::DurationTable;
-use crate::{exemplar::Exemplar, record::Timestamp, span_ids, status::Status};
+use crate::{exemplar::Exemplar, record::Timestamp, status::Status};
 
 /// What a kept run leaves.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub(crate) struct KeptRun {
     pub(crate) status: Status,
     pub(crate) duration: Duration,
     pub(crate) run_id: Uuid,
+    /// As the row has it.
     pub(crate) span: (TraceId, SpanId),
     pub(crate) at: Timestamp,
 }
@@ -54,15 +55,11 @@ impl BucketExemplars {
 
 impl From<&KeptRun> for Exemplar {
     fn from(run: &KeptRun) -> Self {
-        // As the row has them.
-        let (trace_id, span_id) = match run.span {
-            (TraceId::INVALID, _) => span_ids::own(run.run_id),
-            caller => caller,
-        };
+        let (trace_id, span_id) = run.span;
         Self {
             seconds: run.duration.as_secs_f64(),
             run_id: run.run_id,
-            trace_id: Some(trace_id.to_string().into()),
+            trace_id: (trace_id != TraceId::INVALID).then(|| trace_id.to_string().into()),
             span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
             at: run.at,
         }

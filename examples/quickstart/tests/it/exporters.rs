@@ -1,4 +1,4 @@
-//! The table of docs/exporters.md: each command as it stands there, but for ports and the number of runs.
+//! docs/exporters.md: each command and each file as it stands there, but for ports and the number of runs.
 
 use std::{
     env, fs,
@@ -12,22 +12,38 @@ use std::{
 
 use crate::Quickstart;
 
-const TABLE: &str = include_str!("../../../../docs/exporters.md");
+const PAGE: &str = include_str!("../../../../docs/exporters.md");
 const RUNS: u64 = 500;
+/// Where the page for Prometheus is by default.
+const PAGE_PORT: u16 = 9464;
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
+/// How the program is told where metrics go.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Variables,
+    File,
+}
+
+const BOTH: [By; 2] = [By::Variables, By::File];
+
 /// The command in a row of the table: its variables.
 fn variables(to: &str) -> Vec<(String, String)> {
-    let row = TABLE.lines().find(|line| line.starts_with(&format!("| {to} | `")));
+    let row = PAGE.lines().find(|line| line.starts_with(&format!("| {to} | `")));
     let command = row.unwrap_or_else(|| panic!("no row for {to}")).split('`').nth(1).unwrap();
     assert!(command.contains("cargo run -p quickstart"), "{command}");
     let words = command.split(' ').take_while(|word| *word != "cargo");
-    words
-        .map(|word| word.split_once('=').unwrap())
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect()
+    let pairs = words.map(|word| word.split_once('=').unwrap());
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The file that begins with that comment.
+fn file(to: &str) -> &'static str {
+    let begin = format!("```yaml\n# {to}\n");
+    let (_, rest) = PAGE.split_once(&begin).unwrap_or_else(|| panic!("no file for {to}"));
+    rest.split_once("```").unwrap().0
 }
 
 fn free_port() -> u16 {
@@ -120,73 +136,90 @@ fn collector() -> Option<PathBuf> {
     binary
 }
 
-/// The program with the variables of a row, until it has ended by itself.
-fn run(to: &str, replace: &[(&str, u16)]) -> Output {
-    let (_folder, mut command) = command(to, replace);
-    let output = command.args(["--runs", &RUNS.to_string()]).output().unwrap();
+/// The program as the page says it, until it has ended by itself.
+fn run(to: &str, by: By, replace: &[(u16, u16)]) -> Output {
+    let (_folder, mut command) = command(to, by, replace);
+    let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{to}: {errors}");
-    assert!(!errors.contains("warning"), "{to}: {errors}");
+    assert!(output.status.success(), "{to}, {by:?}: {errors}");
+    assert!(!errors.contains("warning"), "{to}, {by:?}: {errors}");
     output
 }
 
-fn command(to: &str, replace: &[(&str, u16)]) -> (Quickstart, Command) {
+fn command(to: &str, by: By, replace: &[(u16, u16)]) -> (Quickstart, Command) {
+    let with_ports = |text: &str| {
+        replace.iter().fold(text.to_owned(), |text, (port, real)| {
+            text.replace(&port.to_string(), &real.to_string())
+        })
+    };
     let quickstart = Quickstart::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_quickstart"));
-    command.env_clear().current_dir(quickstart.dir.path());
-    for (name, mut value) in variables(to) {
-        for (port, real) in replace {
-            value = value.replace(&format!(":{port}"), &format!(":{real}"));
+    command.env_clear().current_dir(quickstart.dir.path()).args(["--runs", &RUNS.to_string()]);
+    match by {
+        By::Variables => {
+            command.envs(variables(to).iter().map(|(name, value)| (name, with_ports(value))));
+            if let Some((_, real)) = replace.iter().find(|(port, _)| *port == PAGE_PORT) {
+                command.env("OTEL_EXPORTER_PROMETHEUS_PORT", real.to_string());
+            }
         }
-        command.env(name, value);
+        By::File => {
+            fs::write(quickstart.dir.path().join("obs.yaml"), with_ports(file(to))).unwrap();
+            command.env("OTEL_CONFIG_FILE", "obs.yaml");
+        }
     }
     (quickstart, command)
 }
 
-/// The same while it stays alive; `look` is given the port of its page.
-fn hold(to: &str, replace: &[(&str, u16)], look: impl FnOnce(u16)) {
-    let (quickstart, mut command) = command(to, replace);
+/// The same while it stays alive, with every run on its page.
+fn hold(to: &str, by: By, replace: &[(u16, u16)], look: impl FnOnce()) {
     let port = free_port();
+    let replace: Vec<_> = replace.iter().copied().chain([(PAGE_PORT, port)]).collect();
+    let (quickstart, mut command) = command(to, by, &replace);
     let out = fs::File::create(quickstart.dir.path().join("out")).unwrap();
-    let mut process = command
-        .args(["--runs", &RUNS.to_string(), "--hold", "120"])
-        .env("OTEL_EXPORTER_PROMETHEUS_PORT", port.to_string())
-        .stdout(out)
-        .spawn()
-        .unwrap();
+    let mut process = command.args(["--hold", "120"]).stdout(out).spawn().unwrap();
     until("every run on the page", || (started(port) == Some(RUNS)).then_some(()));
-    look(port);
+    look();
     process.kill().unwrap();
     process.wait().unwrap();
 }
 
 #[test]
 fn to_nothing_and_to_the_console_it_needs_nobody() {
-    let output = run("nothing", &[]);
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("--- metrics ---"));
-    let output = run("console", &[]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("--- metrics ---") && text.contains("obs.run.started [{run}]"), "{text}");
+    for by in BOTH {
+        let output = run("nothing", by, &[]);
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("--- metrics ---"));
+        let output = run("console", by, &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("--- metrics ---"), "{by:?}: {text}");
+        assert!(text.contains("obs.run.started [{run}]"), "{by:?}: {text}");
+    }
 }
 
 #[test]
 fn to_prometheus_the_page_has_every_run() {
-    hold("Prometheus", &[], |_| {});
+    for by in BOTH {
+        hold("Prometheus", by, &[], || ());
+    }
 }
 
 #[test]
 fn over_both_protocols_the_collector_has_every_run() {
     for to in ["OTLP, gRPC", "OTLP, HTTP with protobuf"] {
-        let Some(collector) = Collector::start() else { return };
-        run(to, &[("4317", collector.grpc), ("4318", collector.http)]);
-        until(to, || (started(collector.prometheus) == Some(RUNS)).then_some(()));
+        for by in BOTH {
+            let Some(collector) = Collector::start() else { return };
+            run(to, by, &[(4317, collector.grpc), (4318, collector.http)]);
+            until(to, || (started(collector.prometheus) == Some(RUNS)).then_some(()));
+        }
     }
 }
 
 #[test]
 fn to_several_at_once_each_has_every_run() {
-    let Some(collector) = Collector::start() else { return };
-    hold("several at once", &[("4318", collector.http)], |_| {
-        until("the Collector", || (started(collector.prometheus) == Some(RUNS)).then_some(()));
-    });
+    for by in BOTH {
+        let Some(collector) = Collector::start() else { return };
+        hold("several at once", by, &[(4318, collector.http)], || {
+            // What was flushed after the last run.
+            until("the Collector", || (started(collector.prometheus) == Some(RUNS)).then_some(()));
+        });
+    }
 }
