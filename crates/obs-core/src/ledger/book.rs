@@ -36,7 +36,7 @@ const GENERATIONS: usize = 4;
 
 /// The counts behind the ledger of one [`Obs`](crate::Obs).
 pub(crate) struct Book {
-    locks: [Locks; GENERATIONS],
+    locks: Box<[Locks]>,
     /// Where the counts of the shards are.
     page: Arc<dyn Page>,
     runs: PerThread<Runs>,
@@ -158,7 +158,7 @@ impl Book {
 
     fn of(page: Arc<dyn Page>) -> Self {
         Self {
-            locks: Default::default(),
+            locks: (0..GENERATIONS).map(|_| Locks::default()).collect(),
             page,
             runs: PerThread::new(|_| Runs::default()),
             retired: Runs::default(),

@@ -1,8 +1,10 @@
 //! What is found, what is left alone.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::encode::{EncodeLimits, Redact, encode_redacted, redact_trace};
 
 #[cfg(target_os = "linux")]
 mod linear;
@@ -175,6 +177,26 @@ fn an_error_type_that_holds_a_secret_is_no_label() {
     let late = format!("{}bob@example.com", " ".repeat(5_000));
     assert_eq!(rules.error_type(&late).as_deref(), Some("[redacted]"), "however late it comes");
     assert_eq!(rules.error_type("bob\0@example.com").as_deref(), Some("[redacted]"));
+}
+
+#[test]
+fn what_is_encoded_and_what_was_traced_goes_through_the_rules() {
+    let (rules, mut changed, mut out) = (rules(), Sanitized::default(), Vec::new());
+    let limits = EncodeLimits {
+        bytes_max: 1_024,
+        string_bytes_max: 1_024,
+        depth_max: 8,
+        walk_bytes_max: 1_024,
+    };
+    let redact = Redact { rules: &rules, place: Place::Input, shapes: None };
+    let input = json!([{ "password": { "old": 1 }, "note": "bob@example.com", "mag": 5.1 }]);
+    encode_redacted(&input, (&limits, redact), &mut out, &mut changed);
+    let written: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(written, json!([{ "password": "[redacted]", "note": "[redacted]", "mag": 5.1 }]));
+    let trace = r#"[{"id":"n1","value":{"password":"x"}}]"#;
+    let trace: Value = serde_json::from_str(&redact_trace(trace, &rules, &mut changed)).unwrap();
+    assert_eq!(trace[0]["value"]["password"], "[redacted]");
+    assert_eq!(changed.redacted, 3);
 }
 
 #[test]

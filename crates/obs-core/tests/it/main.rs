@@ -15,6 +15,7 @@ mod labels;
 mod leaving;
 mod ledger;
 mod metrics;
+mod readers;
 mod records;
 mod rollups;
 mod runs;

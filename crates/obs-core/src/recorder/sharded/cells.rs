@@ -83,35 +83,42 @@ impl Cells {
     }
 
     /// A run ended. One that is not kept is counted in the ledger, too. Not a part of its caller, which looks
-    /// this thread's cells up in a closure that the compiler takes apart only while it is small.
+    /// this thread's cells up in a closure that the compiler takes apart only while it is small. It calls nothing
+    /// but in its place, so it has no registers to save.
     #[inline(never)]
     pub(super) fn end(&self, book: &Book, end: &RunEnd<'_>) {
-        let RunEnd { status, nanos, nodes, kept, .. } = *end;
-        self.nodes[node_bucket(nodes)].add(nodes);
-        self.durations(status.index()).add(nanos, &self.table);
+        match (self.durations[end.status.index()].get(), &self.runs) {
+            (Some(durations), Some(runs)) => {
+                self.measure(durations, end);
+                if !end.kept {
+                    runs.not_kept(end.status);
+                }
+            }
+            _ => self.end_first(book, end),
+        }
+    }
+
+    /// The first run that ends so on this thread, and those of ending threads.
+    #[cold]
+    #[inline(never)]
+    fn end_first(&self, book: &Book, end: &RunEnd<'_>) {
+        let table = &self.table;
+        let durations = self.durations[end.status.index()].get_or_init(|| Spreads {
+            buckets: (0..table.len()).map(|_| Bucket::default()).collect(),
+            fine: Fine::new(table),
+        });
+        self.measure(durations, end);
         match &self.runs {
-            _ if kept => {}
-            Some(runs) => runs.not_kept(status),
-            None => book.not_kept(status),
+            _ if end.kept => {}
+            Some(runs) => runs.not_kept(end.status),
+            None => book.not_kept(end.status),
         }
     }
 
     #[inline(always)]
-    fn durations(&self, status: usize) -> &Spreads {
-        match self.durations[status].get() {
-            Some(known) => known,
-            None => self.first_durations(status),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn first_durations(&self, status: usize) -> &Spreads {
-        let table = &self.table;
-        self.durations[status].get_or_init(|| Spreads {
-            buckets: (0..table.len()).map(|_| Bucket::default()).collect(),
-            fine: Fine::new(table),
-        })
+    fn measure(&self, durations: &Spreads, end: &RunEnd<'_>) {
+        self.nodes[node_bucket(end.nodes)].add(end.nodes);
+        durations.add(end.nanos, &self.table);
     }
 
     pub(super) fn read_started(&self) -> u64 {
