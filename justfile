@@ -94,3 +94,7 @@ registry:
 # The whole stack: what programs print is what Prometheus has, also after kills; ~10 minutes. `just e2e quickstart` for a part.
 e2e *tests:
     scripts/e2e {{ tests }}
+
+# Users on examples/axum-service, or whatever listens: mix, warm-up, hold, thresholds, ledger, totals in Prometheus.
+load *options:
+    cargo run --release -p obs-stack --bin obs-load --locked -- {{ options }}

@@ -7,3 +7,4 @@ mod load;
 mod many;
 mod quickstart;
 mod seeds;
+mod suite;

@@ -25,6 +25,10 @@ impl Prometheus {
         Self { port }
     }
 
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub(super) fn wait_until_ready(&self) {
         until(|| "Prometheus", || get(self.port, "/-/ready").map(drop));
     }
