@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::Escaped;
+use obs_core::{Escaped, registry::metric};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
@@ -401,17 +401,17 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
 
     fn count(self: Arc<Self>, meter: &Meter) {
         let failures = meter
-            .u64_counter("obs.export.failures")
-            .with_description("Exports that did not reach their target")
-            .with_unit("{export}")
+            .u64_counter(metric::OBS_EXPORT_FAILURES.name)
+            .with_description(metric::OBS_EXPORT_FAILURES.brief)
+            .with_unit(metric::OBS_EXPORT_FAILURES.unit)
             .build();
         failures.add(0, &[KeyValue::new("signal", self.queue.0.signal)]);
         // Called once, by `init`.
         let _ = self.failures.set(failures);
         meter
-            .u64_observable_counter("obs.export.dropped")
-            .with_description("Log records, spans and reports that did not reach their target")
-            .with_unit("{item}")
+            .u64_observable_counter(metric::OBS_EXPORT_DROPPED.name)
+            .with_description(metric::OBS_EXPORT_DROPPED.brief)
+            .with_unit(metric::OBS_EXPORT_DROPPED.unit)
             .with_callback(move |observer| {
                 let Losses { queue_full, export, shutdown } = &self.queue.0.lost;
                 let reasons =
