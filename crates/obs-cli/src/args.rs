@@ -61,6 +61,15 @@ pub(crate) enum Command {
     /// Settings: whether a file of them is good, and what is in effect.
     #[command(subcommand)]
     Config(Settings),
+    /// Whether telemetry works: settings, store, exporters, spool, clock; exit code 1 if a part does not.
+    ///
+    /// Writes a row into the store and takes it back, sends the metrics of one run, of the kind
+    /// `obs.doctor`, to each exporter, and changes nothing else.
+    Doctor {
+        /// The file of settings [default: OTEL_CONFIG_FILE, or variables alone].
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// The segments in which errors wait for the store.
     #[command(subcommand)]
     Spool(Look),

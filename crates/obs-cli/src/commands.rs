@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own.
 
 mod config;
+mod doctor;
 mod erase;
 mod ledger;
 mod migrate;
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
         }
         Command::Erase(forget) => erase::run(forget, &variables, output),
         Command::Config(settings) => config::run(settings, output),
+        Command::Doctor { file } => doctor::run(file.as_deref(), output),
         Command::Spool(look) => spool::run(look, &variables, output),
         Command::Ledger(dir) => ledger::run(&variables.spool(dir.dir.as_deref())?, output),
         Command::Quarantine(judgement) => quarantine::run(judgement, &variables, output),

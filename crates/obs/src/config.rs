@@ -92,6 +92,10 @@ pub enum Protocol {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
     pub(crate) file: Option<PathBuf>,
+    /// A file that was read already, instead.
+    pub(crate) read: Option<Box<File>>,
+    /// Leaves out what listens: somebody else may do so already.
+    pub(crate) no_pull: bool,
     pub(crate) store: Option<SecretString>,
     pub(crate) store_required: Option<bool>,
     pub(crate) migrations: Option<Migrations>,
@@ -192,6 +196,9 @@ fn effective(
     environment: &Environment,
 ) -> Result<(Checked, Environment), ConfigError> {
     known::no_unknown_names(environment)?;
+    if let Some(file) = &given.read {
+        return with_file(given, environment, file);
+    }
     let named = match &given.file {
         Some(path) => Some(("Builder::config_file", path.as_path())),
         None => environment.get(CONFIG_FILE)?.map(|path| (CONFIG_FILE, Path::new(path))),
@@ -222,12 +229,15 @@ fn lift(
     environment: &Environment,
     file: Option<&File>,
 ) -> Result<Checked, ConfigError> {
-    let model = match file {
+    let mut model = match file {
         Some(file) => variables::over_file(given, environment, file.model())?,
         None => variables::model(given, environment)?,
     };
     refuse_unsupported(&model, environment, file)?;
     refuse_impossible(&model.meter_provider, file)?;
+    if given.no_pull {
+        model.meter_provider.readers.retain(|reader| matches!(reader, model::Reader::Periodic(_)));
+    }
     lift_rest(given, environment, model)
 }
 

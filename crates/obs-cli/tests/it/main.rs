@@ -4,6 +4,7 @@
 
 mod calls;
 mod config;
+mod doctor;
 mod erase;
 mod quarantine;
 mod schema;

@@ -1,12 +1,21 @@
 //! Settings by themselves: checked, shown, described, without starting anything.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use obs_persist::{Migrations, SpoolDir, StoreUrl};
 
 use super::{
-    Checked, ConfigError, Environment, Given, effective,
+    CONFIG_FILE, Checked, ConfigError, Environment, Given, Rows, StoreAddress, effective,
     file::{self, File},
-    with_file,
+    model::{Exporter, Reader},
 };
+use crate::{builder::Builder, error::InitError, report::Report};
+
+/// The kind of the run whose metrics [`Configuration::probe`] sends.
+const PROBE_KIND: &str = "obs.doctor";
 
 /// Settings that are valid: those of a file, or of variables alone.
 ///
@@ -23,6 +32,9 @@ pub struct Configuration {
     checked: Checked,
     /// What is in effect of variables, with what the file says in their place.
     environment: Environment,
+    /// The file and the variables that it was made of.
+    file: Option<Box<File>>,
+    variables: Environment,
 }
 
 impl Configuration {
@@ -39,9 +51,19 @@ impl Configuration {
     /// assert!(error.to_string().contains("cannot be read"), "{error}");
     /// ```
     pub fn read(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        let given = Given { file: file.map(Path::to_owned), ..Given::default() };
-        let (checked, environment) = effective(&given, environment)?;
-        Ok(Self { checked, environment })
+        let named = match file {
+            Some(path) => Some(("the file", path)),
+            None => environment.get(CONFIG_FILE)?.map(|path| (CONFIG_FILE, Path::new(path))),
+        };
+        let file = named.map(|(setting, path)| File::read(setting, path, environment));
+        Self::of(file.transpose()?, environment)
+    }
+
+    fn of(file: Option<File>, variables: &Environment) -> Result<Self, ConfigError> {
+        let file = file.map(Box::new);
+        let given = Given { read: file.clone(), ..Given::default() };
+        let (checked, environment) = effective(&given, variables)?;
+        Ok(Self { checked, environment, file, variables: variables.clone() })
     }
 
     /// Reads the text of a file; `name` stands for it in messages.
@@ -58,10 +80,8 @@ impl Configuration {
     /// assert_eq!(error.setting(), "obs.policy.slo");
     /// ```
     pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, ConfigError> {
-        super::known::no_unknown_names(environment)?;
         let file = File::parse(name, text.to_owned(), environment)?;
-        let (checked, environment) = with_file(&Given::default(), environment, &file)?;
-        Ok(Self { checked, environment })
+        Self::of(Some(file), environment)
     }
 
     /// The effective values, defaults included, as a file that says the same; secrets are masked.
@@ -91,6 +111,89 @@ impl Configuration {
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.checked.ignored
+    }
+
+    /// The store of rows, and who migrates it; `None` where there are no rows, or where they leave as
+    /// log events.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let settings = Configuration::read(None, &Environment::empty())?;
+    /// assert_eq!(settings.store().unwrap().0.to_string(), "sqlite:./obs.sqlite");
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn store(&self) -> Option<(&StoreUrl, Migrations)> {
+        match &self.checked.rows {
+            Rows::On { store: StoreAddress::Url(url), migrations, .. } => Some((url, *migrations)),
+            _ => None,
+        }
+    }
+
+    /// The folder of the spool, if there is to be one.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let settings = Configuration::read(None, &Environment::empty())?;
+    /// assert_eq!(settings.spool_dir(), Some("./obs.sqlite.spool".into()));
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn spool_dir(&self) -> Option<PathBuf> {
+        let Rows::On { limits, .. } = &self.checked.rows else { return None };
+        match limits.spool_dir.as_ref()? {
+            SpoolDir::Given(folder) | SpoolDir::Default(folder) => Some(folder.clone()),
+            _ => None,
+        }
+    }
+
+    /// Where metrics are sent to: addresses of Collectors, `standard output`.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let environment = Environment::from_iter([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]);
+    /// let settings = Configuration::read(None, &environment)?;
+    /// assert_eq!(settings.targets(), ["http://collector:4318/v1/metrics"]);
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn targets(&self) -> Vec<String> {
+        let target = |reader: &Reader| match reader {
+            Reader::Periodic(reader) => Some(match &reader.exporter.exporter {
+                Exporter::Otlp(otlp) => otlp.endpoint.to_string(),
+                Exporter::Console => "standard output".to_owned(),
+            }),
+            Reader::Pull(_) => None,
+        };
+        self.checked.model.meter_provider.readers.iter().filter_map(target).collect()
+    }
+
+    /// Sends the metrics of one run of the kind `obs.doctor` to every exporter, and says what became of
+    /// them. Nothing listens, and no row is written.
+    ///
+    /// # Errors
+    /// When an exporter cannot be set up, for example because a certificate cannot be read.
+    ///
+    /// ```no_run
+    /// use obs::{Configuration, Environment};
+    /// use std::time::Duration;
+    ///
+    /// let settings = Configuration::read(None, &Environment::process())?;
+    /// println!("{}", settings.probe(Duration::from_secs(5))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn probe(&self, deadline: Duration) -> Result<Report, InitError> {
+        let given =
+            Given { read: self.file.clone(), no_pull: true, rows: Some(false), ..Given::default() };
+        let environment = Some(self.variables.clone());
+        let telemetry = Builder { given, environment, ..Builder::default() }.init()?;
+        let run = telemetry.kind(PROBE_KIND).lookup("canary", "1").start();
+        // It has no error type of its own: nothing can go wrong in it.
+        let _ = run.finish(Ok::<(), String>(()));
+        Ok(telemetry.shutdown_blocking(deadline))
     }
 
     /// The JSON schema of the file, for editors.

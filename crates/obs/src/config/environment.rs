@@ -42,8 +42,11 @@ pub(super) struct Origin {
 }
 
 /// Variables of which only one may speak.
-const TWINS: [(&str, &str); 2] =
-    [("OBS_STORE", "OBS_STORE_FILE"), ("OBS_SUBJECT_KEY", "OBS_SUBJECT_KEY_FILE")];
+const TWINS: [(&str, &str); 3] = [
+    ("OBS_PROMETHEUS_TOKEN", "OBS_PROMETHEUS_TOKEN_FILE"),
+    ("OBS_STORE", "OBS_STORE_FILE"),
+    ("OBS_SUBJECT_KEY", "OBS_SUBJECT_KEY_FILE"),
+];
 
 impl Environment {
     /// The environment of this process.

@@ -1,0 +1,134 @@
+//! `obs doctor` against what works, refuses, is silent, and is not there.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{Operator, Said, count, database};
+
+/// The findings of `--json`, by their check.
+fn finding<'a>(findings: &'a [Value], check: &str) -> &'a Value {
+    findings.iter().find(|finding| finding["check"] == check).unwrap()
+}
+
+fn findings(said: &Said) -> Vec<Value> {
+    said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A receiver of OTLP over HTTP that takes everything; its address, and what was asked of it.
+fn receiver() -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let asked = thread::spawn(move || {
+        // Whoever only connects says nothing.
+        loop {
+            let (stream, _) = listener.accept().unwrap();
+            let asked = answer(stream);
+            if !asked.is_empty() {
+                return asked;
+            }
+        }
+    });
+    (address, asked)
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut asked = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).unwrap_or(0);
+        asked.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&asked).to_ascii_lowercase();
+        let head = text.find("\r\n\r\n").map(|at| at + 4);
+        let length = text.split("content-length: ").nth(1).and_then(|rest| {
+            rest.split("\r\n").next().and_then(|length| length.parse::<usize>().ok())
+        });
+        let whole =
+            matches!((head, length), (Some(head), Some(length)) if asked.len() >= head + length);
+        if whole || read == 0 {
+            break;
+        }
+    }
+    let reply =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+    // Whoever is gone needs none.
+    let _ = stream.write_all(reply.as_bytes());
+    String::from_utf8_lossy(&asked).lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn everything_that_works_is_ok_and_leaves_no_row() {
+    let url = database();
+    assert_eq!(Operator::new().with("OBS_STORE", &url).call(&["migrate"]).code, 0);
+    let (address, asked) = receiver();
+    let operator = Operator::new()
+        .with("OBS_STORE", &url)
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", &address)
+        .with("OBS_SPOOL_DIR", "spool");
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    let findings = findings(&said);
+    for check in ["versions", "config", "clock", "spool", "store", "exporter"] {
+        assert_eq!(finding(&findings, check)["state"], "ok", "{said:?}");
+    }
+    assert_eq!(asked.join().unwrap(), "POST /v1/metrics HTTP/1.1");
+    for table in ["obs.run_ok", "obs.run_error"] {
+        assert_eq!(count(&url, table), 0, "{table}");
+    }
+    let left = fs::read_dir(operator.dir.path()).unwrap().count();
+    assert_eq!(left, 0, "nothing is left behind");
+}
+
+#[test]
+fn a_refused_store_and_a_refused_collector_are_named_with_the_hop() {
+    let operator = Operator::new()
+        .with("OBS_STORE", "postgres://me:hunter2@127.0.0.1:1/obs")
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        .with("OBS_SPOOL", "off");
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("2 parts do not work"), "{said:?}");
+    assert!(!said.out.contains("hunter2") && !said.err.contains("hunter2"), "{said:?}");
+    let findings = findings(&said);
+    assert_eq!(finding(&findings, "store")["stopped_at"], "connecting, or the schema");
+    assert_eq!(finding(&findings, "exporter")["stopped_at"], "the connection");
+    assert_eq!(finding(&findings, "spool")["state"], "off");
+}
+
+#[test]
+fn a_database_without_the_schema_and_a_collector_that_never_answers_are_named_with_the_hop() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let operator = Operator::new()
+        .with("OBS_STORE", database())
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", silent.local_addr().unwrap()))
+        .with("OBS_SPOOL_DIR", "spool");
+    let said = operator.call(&["doctor"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("BAD store     "), "{said:?}");
+    assert!(said.out.contains("stopped at connecting, or the schema"), "{said:?}");
+    assert!(said.out.contains("BAD exporter  "), "{said:?}");
+    assert!(said.out.contains("stopped at the answer: metrics did not reach"), "{said:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_a_spool_is_named() {
+    let operator =
+        Operator::new().with("OBS_STORE", "sqlite:./x.sqlite").with("OBS_SPOOL_DIR", "/proc/spool");
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(finding(&findings(&said), "spool")["stopped_at"], "making the folder");
+    assert!(!operator.dir.path().join("x.sqlite").exists(), "a look makes no file");
+}
+
+#[test]
+fn settings_that_are_wrong_are_exit_code_2_and_nothing_is_asked() {
+    let said = Operator::new().with("OBS_SLO", "fast").call(&["doctor"]);
+    assert_eq!((said.code, &*said.out), (2, ""), "{said:?}");
+}
