@@ -84,6 +84,18 @@ pub struct KeepRule {
 }
 
 impl Policy {
+    /// Whether it could be put in force.
+    ///
+    /// # Errors
+    /// As [`LivePolicy::set`].
+    ///
+    /// ```
+    /// assert!(obs_core::Policy::default().check().is_ok());
+    /// ```
+    pub fn check(&self) -> Result<(), PolicyError> {
+        self.clone().checked().map(drop)
+    }
+
     /// The same with names as strategies have them, or what is wrong with it.
     pub(crate) fn checked(mut self) -> Result<Self, PolicyError> {
         let entries = self.limits.trace_entries;

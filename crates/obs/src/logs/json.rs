@@ -5,9 +5,10 @@ use std::{borrow::Cow, fmt::Write as _};
 use serde_json::{Number, Value as Json};
 
 use super::{
-    Origin, civil,
+    Origin,
     line::{Line, Value},
 };
+use crate::civil;
 
 /// Names that a line has already; a field of the event that is called so gets an underscore.
 const TAKEN: [&str; 12] = [

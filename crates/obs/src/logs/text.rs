@@ -2,10 +2,8 @@
 
 use std::{fmt, fmt::Write as _};
 
-use super::{
-    civil,
-    line::{Line, Value},
-};
+use super::line::{Line, Value};
+use crate::civil;
 
 /// Characters that [`obs_core::Escaped`] shows whole.
 const PIECE_CHARS: usize = 1_000;
