@@ -77,11 +77,12 @@ fn offset(zone: &str) -> Option<i64> {
     if zone == "Z" {
         return Some(0);
     }
-    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let ahead = zone.strip_prefix('+');
+    let (hours, minutes) = ahead.or_else(|| zone.strip_prefix('-'))?.split_once(':')?;
     let (hours, minutes) = (whole(hours, 2)?, whole(minutes, 2)?);
     let seconds = hours * 3_600 + minutes * 60;
     let valid = hours < 24 && minutes < 60;
-    valid.then_some(if zone.starts_with('-') { -seconds } else { seconds })
+    valid.then_some(if ahead.is_some() { seconds } else { -seconds })
 }
 
 /// What stands behind the point of the seconds.
@@ -156,6 +157,7 @@ mod tests {
             "2026-11-21T12:00:00.Z",
             "2026-11-21T12:00:00+2:00",
             "2026-11-21T12:00:00Zulu",
+            "2026-11-21T12:00:00Z02:00",
             "+026-11-21T12:00:00Z",
         ] {
             assert_eq!(parse(bad), None, "{bad}");

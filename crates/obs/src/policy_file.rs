@@ -146,7 +146,7 @@ impl Reader {
             return;
         }
         self.text = Some(text.clone());
-        match config::policy_of(given, environment, (path, text)) {
+        match config::policy_of(given, environment, (path.as_path(), text)) {
             Ok(policy) => self.apply(policy),
             Err(error) => self.refuse(error.to_string()),
         }

@@ -131,7 +131,7 @@ impl fmt::Display for PolicyError {
         if let Some(index) = self.rule {
             write!(f, "rules[{index}] ")?;
         }
-        self.problem.fmt(f)
+        fmt::Display::fmt(&self.problem, f)
     }
 }
 
