@@ -288,7 +288,8 @@ mod tests {
     }
 
     fn reason(policy: &KeepPolicy, facts: Facts) -> Option<(KeepReason, f64)> {
-        decide(&KeepRules::new(*policy, None).bar(facts.status), &facts).map(|keep| (keep.reason, keep.probability))
+        decide(&KeepRules::new(*policy, None).bar(facts.status), &facts)
+            .map(|keep| (keep.reason, keep.probability))
     }
 
     #[test]

@@ -87,10 +87,11 @@ pub use obs_core::{
     Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
     DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
     InputRun, Instrument, Json, KeepPolicy, KeepReason, KeepRule, Kept, Kind, KindSpec, Label,
-    Ledger, Limits, LivePolicy, ManualClock, MetricsMapping, Node, Obs, Place, Policy, PolicyError, Rate, RateError, RecordLabels,
-    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, SampleBy,
-    Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError,
-    Tick, Ticket, Timestamp, Verdict, current_run_id, span_id_of, trace_id_of,
+    Ledger, Limits, LivePolicy, ManualClock, MetricsMapping, Node, Obs, Place, Policy, PolicyError,
+    Rate, RateError, RecordLabels, Recording, Redaction, Run, RunError, RunFailure, RunLedger,
+    RunRecord, SLO_DEFAULT, SampleBy, Sink, Status, StoreMetrics, StoreState, Strategy,
+    StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket, Timestamp, Verdict, current_run_id,
+    span_id_of, trace_id_of,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]

@@ -81,12 +81,7 @@ impl InForce {
 
     /// What decides about a run that ends so, where the strategy's copy alone does not say: it is made anew if
     /// the policy is another, or if the rule that it is made of has ended.
-    fn ask(
-        &self,
-        cached: &Cached,
-        (who, status): (&Who<'_>, Status),
-        now: Timestamp,
-    ) -> Bar {
+    fn ask(&self, cached: &Cached, (who, status): (&Who<'_>, Status), now: Timestamp) -> Bar {
         if let Some(bar) = cached.bar_at(self.number(), status, now) {
             return bar;
         }

@@ -80,7 +80,8 @@ fn what_cannot_be_meant_is_refused_by_the_place_the_value_the_rule_and_the_way_o
     for (policy, message) in [
         (
             one(KeepRule::default()),
-            "rules[1] changes nothing: give it a sample_rate or slow, or let it keep_all".to_owned(),
+            "rules[1] changes nothing: give it a sample_rate or slow, or let it keep_all"
+                .to_owned(),
         ),
         (
             one(both),
@@ -142,8 +143,7 @@ fn no_reader_sees_parts_of_two_copies() {
     let rules = |number: u32| {
         let share = f64::from(number % 1_000) / 1_000.0;
         let slow = Duration::from_nanos(u64::from(number % 1_000));
-        let keep =
-            KeepPolicy { ok_rate: rate(share), slow: Some(slow), ..KeepPolicy::default() };
+        let keep = KeepPolicy { ok_rate: rate(share), slow: Some(slow), ..KeepPolicy::default() };
         KeepRules::new(keep, None)
     };
     let copy = Cached::new((1, &rules(1)));

@@ -18,7 +18,8 @@ impl Fixture {
         let path = folder.path().join("obs.yaml");
         fs::write(&path, GOOD).unwrap();
         let (given, environment) = (Given::default(), Environment::empty());
-        let policy = config::policy_of(&given, &environment, (path.as_path(), GOOD.to_owned())).unwrap();
+        let policy =
+            config::policy_of(&given, &environment, (path.as_path(), GOOD.to_owned())).unwrap();
         let obs = obs_core::Obs::builder().policy(policy.keep).build().unwrap();
         let live = obs.policy();
         let watched = Watched { path, given, environment, policy, live: live.clone() };

@@ -22,11 +22,8 @@ fn an_edit_of_the_file_takes_effect_while_the_program_runs_and_a_mistake_does_no
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("obs.yaml");
     fs::write(&path, text("{ sample_rate: 1 }", &folder)).unwrap();
-    let telemetry = obs::builder()
-        .environment(Environment::empty())
-        .config_file(&path)
-        .init()
-        .unwrap();
+    let telemetry =
+        obs::builder().environment(Environment::empty()).config_file(&path).init().unwrap();
     let kind = telemetry.kind("dsl");
     runs(&kind, 20);
     assert_eq!(sampled_out(&telemetry), 0);
@@ -58,7 +55,8 @@ fn code_changes_the_policy_where_there_is_no_file() {
     let kind = telemetry.kind("dsl");
     runs(&kind, 20);
     let before = sampled_out(&telemetry);
-    let all = KeepRule { strategy: Some("bonus".to_owned()), keep_all: true, ..KeepRule::default() };
+    let all =
+        KeepRule { strategy: Some("bonus".to_owned()), keep_all: true, ..KeepRule::default() };
     telemetry.policy().add_for(all, std::time::Duration::from_secs(600)).unwrap();
     runs(&kind, 20);
     assert_eq!(sampled_out(&telemetry), before);

@@ -51,10 +51,16 @@ fn a_value_of_a_rule_that_cannot_be_used_is_named_with_its_line() {
         ("{ slo: 0 }", format!(".slo=\"0\": {DURATION}")),
         ("{ keep_all: 7 }", ".keep_all=\"7\": not a switch: use true or false".to_owned()),
         ("{ keep_all: true, until: 18:00 }", format!(".until=\"18:00\": {MOMENT}")),
-        ("{ keep_all: true, until: 2026-02-29T00:00:00Z }", format!(".until=\"2026-02-29T00:00:00Z\": {MOMENT}")),
+        (
+            "{ keep_all: true, until: 2026-02-29T00:00:00Z }",
+            format!(".until=\"2026-02-29T00:00:00Z\": {MOMENT}"),
+        ),
         ("{ strategy: { a: b } }", ".strategy: not a single value".to_owned()),
         ("{ tenant: acme }", ".tenant is not a key here".to_owned()),
-        ("{ kind: dsl }", ": changes nothing: give it a sample_rate or slow, or let it keep_all".to_owned()),
+        (
+            "{ kind: dsl }",
+            ": changes nothing: give it a sample_rate or slow, or let it keep_all".to_owned(),
+        ),
         ("{ keep_all: true, sample_rate: 1 }", ": has a sample_rate and is to keep_all".to_owned()),
         ("{ keep_all: true, kind: \" \" }", ": has an empty kind: name one".to_owned()),
     ] {
@@ -64,7 +70,8 @@ fn a_value_of_a_rule_that_cannot_be_used_is_named_with_its_line() {
     }
     let many = rules(&"      - { keep_all: true }\n".repeat(101));
     assert!(
-        super::message(&many).starts_with("obs.yaml:5: obs.policy.rules: 101 rules are more than 100"),
+        super::message(&many)
+            .starts_with("obs.yaml:5: obs.policy.rules: 101 rules are more than 100"),
         "{}",
         super::message(&many)
     );
