@@ -11,7 +11,7 @@ use std::{
 
 use super::{Cached, KeepRule, Policy, PolicyError, cached::WRITING};
 use crate::{
-    keep::{Bar, KeepPolicy, KeepRules},
+    keep::{Bar, KeepPolicy},
     obs::Core,
     record::Timestamp,
     status::Status,
