@@ -70,8 +70,7 @@ fn a_value_of_a_rule_that_cannot_be_used_is_named_with_its_line() {
     }
     let many = rules(&"      - { keep_all: true }\n".repeat(101));
     assert!(
-        message(&many)
-            .starts_with("obs.yaml:5: obs.policy.rules: 101 rules are more than 100"),
+        message(&many).starts_with("obs.yaml:5: obs.policy.rules: 101 rules are more than 100"),
         "{}",
         message(&many)
     );
