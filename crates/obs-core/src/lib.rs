@@ -36,6 +36,7 @@
 mod adopter;
 mod assemble;
 mod capture;
+mod civil;
 mod clock;
 mod consistent;
 mod correlation;
@@ -108,7 +109,7 @@ pub use limits::Limits;
 pub use mapping::{Instrument, MetricsMapping};
 pub use obs::{Builder, Obs};
 pub use page::{Page, PageError, PageOwner};
-pub use policy::{KeepRule, LivePolicy, Policy, PolicyError};
+pub use policy::{KeepRule, LivePolicy, Policy, PolicyError, PolicyState};
 pub use record::{Json, RunRecord, Timestamp};
 pub use recorder::{Drained, otel};
 pub use recording::Recording;

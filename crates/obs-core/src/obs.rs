@@ -558,7 +558,12 @@ impl Builder {
             Some(sink) => Arc::new(RolledUp::new(recorder, sink, epoch, &self.clock)),
             None => recorder,
         };
-        recorder.watch(&Watched { book: &book, sink: &sink, in_flight: in_flight.as_ref() });
+        recorder.watch(&Watched {
+            book: &book,
+            sink: &sink,
+            in_flight: in_flight.as_ref(),
+            policy: policy.standing(),
+        });
         sink.attach(Adopter::new(&book, &recorder));
         let core = Core {
             book,

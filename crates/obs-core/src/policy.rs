@@ -3,6 +3,7 @@
 mod cached;
 mod error;
 mod live;
+mod state;
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) use cached::Cached;
 pub use error::PolicyError;
 pub use live::LivePolicy;
 pub(crate) use live::{InForce, Who};
+pub use state::PolicyState;
+pub(crate) use state::Standing;
 
 /// Which runs are kept, and how much of them: what [`LivePolicy::set`] changes as a whole.
 ///

@@ -59,7 +59,6 @@ struct Readme;
 mod batch;
 mod block_on;
 mod builder;
-mod civil;
 mod config;
 mod drainer;
 mod error;
@@ -88,8 +87,8 @@ pub use obs_core::{
     DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
     InputRun, Instrument, Json, KeepPolicy, KeepReason, KeepRule, Kept, Kind, KindSpec, Label,
     Ledger, Limits, LivePolicy, ManualClock, MetricsMapping, Node, Obs, Place, Policy, PolicyError,
-    Rate, RateError, RecordLabels, Recording, Redaction, Run, RunError, RunFailure, RunLedger,
-    RunRecord, SLO_DEFAULT, SampleBy, Sink, Status, StoreMetrics, StoreState, Strategy,
+    PolicyState, Rate, RateError, RecordLabels, Recording, Redaction, Run, RunError, RunFailure,
+    RunLedger, RunRecord, SLO_DEFAULT, SampleBy, Sink, Status, StoreMetrics, StoreState, Strategy,
     StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket, Timestamp, Verdict, current_run_id,
     span_id_of, trace_id_of,
 };

@@ -158,7 +158,8 @@ impl Reader {
         let changed = policy != self.watched.policy;
         if changed {
             if let Err(error) = self.watched.live.set(policy.clone()) {
-                return self.refuse(error.to_string());
+                self.note_refusal(error.to_string());
+                return;
             }
             self.watched.policy = policy;
         }
@@ -166,21 +167,32 @@ impl Reader {
         state.applied += u64::from(changed);
         let was_refused = state.problem.take().is_some();
         drop(state);
+        if was_refused {
+            self.watched.live.mended();
+        }
         if changed || was_refused {
             let path = self.watched.path.display();
             tracing::info!(target: "obs", "the policy of {path} is in force");
         }
     }
 
-    fn refuse(&mut self, problem: String) {
+    fn refuse(&self, problem: String) {
+        if self.note_refusal(problem.clone()) {
+            self.watched.live.refused(&problem);
+        }
+    }
+
+    /// Whether it is another problem than the last one.
+    fn note_refusal(&self, problem: String) -> bool {
         let mut state = lock(&self.state);
         if state.problem.as_ref() == Some(&problem) {
-            return;
+            return false;
         }
         state.refused += 1;
         state.problem = Some(problem.clone());
         drop(state);
         tracing::warn!(target: "obs", "the policy stays as it was, because the file of settings cannot be used: {problem}");
+        true
     }
 }
 

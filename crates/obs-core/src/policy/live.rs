@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Cached, KeepRule, Policy, PolicyError, cached::WRITING};
+use super::{Cached, KeepRule, Policy, PolicyError, PolicyState, Standing, cached::WRITING};
 use crate::{
     keep::{Bar, KeepPolicy},
     obs::Core,
@@ -37,23 +37,24 @@ pub(crate) struct InForce {
     /// How many entries the trace of a run has that starts now.
     entries_max: AtomicU32,
     state: Mutex<State>,
+    standing: Arc<Standing>,
 }
 
 struct State {
     policy: Arc<Policy>,
     /// Rules whose ends are not after this have ended, for good, whatever the clock says later.
     ended: Timestamp,
-    changes: u64,
 }
 
 impl InForce {
     pub(crate) fn new(policy: Policy, now: Timestamp) -> Self {
         let entries_max = entries_max(&policy);
-        let state = State { policy: Arc::new(policy), ended: now, changes: 0 };
+        let state = State { policy: Arc::new(policy), ended: now };
         Self {
             number: AtomicU32::new(WRITING + 1),
             entries_max: AtomicU32::new(entries_max),
             state: Mutex::new(state),
+            standing: Arc::default(),
         }
     }
 
@@ -66,6 +67,11 @@ impl InForce {
     #[inline(always)]
     pub(crate) fn entries_max(&self) -> u32 {
         self.entries_max.load(Ordering::Relaxed)
+    }
+
+    /// How it is doing, for whoever says so to others.
+    pub(crate) const fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// What holds for a strategy that is being made, and how many of its first runs are kept.
@@ -102,6 +108,16 @@ impl InForce {
         now: Timestamp,
         change: impl FnOnce(&Policy) -> Policy,
     ) -> Result<(), PolicyError> {
+        let changed = self.try_change(now, change);
+        self.standing.note(&changed);
+        changed
+    }
+
+    fn try_change(
+        &self,
+        now: Timestamp,
+        change: impl FnOnce(&Policy) -> Policy,
+    ) -> Result<(), PolicyError> {
         let Some(mut state) = lock_after_fork(&self.state) else { return Ok(()) };
         if state.end_rules(now) {
             self.renumber();
@@ -111,7 +127,6 @@ impl InForce {
         state.ended = now;
         self.entries_max.store(entries_max(&policy), Ordering::Relaxed);
         let old = std::mem::replace(&mut state.policy, Arc::new(policy));
-        state.changes += 1;
         self.renumber();
         drop(state);
         drop(old);
@@ -151,7 +166,7 @@ impl StrategyShared {
 
 impl Default for State {
     fn default() -> Self {
-        Self { policy: Arc::default(), ended: Timestamp::from_micros(0), changes: 0 }
+        Self { policy: Arc::default(), ended: Timestamp::from_micros(0) }
     }
 }
 
@@ -266,7 +281,48 @@ impl LivePolicy {
     /// ```
     #[must_use]
     pub fn changes(&self) -> u64 {
-        lock_after_fork(&self.0.policy.state).map_or(0, |state| state.changes)
+        self.state().changes
+    }
+
+    /// How it is doing: how often it changed, and why the last one that was offered was refused.
+    ///
+    /// ```
+    /// use obs_core::{KeepRule, Obs};
+    /// use std::time::Duration;
+    /// let obs = Obs::builder().build()?;
+    /// let _ = obs.policy().add_for(KeepRule::default(), Duration::from_secs(600));
+    /// assert!(obs.policy().state().problem.unwrap().starts_with("rules[0] changes nothing"));
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn state(&self) -> PolicyState {
+        self.0.policy.standing.now()
+    }
+
+    /// Says of a policy from elsewhere, e.g. of a file, that it was refused before it came here: metrics and health
+    /// tell of that as of one that [`set`](Self::set) refuses.
+    ///
+    /// ```
+    /// let obs = obs_core::Obs::builder().build()?;
+    /// obs.policy().refused("obs.yaml:3: sample_rate: 7 is not in [0, 1]");
+    /// assert_eq!(obs.policy().state().refused, 1);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn refused(&self, problem: &str) {
+        self.0.policy.standing.refused(problem);
+    }
+
+    /// Says that what was refused has been taken back: there is no problem any more, and nothing to change.
+    ///
+    /// ```
+    /// let obs = obs_core::Obs::builder().build()?;
+    /// obs.policy().refused("obs.yaml:3: sample_rate: 7 is not in [0, 1]");
+    /// obs.policy().mended();
+    /// assert_eq!(obs.policy().state().problem, None);
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn mended(&self) {
+        self.0.policy.standing.mended();
     }
 }
 

@@ -118,8 +118,23 @@ fn a_policy_with_one_mistake_changes_nothing_at_all() {
     let error = test.obs().policy().set(bad).unwrap_err();
     assert_eq!(error.rule(), Some(1));
     assert_eq!(test.obs().policy().current(), before);
-    assert_eq!(test.obs().policy().changes(), 1);
     assert_eq!(kept_of_ten(&test, &strategy), 10);
+    let state = test.obs().policy().state();
+    assert_eq!((state.changes, state.refused), (1, 1));
+    assert!(state.problem.unwrap().starts_with("rules[1] changes nothing"));
+    set_rate(&test, 1.0);
+    assert_eq!(test.obs().policy().state().problem, None);
+}
+
+#[test]
+fn what_others_refuse_is_said_at_bounded_length_until_it_is_mended() {
+    let (test, _) = test();
+    let policy = test.obs().policy();
+    policy.refused(&"ä".repeat(600));
+    assert_eq!(policy.state().problem.unwrap(), "ä".repeat(512));
+    policy.mended();
+    let state = policy.state();
+    assert_eq!((state.changes, state.refused, state.problem), (0, 1, None));
 }
 
 #[test]

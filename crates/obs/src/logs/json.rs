@@ -8,7 +8,6 @@ use super::{
     Origin,
     line::{Line, Value},
 };
-use crate::civil;
 
 /// Names that a line has already; a field of the event that is called so gets an underscore.
 const TAKEN: [&str; 12] = [
@@ -29,7 +28,7 @@ const TAKEN: [&str; 12] = [
 
 pub(super) fn rendered(line: &Line<'_>, origin: &Origin) -> Vec<u8> {
     let mut object = Object::default();
-    object.put("timestamp", &civil::text(line.at));
+    object.put("timestamp", &line.at.to_rfc3339());
     object.put("level", line.level.as_str());
     object.put("logger", line.logger);
     object.put("message", &line.said.message);

@@ -82,6 +82,7 @@ fn a_broken_file_leaves_the_policy_as_it_is_until_it_is_mended() {
     fixture.write("{ sample_rate: 0.25, slo: fast }");
     let (applied, refused, problem) = fixture.state();
     assert_eq!((applied, refused, fixture.rate()), (0, 1, 0.5));
+    assert_eq!(fixture.live.state().problem, problem);
     assert!(problem.unwrap().contains("obs.yaml:2: obs.policy.slo=\"fast\": not a duration"));
     // The same mistake is the same state; something else in the file is wrong just as well.
     fixture.reader.look(true);
@@ -114,6 +115,7 @@ fn a_file_that_is_removed_leaves_the_policy_as_it_is_and_one_that_comes_back_is_
     fs::write(fixture.path(), GOOD).unwrap();
     fixture.reader.look(false);
     assert_eq!((fixture.state(), fixture.live.changes()), ((0, 1, None), 0));
+    assert_eq!((fixture.live.state().refused, fixture.live.state().problem), (1, None));
     fixture.write("{ sample_rate: 0.25 }");
     assert_eq!(fixture.rate(), 0.25);
 }

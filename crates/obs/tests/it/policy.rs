@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use obs::{Environment, KeepRule, Telemetry};
+use obs::{Environment, KeepRule, Telemetry, Value};
 
 use crate::support::{runs, until};
 
@@ -17,13 +17,27 @@ fn sampled_out(telemetry: &Telemetry) -> u64 {
     telemetry.ledger().ok.sampled_out
 }
 
+/// The changes, and whether what was offered last is refused, as exported.
+fn exported(telemetry: &Telemetry) -> (u64, u64) {
+    let snapshot = telemetry.snapshot().unwrap();
+    let value = |name: &str| match snapshot.metric(name).unwrap().series[0].value {
+        Value::Counter(value) | Value::Gauge(value) => value as u64,
+        ref other => panic!("{other:?}"),
+    };
+    (value("obs.policy.changes"), value("obs.policy.refused"))
+}
+
 #[test]
 fn an_edit_of_the_file_takes_effect_while_the_program_runs_and_a_mistake_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("obs.yaml");
     fs::write(&path, text("{ sample_rate: 1 }", &folder)).unwrap();
-    let telemetry =
-        obs::builder().environment(Environment::empty()).config_file(&path).init().unwrap();
+    let telemetry = obs::builder()
+        .environment(Environment::empty())
+        .config_file(&path)
+        .snapshots(true)
+        .init()
+        .unwrap();
     let kind = telemetry.kind("dsl");
     runs(&kind, 20);
     assert_eq!(sampled_out(&telemetry), 0);
@@ -36,6 +50,7 @@ fn an_edit_of_the_file_takes_effect_while_the_program_runs_and_a_mistake_does_no
     fs::write(&path, text("{ sample_rate: 100% }", &folder)).unwrap();
     let problem = until("the mistake is seen", || telemetry.policy_file()?.problem);
     assert!(problem.contains("obs.yaml:4: obs.policy.sample_rate=\"100%\""), "{problem}");
+    assert_eq!(exported(&telemetry), (1, 1));
     runs(&kind, 20);
     assert_eq!(sampled_out(&telemetry), 20);
 
@@ -45,6 +60,7 @@ fn an_edit_of_the_file_takes_effect_while_the_program_runs_and_a_mistake_does_no
     assert_eq!(sampled_out(&telemetry), 20);
     assert_eq!(telemetry.policy().current().rules.len(), 1);
     assert_eq!(telemetry.policy_file().map(|file| (file.applied, file.refused)), Some((2, 1)));
+    assert_eq!(exported(&telemetry), (2, 0));
     assert_eq!(telemetry.ledger().imbalance(), 0);
 }
 

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{NumberOrText, Share, Text};
-use crate::{civil, config::parse};
+use crate::config::parse;
 
 /// An exception: which runs it is about, what holds for them, and until when.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -99,7 +99,7 @@ impl Serialize for Slo {
 impl<'de> Deserialize<'de> for Until {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Text(text) = Text::deserialize(deserializer)?;
-        civil::parse(&text).map(Self).ok_or_else(|| {
+        Timestamp::from_rfc3339(&text).map(Self).ok_or_else(|| {
             D::Error::custom("not a moment: write date, time and zone, e.g. 2026-11-21T18:00:00Z")
         })
     }
@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for Until {
 
 impl Serialize for Until {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&civil::text(self.0))
+        serializer.serialize_str(&self.0.to_rfc3339())
     }
 }
 

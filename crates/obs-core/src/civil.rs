@@ -1,19 +1,76 @@
-//! Timestamps as text, and back.
+//! Timestamps as text, and back: the one calendar of all crates.
 
-use obs_core::Timestamp;
+use crate::record::Timestamp;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// RFC 3339 in UTC, to the microsecond.
-pub(crate) fn text(at: Timestamp) -> String {
+impl Timestamp {
+    /// RFC 3339 in UTC, to the microsecond.
+    ///
+    /// ```
+    /// let at = obs_core::Timestamp::from_micros(1_767_225_599_999_999);
+    /// assert_eq!(at.to_rfc3339(), "2025-12-31T23:59:59.999999Z");
+    /// ```
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        text(self, 6)
+    }
+
+    /// RFC 3339 in UTC, to the millisecond.
+    ///
+    /// ```
+    /// let at = obs_core::Timestamp::from_micros(1_767_225_599_999_999);
+    /// assert_eq!(at.to_rfc3339_millis(), "2025-12-31T23:59:59.999Z");
+    /// ```
+    #[must_use]
+    pub fn to_rfc3339_millis(self) -> String {
+        text(self, 3)
+    }
+
+    /// A moment of RFC 3339: date, `T`, time to the second or finer, and `Z` or an offset. What is finer than a
+    /// microsecond is left out.
+    ///
+    /// ```
+    /// use obs_core::Timestamp;
+    /// let noon = Timestamp::from_rfc3339("2026-11-21T14:00:00+02:00");
+    /// assert_eq!(noon.map(Timestamp::to_rfc3339_millis).as_deref(), Some("2026-11-21T12:00:00.000Z"));
+    /// assert_eq!(Timestamp::from_rfc3339("tomorrow"), None);
+    /// ```
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let (date, rest) = text.split_once('T')?;
+        let at = rest.find(['Z', '+', '-'])?;
+        let (time, zone) = rest.split_at(at);
+        let (time, fraction) =
+            time.split_once('.').map_or((time, None), |(time, of)| (time, Some(of)));
+        let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+        let of_day = hour < 24 && minute < 60 && second < 60;
+        // A day that its month does not have is another one when it is counted back.
+        let days = days(year, month, day);
+        if !of_day || civil(days) != (year, month, day) {
+            return None;
+        }
+        let seconds = days * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second - offset(zone)?;
+        let micros = match fraction {
+            None => 0,
+            Some(digits) => micros(digits)?,
+        };
+        Some(Self::from_micros(seconds * MICROS_PER_SECOND + micros))
+    }
+}
+
+/// With so many digits of the second's fraction, six at most.
+fn text(at: Timestamp, digits: usize) -> String {
     let micros = at.as_micros();
     let (seconds, micros) =
         (micros.div_euclid(MICROS_PER_SECOND), micros.rem_euclid(MICROS_PER_SECOND));
     let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    let fraction = micros / 10_i64.pow(6 - digits as u32);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:0digits$}Z")
 }
 
 /// The date of a day since 1970-01-01 in the Gregorian calendar. Years begin in March here, so that the leap
@@ -32,29 +89,6 @@ const fn civil(days: i64) -> (i64, i64, i64) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
     (year, month, day)
-}
-
-/// A moment of RFC 3339: date, `T`, time to the second or finer, and `Z` or an offset. What is finer than a
-/// microsecond is left out.
-pub(crate) fn parse(text: &str) -> Option<Timestamp> {
-    let (date, rest) = text.split_once('T')?;
-    let at = rest.find(['Z', '+', '-'])?;
-    let (time, zone) = rest.split_at(at);
-    let (time, fraction) = time.split_once('.').map_or((time, None), |(time, of)| (time, Some(of)));
-    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
-    let of_day = hour < 24 && minute < 60 && second < 60;
-    // A day that its month does not have is another one when it is counted back.
-    let days = days(year, month, day);
-    if !of_day || civil(days) != (year, month, day) {
-        return None;
-    }
-    let seconds = days * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second - offset(zone)?;
-    let micros = match fraction {
-        None => 0,
-        Some(digits) => micros(digits)?,
-    };
-    Some(Timestamp::from_micros(seconds * MICROS_PER_SECOND + micros))
 }
 
 /// Three numbers with so many digits, and a sign between them.
@@ -118,8 +152,10 @@ mod tests {
             (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
             (-1_000, "1969-12-31T23:59:59.999000Z"),
         ] {
-            assert_eq!(text(Timestamp::from_micros(micros)), expected);
-            assert_eq!(parse(expected), Some(Timestamp::from_micros(micros)));
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(at.to_rfc3339(), expected);
+            assert_eq!(at.to_rfc3339_millis(), format!("{}Z", &expected[..23]));
+            assert_eq!(Timestamp::from_rfc3339(expected), Some(at));
         }
     }
 
@@ -133,13 +169,13 @@ mod tests {
 
     #[test]
     fn a_zone_and_a_fraction_are_understood_and_what_is_no_moment_is_refused() {
-        let noon = parse("2026-11-21T12:00:00Z");
+        let noon = Timestamp::from_rfc3339("2026-11-21T12:00:00Z");
         for same in [
             "2026-11-21T14:00:00+02:00",
             "2026-11-21T06:30:00-05:30",
             "2026-11-21T12:00:00.000000999Z",
         ] {
-            assert_eq!(parse(same), noon, "{same}");
+            assert_eq!(Timestamp::from_rfc3339(same), noon, "{same}");
         }
         for bad in [
             "",
@@ -160,7 +196,7 @@ mod tests {
             "2026-11-21T12:00:00Z02:00",
             "+026-11-21T12:00:00Z",
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(Timestamp::from_rfc3339(bad), None, "{bad}");
         }
     }
 }
