@@ -186,7 +186,7 @@ pub(crate) struct Facts {
     pub(crate) forced: bool,
     /// This is one of the first runs of its strategy version.
     pub(crate) first: bool,
-    /// Uniform in [0, 1); anything where [`Bar::depends_on_draw`] says no.
+    /// Uniform in [0, 1); anything where [`How::draws`] says no.
     pub(crate) draw: f64,
 }
 
@@ -213,11 +213,49 @@ pub(crate) struct KeepRules {
 }
 
 /// What of it decides about a run, once it is known how the run ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bar {
     pub(crate) rate: Rate,
     pub(crate) slow_above: u64,
-    pub(crate) sample_by: SampleBy,
+    pub(crate) how: How,
+}
+
+/// Whether a draw can decide, and by what it is made: one word, so that a run reckons none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How(u32);
+
+impl How {
+    const DRAWS: u32 = 1 << 8;
+    const SAMPLE_BY: u32 = Self::DRAWS - 1;
+
+    /// A draw can decide where neither none nor all are kept.
+    pub(crate) fn new(Rate(rate): Rate, sample_by: SampleBy) -> Self {
+        let draws = if rate > 0.0 && rate < 1.0 { Self::DRAWS } else { 0 };
+        Self(sample_by.code() | draws)
+    }
+
+    /// As a word; and from one that it was.
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn draws(self) -> bool {
+        self.0 & Self::DRAWS != 0
+    }
+
+    /// `None` by chance.
+    #[inline(always)]
+    pub(crate) const fn by_an_id(self) -> Option<SampleBy> {
+        match self.0 & Self::SAMPLE_BY {
+            0 => None,
+            code => Some(SampleBy::from_code(code)),
+        }
+    }
 }
 
 impl KeepRules {
@@ -228,22 +266,13 @@ impl KeepRules {
         Self { ok_rate, cancelled_rate, slow_above, sample_by, until }
     }
 
-    pub(crate) const fn bar(&self, status: Status) -> Bar {
+    pub(crate) fn bar(&self, status: Status) -> Bar {
         let rate = match status {
             Status::Ok => self.ok_rate,
             Status::Cancelled => self.cancelled_rate,
             _ => Rate::ALL,
         };
-        Bar { rate, slow_above: self.slow_above, sample_by: self.sample_by }
-    }
-}
-
-impl Bar {
-    /// Whether a draw can decide: neither none nor all are kept.
-    #[inline]
-    pub(crate) fn depends_on_draw(&self) -> bool {
-        let Rate(rate) = self.rate;
-        rate > 0.0 && rate < 1.0
+        Bar { rate, slow_above: self.slow_above, how: How::new(rate, self.sample_by) }
     }
 }
 

@@ -176,10 +176,10 @@ impl Run {
     fn decide(&mut self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
         // One reading of the policy for the whole decision: the rate in the row is the one that was drawn for.
         let bar = strategy.bar(status);
-        let matters = bar.depends_on_draw();
+        let matters = bar.how.draws();
         let mut draw = strategy.core.sampler.draw(matters);
-        if matters && bar.sample_by != SampleBy::Chance {
-            draw = self.draw_by(bar.sample_by).unwrap_or(draw);
+        if matters && let Some(by) = bar.how.by_an_id() {
+            draw = self.draw_by(by).unwrap_or(draw);
         }
         let facts =
             Facts { status, nanos, forced: self.forced, first: strategy.takes_first(), draw };
