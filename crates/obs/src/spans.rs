@@ -5,6 +5,9 @@
 
 mod convert;
 
+#[cfg(feature = "sentry")]
+pub(crate) use convert::spans_of;
+
 use std::sync::Arc;
 
 use obs_core::{KeepReason, RunRecord};

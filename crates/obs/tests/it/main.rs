@@ -17,6 +17,7 @@ mod policy;
 mod prometheus;
 mod promtool;
 mod secrets;
+mod sentry;
 mod seeds;
 mod startup;
 mod support;
