@@ -15,7 +15,10 @@ const MASK: &str = "****************";
 
 /// Reports to a server of Sentry.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "sentry"), expect(dead_code, reason = "read by what sends reports"))]
+#[cfg_attr(
+    not(any(feature = "sentry", test)),
+    expect(dead_code, reason = "read by what sends reports")
+)]
 pub(crate) struct SentrySettings {
     pub(crate) dsn: Dsn,
     /// Where the service runs, e.g. `production`.
@@ -30,7 +33,10 @@ pub(crate) struct SentrySettings {
 
 /// An address of Sentry: `https://KEY@HOST/PROJECT`. What it shows of itself has no key.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "sentry"), expect(dead_code, reason = "read by what sends reports"))]
+#[cfg_attr(
+    not(any(feature = "sentry", test)),
+    expect(dead_code, reason = "read by what sends reports")
+)]
 pub(crate) struct Dsn {
     key: SecretString,
     endpoint: Uri,

@@ -154,7 +154,10 @@ impl FakeCollector {
     }
 
     /// A header of the next answers.
-    #[cfg(feature = "sentry")]
+    #[cfg_attr(
+        not(feature = "sentry"),
+        expect(dead_code, reason = "only reports of errors heed any")
+    )]
     pub(crate) fn answer_header(&self, name: &str, value: &str) {
         *self.headers.lock().unwrap() = format!("{name}: {value}\r\n");
     }
