@@ -35,6 +35,7 @@
 
 mod adopter;
 mod assemble;
+mod audit;
 mod capture;
 mod clock;
 mod consistent;
@@ -87,6 +88,7 @@ mod text_hash;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
+pub use audit::{Audit, AuditLevel};
 pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use consistent::{SampleBy, trace_is_within};

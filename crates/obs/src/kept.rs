@@ -1,5 +1,7 @@
 //! Who is told of a kept run before its record goes to the store: spans, reports of errors.
 //!
+//! Entries of the audit trail are no runs: nobody is told of them.
+//!
 //! The record is whole and redacted by then, and the run has ended, so that errors and slow runs are told of
 //! whatever the rates are.
 
@@ -30,8 +32,10 @@ pub(crate) fn told(
 
 impl Sink for Told {
     fn submit(&self, kept: Kept) -> Ack {
-        for other in &self.others {
-            other.kept(&kept.record);
+        if kept.record.audit.is_none() {
+            for other in &self.others {
+                other.kept(&kept.record);
+            }
         }
         match &self.store {
             Some(store) => store.submit(kept),

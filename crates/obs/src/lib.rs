@@ -82,7 +82,7 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
+    Ack, Adopter, AttributeValue, Audit, AuditLevel, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
     DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
     InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
     Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
