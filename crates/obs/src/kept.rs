@@ -1,9 +1,7 @@
 //! Who is told of a kept run before its record goes to the store: spans, reports of errors.
 //!
-//! Entries of the audit trail are no runs: nobody is told of them.
-//!
 //! The record is whole and redacted by then, and the run has ended, so that errors and slow runs are told of
-//! whatever the rates are.
+//! whatever the rates are. Entries of the audit trail are no runs: nobody is told of them.
 
 use std::{fmt, sync::Arc};
 
