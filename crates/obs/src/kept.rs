@@ -61,3 +61,34 @@ impl Sink for Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use obs_core::Obs;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Counts(AtomicUsize);
+
+    impl Hears for Counts {
+        fn kept(&self, _record: &RunRecord) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn of_an_audit_entry_nobody_is_told_who_hears_of_runs() {
+        let counts = Arc::new(Counts::default());
+        let sink = told(None, vec![Arc::clone(&counts) as Arc<dyn Hears>]).unwrap();
+        let obs = Obs::builder().sink(sink).build().unwrap();
+        obs.audit("points").error("refused", &());
+        assert_eq!(counts.0.load(Ordering::Relaxed), 0);
+        let failed: Result<(), String> =
+            obs.kind("dsl").lookup("bonus", "3").observe(&(), |_| Err("no".to_owned()));
+        failed.unwrap_err();
+        assert_eq!(counts.0.load(Ordering::Relaxed), 1);
+    }
+}
