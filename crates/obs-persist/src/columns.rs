@@ -92,9 +92,7 @@ pub(crate) const AUDIT: [Column; 12] = [
     column("level", Type::Text, |r| {
         r.audit.map_or(Value::Null, |level| Value::Text(level.as_str()))
     }),
-    column("message", Type::Text, |r| {
-        Value::Text(r.error_message.as_deref().unwrap_or_default())
-    }),
+    column("message", Type::Text, |r| Value::Text(r.error_message.as_deref().unwrap_or_default())),
     column("details", Type::Json, |r| text(r.attributes.as_ref().map(obs_core::Json::as_str))),
     column("actor", Type::Text, |r| text(r.subject.as_deref())),
     column("correlation_id", Type::Text, |r| text(r.correlation_id.as_deref())),

@@ -109,8 +109,7 @@ impl PostgresStore {
             return Err(error);
         }
         for which in Rows::ALL {
-            let rows: Vec<&RunRecord> =
-                batch.iter().filter(|row| Rows::of(row) == which).collect();
+            let rows: Vec<&RunRecord> = batch.iter().filter(|row| Rows::of(row) == which).collect();
             if !rows.is_empty() {
                 insert::insert(connection, which, &rows).await?;
             }

@@ -82,10 +82,10 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    Ack, Adopter, AttributeValue, Audit, AuditLevel, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
-    DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
-    InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
-    Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
+    Ack, Adopter, AttributeValue, Audit, AuditLevel, BuildError, Capture, CaptureError, Class,
+    ClassLedger, Clock, DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode,
+    FinishedRun, InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label,
+    Ledger, Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
     Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, SampleBy,
     Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError,
     Tick, Ticket, Timestamp, Verdict, current_run_id, span_id_of, trace_id_of,

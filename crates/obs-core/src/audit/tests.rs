@@ -99,7 +99,8 @@ fn a_message_and_details_that_are_too_long_are_cut_and_stay_valid() {
     let test = TestObs::new();
     let message = "é".repeat(MESSAGE_BYTES_MAX);
     let details = json!({"list": vec!["0123456789"; 10_000]});
-    let audit = test.obs().audit("points").actor(&"a".repeat(1_000)).correlation_id(&"c".repeat(1_000));
+    let audit =
+        test.obs().audit("points").actor(&"a".repeat(1_000)).correlation_id(&"c".repeat(1_000));
     audit.info(&message, &details);
     let entry = entry(&test);
     assert_eq!(entry.error_message.unwrap().len(), MESSAGE_BYTES_MAX);

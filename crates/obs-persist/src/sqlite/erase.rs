@@ -90,8 +90,7 @@ pub(super) fn erase(
             }
         }
         loop {
-            let entries =
-                in_transaction(connection, |connection| erase_entries(connection, form))?;
+            let entries = in_transaction(connection, |connection| erase_entries(connection, form))?;
             erased.audit += u64::try_from(entries).unwrap_or(0);
             if entries < most {
                 break;

@@ -108,7 +108,9 @@ impl<T: Table, const COLUMNS: usize, const N: usize> QueryFragment<Sqlite>
         }
         // The first column is the key.
         out.push_sql(" ON CONFLICT (");
-        out.push_sql(self.rows.first().and_then(|row| row.first()).map_or("", |cell| cell.column.name));
+        out.push_sql(
+            self.rows.first().and_then(|row| row.first()).map_or("", |cell| cell.column.name),
+        );
         out.push_sql(") DO NOTHING");
         Ok(())
     }

@@ -8,8 +8,8 @@ use obs_core::{
     testing::{assert_balanced, audit_entry, record},
 };
 use obs_persist::{
-    Erasure, Migrations, PersistConfig, Persister, Room, SpoolDir, Store, StoreUrl, Stored, Unsettled,
-    quarantine::Quarantine, testing::MemoryStore,
+    Erasure, Migrations, PersistConfig, Persister, Room, SpoolDir, Store, StoreUrl, Stored,
+    Unsettled, quarantine::Quarantine, testing::MemoryStore,
 };
 use opentelemetry::Context;
 use serde_json::json;
@@ -18,7 +18,10 @@ use tempfile::tempdir;
 use crate::{
     retention::aged,
     roles,
-    support::{LONG, Live, SOON, count, database, failed, postgres, sqlite, sqlite_url, try_postgres, until},
+    support::{
+        LONG, Live, SOON, count, database, failed, postgres, sqlite, sqlite_url, try_postgres,
+        until,
+    },
 };
 
 /// What a row says of an entry, in both stores.
@@ -187,8 +190,7 @@ fn the_largest_entry_and_a_batch_of_thousands_fit() {
         let mut largest = of(&"a".repeat(256));
         largest.error_message = Some("m".repeat(4 << 10).into());
         largest.attributes = Json::parse(&format!("\"{}\"", "d".repeat((16 << 10) - 2))).ok();
-        let batch: Arc<[RunRecord]> =
-            (0..3_000).map(|_| of("user-7")).chain([largest]).collect();
+        let batch: Arc<[RunRecord]> = (0..3_000).map(|_| of("user-7")).chain([largest]).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut store = StoreUrl::parse(place.url).unwrap().store();

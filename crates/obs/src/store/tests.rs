@@ -94,7 +94,9 @@ fn an_event_says_all_that_a_row_says() {
             (it.key.clone(), shown(value))
         })
         .collect();
-    let serde_json::Value::Object(mut row) = serde_json::to_value(&record).unwrap() else { panic!() };
+    let serde_json::Value::Object(mut row) = serde_json::to_value(&record).unwrap() else {
+        panic!()
+    };
     assert_eq!(row.remove("audit"), Some(serde_json::Value::Null), "it is a run");
     for (field, value) in &row {
         let place = PLACES.iter().find(|(name, _)| name == field);
@@ -159,8 +161,14 @@ fn an_audit_entry_is_an_event_of_its_own_with_the_severity_of_its_level() {
             let pair = event.attributes.iter().find(|pair| pair.key == key).unwrap();
             shown(pair.value.as_ref().unwrap().value.as_ref().unwrap())
         };
-        assert_eq!((said("obs.audit.level"), said("obs.audit.actor")), (level.to_string(), "key-7f3a".to_owned()));
-        assert_eq!((said("obs.audit.message"), said("obs.audit.details")), ("points assigned".to_owned(), r#"{"points":12}"#.to_owned()));
+        assert_eq!(
+            (said("obs.audit.level"), said("obs.audit.actor")),
+            (level.to_string(), "key-7f3a".to_owned())
+        );
+        assert_eq!(
+            (said("obs.audit.message"), said("obs.audit.details")),
+            ("points assigned".to_owned(), r#"{"points":12}"#.to_owned())
+        );
         assert_eq!(event.trace_id.len(), 16);
         event.severity_text
     });
