@@ -58,10 +58,7 @@ pub mod metric {
         name: "http.server.request.body.size",
         unit: "By",
         brief: "Size of HTTP server request bodies.",
-        bounds: &[
-            0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0,
-            16777216.0, 67108864.0,
-        ],
+        bounds: &[0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0],
     };
 
     /// `http.server.response.body.size`: Size of HTTP server response bodies.
@@ -69,10 +66,7 @@ pub mod metric {
         name: "http.server.response.body.size",
         unit: "By",
         brief: "Size of HTTP server response bodies.",
-        bounds: &[
-            0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0,
-            16777216.0, 67108864.0,
-        ],
+        bounds: &[0.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0],
     };
 
     /// `obs.log.dropped`: Log lines that were not written
@@ -164,22 +158,27 @@ pub mod metric {
     };
 
     /// `obs.run.started`: Runs that started
-    pub const OBS_RUN_STARTED: Metric =
-        Metric { name: "obs.run.started", unit: "{run}", brief: "Runs that started", bounds: &[] };
+    pub const OBS_RUN_STARTED: Metric = Metric {
+        name: "obs.run.started",
+        unit: "{run}",
+        brief: "Runs that started",
+        bounds: &[],
+    };
 
     /// `obs.run.active`: Runs in flight
-    pub const OBS_RUN_ACTIVE: Metric =
-        Metric { name: "obs.run.active", unit: "{run}", brief: "Runs in flight", bounds: &[] };
+    pub const OBS_RUN_ACTIVE: Metric = Metric {
+        name: "obs.run.active",
+        unit: "{run}",
+        brief: "Runs in flight",
+        bounds: &[],
+    };
 
     /// `obs.run.duration`: How long runs took
     pub const OBS_RUN_DURATION: Metric = Metric {
         name: "obs.run.duration",
         unit: "s",
         brief: "How long runs took",
-        bounds: &[
-            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25,
-            0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
-        ],
+        bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0],
     };
 
     /// `obs.run.queue.duration`: How long runs waited for their start
@@ -187,10 +186,7 @@ pub mod metric {
         name: "obs.run.queue.duration",
         unit: "s",
         brief: "How long runs waited for their start",
-        bounds: &[
-            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25,
-            0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
-        ],
+        bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0],
     };
 
     /// `obs.run.nodes`: How many nodes runs executed
@@ -198,14 +194,16 @@ pub mod metric {
         name: "obs.run.nodes",
         unit: "{node}",
         brief: "How many nodes runs executed",
-        bounds: &[
-            1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0,
-        ],
+        bounds: &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0],
     };
 
     /// `obs.run.errors`: Runs that failed
-    pub const OBS_RUN_ERRORS: Metric =
-        Metric { name: "obs.run.errors", unit: "{error}", brief: "Runs that failed", bounds: &[] };
+    pub const OBS_RUN_ERRORS: Metric = Metric {
+        name: "obs.run.errors",
+        unit: "{error}",
+        brief: "Runs that failed",
+        bounds: &[],
+    };
 
     /// `obs.run.time_limit`: The time limit that applies to runs
     pub const OBS_RUN_TIME_LIMIT: Metric = Metric {
@@ -268,10 +266,7 @@ pub mod metric {
         name: "obs.store.write.duration",
         unit: "s",
         brief: "How long batches took to write",
-        bounds: &[
-            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25,
-            0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
-        ],
+        bounds: &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0],
     };
 
     /// `obs.store.batch.size`: Records per batch
@@ -323,8 +318,12 @@ pub mod metric {
     };
 
     /// `obs.spool.limit`: What it may take up
-    pub const OBS_SPOOL_LIMIT: Metric =
-        Metric { name: "obs.spool.limit", unit: "By", brief: "What it may take up", bounds: &[] };
+    pub const OBS_SPOOL_LIMIT: Metric = Metric {
+        name: "obs.spool.limit",
+        unit: "By",
+        brief: "What it may take up",
+        bounds: &[],
+    };
 
     /// `obs.spool.oldest.age`: Age of the oldest record in the spool
     pub const OBS_SPOOL_OLDEST_AGE: Metric = Metric {
