@@ -137,9 +137,11 @@ const DRIFT: [(&str, &str, &str); 6] = [
         "ALTER TABLE obs.run_error DROP CONSTRAINT narrow",
     ),
     (
+        // Committed before the sessions end: who connects again in between would not be told.
         "a read-only database",
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); \
-         PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'obs-persist' \
+        "BEGIN; DO $$ BEGIN \
+         EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$; COMMIT; \
+         DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'obs-persist' \
          AND datname = current_database(); END $$",
         "BEGIN READ WRITE; DO $$ BEGIN \
          EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$; COMMIT",
