@@ -1,13 +1,16 @@
 //! What a persister can be told, and the check that it makes sense.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
 use crate::{
     batch::BatchLimits,
     lanes::{Limit, Limits},
-    platform::Origin,
+    platform::{self, Origin},
     quarantine::{self, Quarantine},
     spool::{Fsync, SEGMENT_BYTES, SpoolConfig},
     store::Retention,
@@ -116,6 +119,28 @@ pub enum SpoolDir {
     Given(PathBuf),
     /// Nobody did: it is not used below a directory that everybody can write to.
     Default(PathBuf),
+}
+
+impl SpoolDir {
+    /// Why errors would wait in memory instead of there: who owns the folder, who else may write to it or, where
+    /// nobody named it, above it. Makes nothing, so that a folder that cannot be made is not found out.
+    ///
+    /// ```
+    /// let named = obs_persist::SpoolDir::Given("./orders.spool".into());
+    /// assert_eq!(named.objection(), None);
+    /// ```
+    #[must_use]
+    pub fn objection(&self) -> Option<String> {
+        let (root, origin) = self.parts();
+        platform::objection(root, origin).err().map(|error| error.to_string())
+    }
+
+    fn parts(&self) -> (&Path, Origin) {
+        match self {
+            Self::Given(root) => (root, Origin::Given),
+            Self::Default(root) => (root, Origin::Default),
+        }
+    }
 }
 
 impl Default for PersistConfig {
@@ -255,11 +280,13 @@ impl PersistConfig {
 
     /// Where the spool is, if there is to be one.
     pub(crate) fn spool(&self) -> Option<SpoolConfig> {
-        let (root, origin) = match self.spool_dir.clone()? {
-            SpoolDir::Given(root) => (root, Origin::Given),
-            SpoolDir::Default(root) => (root, Origin::Default),
-        };
-        Some(SpoolConfig { root, origin, bytes: self.spool_bytes, fsync: self.spool_fsync })
+        let (root, origin) = self.spool_dir.as_ref()?.parts();
+        Some(SpoolConfig {
+            root: root.to_owned(),
+            origin,
+            bytes: self.spool_bytes,
+            fsync: self.spool_fsync,
+        })
     }
 
     pub(crate) const fn lanes(&self) -> Limits {

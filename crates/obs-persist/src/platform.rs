@@ -9,7 +9,7 @@ mod file;
 mod fork;
 mod mapped;
 
-pub(crate) use directory::{DirError, Origin, private_dir};
+pub(crate) use directory::{DirError, Origin, objection, private_dir};
 pub(crate) use file::{create, lock, open, read_at, reserve, sync_dir, write_at};
 pub(crate) use fork::{HeldLock, Process};
 pub(crate) use mapped::{Words, read_words, write_word};

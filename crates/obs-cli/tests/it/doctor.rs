@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     thread,
     time::Duration,
 };
@@ -125,6 +126,19 @@ fn a_folder_that_cannot_be_a_spool_is_named() {
     assert_eq!(said.code, 1, "{said:?}");
     assert_eq!(finding(&findings(&said), "spool")["stopped_at"], "making the folder");
     assert!(!operator.dir.path().join("x.sqlite").exists(), "a look makes no file");
+}
+
+#[test]
+fn a_spool_that_programs_would_not_use_where_it_is_is_named_with_the_way_out() {
+    let operator = Operator::new().with("OBS_STORE", "sqlite:./x.sqlite");
+    // Programs use none below a folder for everybody, unless somebody named it.
+    fs::set_permissions(operator.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let findings = findings(&said);
+    assert_eq!(finding(&findings, "spool")["stopped_at"], "its place");
+    assert!(said.out.contains("is writable by everybody"), "{said:?}");
+    assert!(said.out.contains("set a directory"), "{said:?}");
 }
 
 #[test]

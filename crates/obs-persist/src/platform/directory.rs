@@ -51,6 +51,16 @@ pub(crate) fn private_dir(path: &Path, origin: Origin) -> Result<(), DirError> {
     check(path)
 }
 
+/// What [`private_dir`] would object to, as far as that can be seen without making anything.
+pub(crate) fn objection(path: &Path, origin: Origin) -> Result<(), DirError> {
+    let path = &std::path::absolute(path)
+        .map_err(|source| DirError::Io { path: path.to_owned(), source })?;
+    if origin == Origin::Default {
+        check_above(path)?;
+    }
+    if path.symlink_metadata().is_ok() { check(path) } else { Ok(()) }
+}
+
 #[cfg(unix)]
 fn make(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

@@ -149,6 +149,21 @@ impl Configuration {
         }
     }
 
+    /// Why errors would wait in memory only, although there is a folder for them.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let environment = Environment::from_iter([("OBS_SPOOL", "off")]);
+    /// assert_eq!(Configuration::read(None, &environment)?.spool_objection(), None);
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn spool_objection(&self) -> Option<String> {
+        let Rows::On { limits, .. } = &self.checked.rows else { return None };
+        limits.spool_dir.as_ref()?.objection()
+    }
+
     /// Where metrics are sent to: addresses of Collectors, `standard output`.
     ///
     /// ```

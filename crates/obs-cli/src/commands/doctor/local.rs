@@ -61,6 +61,9 @@ fn spool(settings: &Configuration) -> Finding {
         return Finding::off("spool", "errors wait in memory only, and are lost with the process");
     };
     let shown = folder.display().to_string();
+    if let Some(objection) = settings.spool_objection() {
+        return Finding::bad("spool", shown, "its place", objection);
+    }
     if !folder.is_dir() {
         return match existing_parent(&folder) {
             Some(parent) => match writable(&parent) {

@@ -8,9 +8,11 @@ use serde_json::Value;
 use super::quickstart::program;
 use crate::stack::{Stack, until};
 
-/// What a program without HTTP, a time limit and gauges of its own, to which nothing happens, has nothing for.
-const EMPTY: [&str; 6] = [
+/// What a program without HTTP, a time limit, gauges of its own and exported spans and log records, to which
+/// nothing happens, has nothing for.
+const EMPTY: [&str; 7] = [
     "http_server_",
+    "obs_export_dropped_",
     "obs_run_time_limit_",
     "obs_run_oldest_age_",
     "obs_instrument_failures_",
