@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use diesel::{Connection, connection::SimpleConnection, sqlite::SqliteConnection};
 use obs_core::{
     Ack, AuditLevel, CorrelationId, Json, KeepPolicy, Obs, Rate, RunRecord, StoreMetrics,
+    StoreState,
     testing::{assert_balanced, audit_entry, record},
 };
 use obs_persist::{
@@ -19,8 +20,8 @@ use crate::{
     retention::aged,
     roles,
     support::{
-        LONG, Live, SOON, count, database, failed, postgres, sqlite, sqlite_url, try_postgres,
-        until,
+        LONG, Live, SOON, count, database, database_name, execute, failed, postgres, sqlite,
+        sqlite_url, try_postgres, until,
     },
 };
 
@@ -357,6 +358,30 @@ fn the_documented_writer_writes_entries_and_cannot_read_them() {
     assert_eq!(count(&url, "obs.audit"), 1);
     let peeked = try_postgres(&writer, "SELECT message FROM obs.audit");
     assert!(format!("{:?}", peeked.unwrap_err()).contains("permission denied"));
+}
+
+#[test]
+fn a_writer_from_before_the_audit_trail_may_write_entries_after_the_migration() {
+    let url = roles::set_up();
+    execute(&url, include_str!("../../migrations/postgres/00000000000009_audit/down.sql"));
+    let last = "DELETE FROM obs.__diesel_schema_migrations WHERE version = (SELECT max(version) FROM obs.__diesel_schema_migrations)";
+    execute(&url, last);
+    let may = |role: &str, right: &str| {
+        let role = format!("{}_{role}", database_name(&url));
+        postgres(&url, &format!("SELECT has_table_privilege('{role}', 'obs.audit', '{right}')"))[0]
+            == "t"
+    };
+    let owner = roles::as_role(&url, "owner");
+    let owner = StoreUrl::parse(&owner).unwrap().store_with(Migrations::AtStart);
+    let owner = Live::over(owner, PersistConfig::default());
+    until("it is migrated", || owner.persister.state() == StoreState::Up);
+    assert!(may("writer", "INSERT") && !may("writer", "SELECT") && !may("writer", "DELETE"));
+    let writer = roles::as_role(&url, "writer");
+    let store = StoreUrl::parse(&writer).unwrap().store_with(Migrations::External);
+    let live = Live::over(store, PersistConfig::default());
+    live.submit(of("user-7"));
+    live.flush();
+    assert_eq!(count(&url, "obs.audit"), 1);
 }
 
 #[test]

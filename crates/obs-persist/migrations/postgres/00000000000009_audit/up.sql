@@ -48,6 +48,22 @@ COMMENT ON COLUMN obs.audit.span_id IS 'W3C span id.';
 
 COMMENT ON COLUMN obs.audit.inserted_at IS 'When this database took the row.';
 
+-- Whoever writes errors writes entries: a role from before this table would otherwise have to be given the right
+-- before its program may be upgraded.
+DO $$
+DECLARE
+    writer text;
+BEGIN
+    FOR writer IN
+        SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+        FROM pg_class, aclexplode(relacl)
+        WHERE pg_class.oid = 'obs.run_error'::regclass AND privilege_type = 'INSERT' AND grantee <> relowner
+    LOOP
+        EXECUTE format('GRANT INSERT, SELECT (audit_id) ON obs.audit TO %s', writer);
+    END LOOP;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION obs.make_day(day date) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
