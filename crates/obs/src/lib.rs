@@ -60,6 +60,7 @@ mod batch;
 mod block_on;
 mod builder;
 mod config;
+mod destinations;
 mod drainer;
 mod error;
 mod export;
@@ -97,8 +98,9 @@ pub use obs_persist::{Drops, Migrations, Room, StoreWatch};
 
 pub use builder::{Builder, builder, init};
 pub use config::{ConfigError, Configuration, Environment, Exporter, Protocol};
+pub use destinations::Destination;
 pub use error::InitError;
-pub use export::ExportError;
+pub use export::{ExportError, Unreached};
 pub use init::STORE_WAIT;
 pub use logs::LogsError;
 pub use report::{Exported, Report, Rows, SignalReport};

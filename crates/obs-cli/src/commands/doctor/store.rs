@@ -13,7 +13,13 @@ const KIND: &str = "obs.doctor";
 
 pub(super) fn finding(settings: &Configuration) -> Finding {
     let Some((url, migrations)) = settings.store() else {
-        return Finding::off("store", "runs become no rows here");
+        let leaves = settings.destinations().iter().any(|to| to.signal() == "rows");
+        let why = if leaves {
+            "rows leave as log events: see `rows`"
+        } else {
+            "runs become no rows here"
+        };
+        return Finding::off("store", why);
     };
     let shown = url.to_string();
     // A look must not change the schema, and must not make the file of an SQLite store.
