@@ -11,6 +11,7 @@ use crate::config::{
 };
 
 mod keys;
+mod otel;
 mod property;
 
 pub(super) fn environment() -> Environment {
@@ -184,6 +185,10 @@ const BAD: &[(&str, &str)] = &[
         "obs.yaml:2: meter_provder is not a key here: did you mean meter_provider? Rename or leave it out",
     ),
     ("meter_provider: {}", "obs.yaml:2: meter_provider: has no readers: it needs one"),
+    (
+        "meter_provider: { readers: [] }",
+        "obs.yaml:2: meter_provider.readers is an empty list: write an entry below it, or leave out the group that it is in",
+    ),
     (
         "meter_provider: { readers: [{ periodic: { interval: 1s, exporter: { console: } } }] }",
         "obs.yaml:2: meter_provider.readers[0].periodic.interval=\"1s\": not a whole number: use digits only, e.g. 1000",
