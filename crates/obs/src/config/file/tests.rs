@@ -12,6 +12,7 @@ use crate::config::{
 
 mod keys;
 mod otel;
+mod policy;
 mod property;
 
 pub(super) fn environment() -> Environment {

@@ -52,7 +52,7 @@ const WITHOUT_A_TRACE: [&str; 2] = ["file_format", ".encoding"];
 /// What the format has, and OpenTelemetry's SDK does not: refused for a reason of its own.
 const REFUSED: [&str; 1] = [".attribute_keys.excluded"];
 /// Lists that may be empty.
-const MAY_BE_EMPTY: [&str; 1] = [".boundaries"];
+const MAY_BE_EMPTY: [&str; 2] = [".boundaries", "obs.policy.rules"];
 
 fn is_one_of(path: &str, ends: &[&str]) -> bool {
     ends.iter().any(|end| path.ends_with(end))
