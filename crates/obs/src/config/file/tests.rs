@@ -317,6 +317,16 @@ fn what_is_wrong_with_a_file_is_said_with_its_line_key_value_rule_and_way_out() 
 }
 
 #[test]
+fn a_control_character_in_a_key_a_tag_or_a_name_is_not_in_the_message() {
+    for line in
+        ["obs: { sa\u{10}mple_rate: 1 }", "a\u{1b}[31m: 1", "disabled: !a\u{7}b true", "a: *b\u{1}"]
+    {
+        let message = message(&format!("file_format: \"1.0\"\n{line}\n"));
+        assert!(!message.contains(char::is_control), "{message:?}");
+    }
+}
+
+#[test]
 fn what_nothing_consumes_yet_and_what_is_impossible_is_refused_with_its_line() {
     let text = "file_format: \"1.0\"
 meter_provider:
