@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) recording: Recording,
     pub(crate) clock: Clock,
     pub(crate) in_flight: Option<Arc<InFlight>>,
+    /// Whether anybody may ask for a run while its body runs: there are slots, or the next is true.
+    pub(crate) is_watched: bool,
     /// Whether a thread knows the run in whose body it is.
     pub(crate) current_run: bool,
     pub(crate) sampler: Sampler,
@@ -541,6 +543,7 @@ impl Builder {
             entries_max: u32::try_from(entries).unwrap_or(u32::MAX),
             recording: self.recording,
             clock: self.clock,
+            is_watched: in_flight.is_some() || self.current_run,
             in_flight,
             current_run: self.current_run,
             sampler: Sampler::new(self.seed),

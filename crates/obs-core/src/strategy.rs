@@ -26,10 +26,11 @@ use crate::{
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::Core,
     per_thread::thread_index,
-    recorder::{RunEnd, Series, SeriesLabels, Short},
+    recorder::{Figures, RunEnd, Series, SeriesLabels, Short},
     recording::Recording,
     run::Run,
     run_error::RunError,
+    status::Status,
     strategies::StrategyKey,
 };
 
@@ -230,14 +231,27 @@ impl StrategyShared {
         }
     }
 
-    /// One fewer in flight, and measured. For one that is not kept this counts its word in the ledger too.
+    /// One fewer in flight, and measured. For one that is not kept this counts its word in the ledger too. What few
+    /// runs have is put together for those alone.
     #[inline(always)]
-    pub(crate) fn count_end(&self, end: &RunEnd<'_>) {
-        let book = &self.core.book;
-        if !self.short.ended(book, end) {
-            self.series.ended(book, end);
-        } else if end.is_rare() {
+    pub(crate) fn count_end(
+        &self,
+        (status, kept, figures): (Status, bool, Figures),
+        (queued_nanos, error_type): (Option<u64>, Option<&str>),
+    ) {
+        let counted = self.short.ended(status, kept, figures);
+        if !counted || queued_nanos.is_some() || status.is_failure() {
+            self.count_rest(counted, &RunEnd { status, figures, queued_nanos, error_type, kept });
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_rest(&self, counted: bool, end: &RunEnd<'_>) {
+        if counted {
             self.series.measure_rare(end);
+        } else {
+            self.series.ended(&self.core.book, end);
         }
     }
 
@@ -403,8 +417,7 @@ impl Strategy {
         E: RunError,
     {
         let mut frame = Frame::new(&self.outer.shared, self.recording, input);
-        frame.enter();
-        let here = frame.here();
+        let here = frame.enter();
         let (run, made) = (&mut frame.run, &mut frame.made);
         let body = || catch_unwind(AssertUnwindSafe(|| body(run)));
         let caught = match here {
@@ -450,12 +463,11 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
-        frame.enter();
         // Its end may come on another thread, and in another span.
+        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        let here = frame.enter();
         frame.run.remember_thread();
         let caught = {
-            let here = frame.here();
             let (run, made) = (&mut frame.run, &mut frame.made);
             let mut body = pin!(body(run));
             std::future::poll_fn(|context| {

@@ -20,7 +20,7 @@ use crate::{
     limits::NODES_MAX,
     outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
-    recorder::{KeptRun, RunEnd},
+    recorder::{Figures, KeptRun},
     recording::Recording,
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
@@ -157,15 +157,11 @@ impl Run {
         let keep = self.decide(strategy, outcome.status, nanos);
         // 3 Every run is measured: one fewer in flight, duration, nodes, error. For one that is not kept
         //   this counts its word in the ledger too.
-        let end = RunEnd {
-            status: outcome.status,
-            nanos,
-            nodes: self.nodes,
-            queued_nanos: (self.queued_nanos != NOT_QUEUED).then_some(self.queued_nanos),
-            error_type: outcome.error_type.as_deref(),
-            kept: keep.is_some(),
-        };
-        strategy.count_end(&end);
+        let queued_nanos = (self.queued_nanos != NOT_QUEUED).then_some(self.queued_nanos);
+        strategy.count_end(
+            (outcome.status, keep.is_some(), Figures { nanos, nodes: self.nodes }),
+            (queued_nanos, outcome.error_type.as_deref()),
+        );
         // 4 A run that is kept becomes a record, and the record goes to the sink.
         let keep = keep?;
         let duration = Duration::from_nanos(nanos);
