@@ -152,15 +152,6 @@ impl Series {
         }
     }
 
-    /// What few runs have, of one whose end took the short way.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn measure_rare(&self, end: &RunEnd<'_>) {
-        if let Way::InCells(series) = &self.0 {
-            series.measure_rare(end);
-        }
-    }
-
     /// The series that strategies with the same labels share.
     pub(crate) fn shared(series: &Arc<Self>) -> &Arc<Self> {
         match &series.0 {

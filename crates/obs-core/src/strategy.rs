@@ -231,28 +231,18 @@ impl StrategyShared {
         }
     }
 
-    /// One fewer in flight, and measured. For one that is not kept this counts its word in the ledger too. What few
-    /// runs have is put together for those alone.
+    /// One fewer in flight, and measured, of a run that has nothing which few runs have. For one that is not kept
+    /// this counts its word in the ledger too. False where it must be counted the long way.
     #[inline(always)]
-    pub(crate) fn count_end(
-        &self,
-        (status, kept, figures): (Status, bool, Figures),
-        (queued_nanos, error_type): (Option<u64>, Option<&str>),
-    ) {
-        let counted = self.short.ended(status, kept, figures);
-        if !counted || queued_nanos.is_some() || status.is_failure() {
-            self.count_rest(counted, &RunEnd { status, figures, queued_nanos, error_type, kept });
-        }
+    pub(crate) fn count_end(&self, status: Status, kept: bool, figures: Figures) -> bool {
+        self.short.ended(status, kept, figures)
     }
 
+    /// The same for any run.
     #[cold]
     #[inline(never)]
-    fn count_rest(&self, counted: bool, end: &RunEnd<'_>) {
-        if counted {
-            self.series.measure_rare(end);
-        } else {
-            self.series.ended(&self.core.book, end);
-        }
+    pub(crate) fn count_any_end(&self, end: &RunEnd<'_>) {
+        self.series.ended(&self.core.book, end);
     }
 
     /// The last step of a run's end, so that a process that is killed before leaves a trace of the run: a

@@ -145,18 +145,14 @@ impl InForce {
 }
 
 impl StrategyShared {
-    /// What decides about a run that ends now, and so. The policy itself is asked only after it has changed.
+    /// What decides about a run that ends now, and so; `None` after the policy has changed.
     #[inline(always)]
-    pub(crate) fn bar(&self, status: Status) -> Bar {
-        match self.keep.bar(self.core.policy.number(), status) {
-            Some(bar) => bar,
-            None => self.ask(status),
-        }
+    pub(crate) fn bar(&self, status: Status) -> Option<Bar> {
+        self.keep.bar(self.core.policy.number(), status)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn ask(&self, status: Status) -> Bar {
+    /// The same, from the policy itself.
+    pub(crate) fn ask(&self, status: Status) -> Bar {
         let who = Who {
             kind: &self.kind,
             id: &self.id,
