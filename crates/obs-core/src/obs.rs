@@ -1,17 +1,21 @@
 //! The handle: what a process decides once, and the kinds that come from it.
 
+mod needs;
 mod read;
 
 use std::{
     collections::HashMap,
-    fmt, mem,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use uuid::Uuid;
 
+pub(crate) use needs::Core;
+
 use crate::{
     adopter::Adopter,
+    audit::Audit,
     capture::{Capture, Shapes},
     clock::Clock,
     error::BuildError,
@@ -24,9 +28,9 @@ use crate::{
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     page::{HeapPage, Page, PageOwner},
     policy::{InForce, KeepRule, LivePolicy, Policy},
-    recorder::{Drained, Recorder, RolledUp, Silent, Watched, otel::Metrics},
+    recorder::{Drained, RolledUp, Silent, Watched, otel::Metrics},
     recording::Recording,
-    redact::{Redaction, Rules},
+    redact::Redaction,
     rollup::RollupSink,
     sampler::Sampler,
     sink::{NoSink, Sink},
@@ -54,31 +58,6 @@ struct Shared {
     /// Kinds by name. Locked only where kinds are resolved, never by a run.
     kinds: Mutex<HashMap<String, Kind>>,
 }
-
-/// What the runs need. What each of them does comes first and fits into one cache line.
-#[repr(C, align(64))]
-pub(crate) struct Core {
-    pub(crate) book: Arc<Book>,
-    pub(crate) clock: Clock,
-    pub(crate) sampler: Sampler,
-    pub(crate) in_flight: Option<Arc<InFlight>>,
-    /// Whether anybody may ask for a run while its body runs: there are slots, or the next is true.
-    pub(crate) is_watched: bool,
-    /// Whether a thread knows the run in whose body it is.
-    pub(crate) current_run: bool,
-    pub(crate) recording: Recording,
-    pub(crate) policy: InForce,
-    pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) recorder: Arc<dyn Recorder>,
-    pub(crate) epoch: Uuid,
-    pub(crate) storms: Storms,
-    pub(crate) subject_key: Option<SubjectKey>,
-    pub(crate) rules: Rules,
-    pub(crate) capture: Capture,
-    pub(crate) shapes: Shapes,
-}
-
-const _: () = assert!(mem::offset_of!(Core, policy) + InForce::HOT_BYTES <= 64);
 
 impl Obs {
     /// Begins an `Obs`; without anything else it measures nothing and keeps no row.
@@ -143,6 +122,18 @@ impl Obs {
         let kind = Kind::new(&self.0.core, spec)?;
         kinds.insert(name, kind.clone());
         Ok(kind)
+    }
+
+    /// The audit trail of a module: entries that no rate thins out, kept as errors are. Keep it: the look-up
+    /// takes a lock.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// obs.audit("points").actor("key-7f3a").success("points assigned", &());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn audit(&self, module: &str) -> Audit {
+        Audit::new(&self.0.core, module)
     }
 
     /// An exact snapshot of the ledger.
