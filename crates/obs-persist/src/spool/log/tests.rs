@@ -96,6 +96,68 @@ fn the_keeper_reads_the_segments_that_it_makes_so_that_their_pages_are_in_memory
     assert_eq!((disk.used(), disk.bytes_read()), (2 * SEGMENT as u64, 2 * SEGMENT as u64));
 }
 
+/// A disk on which something happens while a file is being made.
+struct Meanwhile {
+    disk: SimDisk,
+    happens: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl Disk for Meanwhile {
+    fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let made = self.disk.create_reserved(path, bytes);
+        if let Some(happens) = self.happens.lock().unwrap().take() {
+            happens();
+        }
+        made
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path)
+    }
+
+    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<String>> {
+        self.disk.list(directory, most)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.disk.unlink(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        self.disk.sync_dir(directory)
+    }
+}
+
+#[test]
+fn a_segment_that_is_being_made_when_the_log_is_closed_does_not_stay() {
+    for with_active in [false, true] {
+        let disk = SimDisk::new(1);
+        let meanwhile = Arc::new(Meanwhile { disk: disk.clone(), happens: Mutex::new(None) });
+        let place = (DIRECTORY.into(), EPOCH);
+        let clock = Clock::from(&ManualClock::new());
+        let log = Arc::new(Log::new(Arc::clone(&meanwhile) as _, place, limits(4), clock));
+        log.expect_keeper();
+        if with_active {
+            let slot = log.append(&mut frame_of(1, b"x")).unwrap();
+            log.settle(slot);
+        }
+        let closed = Arc::clone(&log);
+        *meanwhile.happens.lock().unwrap() = Some(Box::new(move || closed.close()));
+        tend_all(&log);
+        assert_eq!(disk.used(), 0, "with an active one: {with_active}");
+    }
+}
+
 #[test]
 fn a_segment_goes_when_its_last_record_is_settled_and_not_before() {
     let disk = SimDisk::new(1);
