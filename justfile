@@ -95,6 +95,11 @@ registry:
 e2e *tests:
     scripts/e2e {{ tests }}
 
-# Users on examples/axum-service, or whatever listens: mix, warm-up, hold, thresholds, ledger, totals in Prometheus.
+# Past one machine: Kafka brokers and Thanos receivers on loopback, killed under load; `just scale kafka` for a part.
+scale *tests:
+    scripts/scale {{ tests }}
+
+# Users on examples/axum-service: mix, warm-up, hold, thresholds, ledger, totals in Prometheus; ~3 minutes, starts all of it.
+# `just load --users 1000`; `just load --target HOST:PORT` drives what listens there, and starts nothing.
 load *options:
-    cargo run --release -p obs-stack --bin obs-load --locked -- {{ options }}
+    scripts/load {{ options }}

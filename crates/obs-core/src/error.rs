@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::page::PageError;
+use crate::{page::PageError, policy::PolicyError};
 
 /// A value that cannot be used to build an `Obs`, a kind or a strategy.
 ///
@@ -32,6 +32,7 @@ enum Kind {
     RedactKey { value: String, max: usize },
     RedactKeys { count: usize, max: usize },
     Page { what: &'static str, error: PageError },
+    Policy { error: PolicyError },
 }
 
 /// How much of a bad value an error message shows, in characters.
@@ -72,6 +73,10 @@ impl BuildError {
 
     pub(crate) const fn page(what: &'static str, error: PageError) -> Self {
         Self(Kind::Page { what, error })
+    }
+
+    pub(crate) const fn policy(error: PolicyError) -> Self {
+        Self(Kind::Policy { error })
     }
 
     pub(crate) fn redact_key(value: &str, max: usize) -> Self {
@@ -121,6 +126,7 @@ impl fmt::Display for BuildError {
                  ascending order"
             ),
             Kind::Page { what, error } => write!(f, "{what} page: {error}"),
+            Kind::Policy { error } => write!(f, "policy: {error}"),
             Kind::RedactKey { value, max } => write!(
                 f,
                 "name {value:?} of a field to redact or allow cannot be used: take at least one letter or \
@@ -142,6 +148,7 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
             Kind::Page { error, .. } => Some(error),
+            Kind::Policy { error } => Some(error),
             _ => None,
         }
     }

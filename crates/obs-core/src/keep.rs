@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{consistent::SampleBy, status::Status};
+use crate::{consistent::SampleBy, record::Timestamp, status::Status};
 
 /// Why a run was kept.
 ///
@@ -114,6 +114,9 @@ pub struct Rate(
 );
 
 impl Rate {
+    /// Every run.
+    pub(crate) const ALL: Self = Self(1.0);
+
     /// Checks a rate.
     ///
     /// # Errors
@@ -135,6 +138,15 @@ impl Rate {
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
+    }
+
+    /// As a word; and from one that was a rate.
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(f64::from_bits(bits))
     }
 
     /// Whether a draw from [0, 1) falls inside the rate.
@@ -174,7 +186,7 @@ pub(crate) struct Facts {
     pub(crate) forced: bool,
     /// This is one of the first runs of its strategy version.
     pub(crate) first: bool,
-    /// Uniform in [0, 1); anything where [`KeepRules::depends_on_draw`] says no.
+    /// Uniform in [0, 1); anything where [`How::draws`] says no.
     pub(crate) draw: f64,
 }
 
@@ -188,52 +200,95 @@ pub(crate) struct Keep {
     pub(crate) slow: bool,
 }
 
-/// The policy as it is asked at the end of each run.
-#[derive(Clone, Copy, Debug)]
+/// What of the policy holds for the runs of one strategy.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct KeepRules {
-    ok_rate: Rate,
-    cancelled_rate: Rate,
+    pub(crate) ok_rate: Rate,
+    pub(crate) cancelled_rate: Rate,
     /// Longer runs than this are slow, in nanoseconds.
-    slow_above: u64,
+    pub(crate) slow_above: u64,
+    pub(crate) sample_by: SampleBy,
+    /// When something else holds, by the wall clock.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// What of it decides about a run, once it is known how the run ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bar {
+    pub(crate) rate: Rate,
+    pub(crate) slow_above: u64,
+    pub(crate) how: How,
+}
+
+/// Whether a draw can decide, and by what it is made: one word, so that a run reckons none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How(u32);
+
+impl How {
+    const DRAWS: u32 = 1 << 8;
+    const SAMPLE_BY: u32 = Self::DRAWS - 1;
+
+    /// A draw can decide where neither none nor all are kept.
+    pub(crate) fn new(Rate(rate): Rate, sample_by: SampleBy) -> Self {
+        let draws = if rate > 0.0 && rate < 1.0 { Self::DRAWS } else { 0 };
+        Self(sample_by.code() | draws)
+    }
+
+    /// As a word; and from one that it was.
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn draws(self) -> bool {
+        self.0 & Self::DRAWS != 0
+    }
+
+    /// `None` by chance.
+    #[inline(always)]
+    pub(crate) const fn by_an_id(self) -> Option<SampleBy> {
+        match self.0 & Self::SAMPLE_BY {
+            0 => None,
+            code => Some(SampleBy::from_code(code)),
+        }
+    }
 }
 
 impl KeepRules {
-    pub(crate) fn new(policy: KeepPolicy) -> Self {
+    pub(crate) fn new(policy: KeepPolicy, until: Option<Timestamp>) -> Self {
         let slow_above = policy.slow.and_then(|slo| u64::try_from(slo.as_nanos()).ok());
-        let KeepPolicy { ok_rate, cancelled_rate, .. } = policy;
-        Self { ok_rate, cancelled_rate, slow_above: slow_above.unwrap_or(u64::MAX) }
+        let KeepPolicy { ok_rate, cancelled_rate, sample_by, .. } = policy;
+        let slow_above = slow_above.unwrap_or(u64::MAX);
+        Self { ok_rate, cancelled_rate, slow_above, sample_by, until }
     }
 
-    /// Whether a draw can decide about a run that ends so: neither none nor all are kept.
-    #[inline]
-    pub(crate) fn depends_on_draw(&self, status: Status) -> bool {
-        let Rate(rate) = self.rate(status);
-        rate > 0.0 && rate < 1.0
-    }
-
-    #[inline]
-    fn rate(&self, status: Status) -> Rate {
-        match status {
+    pub(crate) fn bar(&self, status: Status) -> Bar {
+        let rate = match status {
             Status::Ok => self.ok_rate,
             Status::Cancelled => self.cancelled_rate,
-            _ => Rate(1.0),
-        }
+            _ => Rate::ALL,
+        };
+        Bar { rate, slow_above: self.slow_above, how: How::new(rate, self.sample_by) }
     }
 }
 
 /// The decision. No clock, no I/O, no randomness of its own.
 #[inline]
-pub(crate) fn decide(rules: &KeepRules, facts: &Facts) -> Option<Keep> {
-    let slow = facts.nanos > rules.slow_above;
+pub(crate) fn decide(bar: &Bar, facts: &Facts) -> Option<Keep> {
+    let slow = facts.nanos > bar.slow_above;
     let certain = facts.status.is_failure() || facts.forced || slow || facts.first;
-    (certain || rules.rate(facts.status).takes(facts.draw)).then(|| why(rules, facts, slow))
+    (certain || bar.rate.takes(facts.draw)).then(|| why(bar.rate, facts, slow))
 }
 
 /// A run that is kept for certain has probability 1, even when a draw would have chosen it too: the
 /// probability belongs to the run's facts, not to the lucky draw.
 #[cold]
-fn why(rules: &KeepRules, facts: &Facts, slow: bool) -> Keep {
-    let rate = rules.rate(facts.status).get();
+fn why(rate: Rate, facts: &Facts, slow: bool) -> Keep {
+    let rate = rate.get();
     let (reason, probability) = if facts.status.is_failure() {
         (KeepReason::Failure, 1.0)
     } else if facts.forced {
@@ -262,7 +317,8 @@ mod tests {
     }
 
     fn reason(policy: &KeepPolicy, facts: Facts) -> Option<(KeepReason, f64)> {
-        decide(&KeepRules::new(*policy), &facts).map(|keep| (keep.reason, keep.probability))
+        decide(&KeepRules::new(*policy, None).bar(facts.status), &facts)
+            .map(|keep| (keep.reason, keep.probability))
     }
 
     #[test]
@@ -327,7 +383,7 @@ mod tests {
     #[test]
     fn a_failure_that_is_slow_says_both() {
         let facts = Facts { status: Status::Timeout, nanos: 1_000_000_000, ..QUIET };
-        let keep = decide(&KeepRules::new(policy(0.05)), &facts).unwrap();
+        let keep = decide(&KeepRules::new(policy(0.05), None).bar(facts.status), &facts).unwrap();
         assert_eq!((keep.reason, keep.slow), (KeepReason::Failure, true));
     }
 }

@@ -106,7 +106,8 @@ impl KindSpec {
         self
     }
 
-    /// Which runs of this kind are kept, instead of the policy of all.
+    /// Which runs of this kind are kept, instead of the policy of all: rules ([`KeepRule`](crate::KeepRule)) change
+    /// that, another policy of all does not.
     ///
     /// ```
     /// use obs_core::{KeepPolicy, KindSpec, Rate};

@@ -38,6 +38,8 @@ pub(crate) const TRACE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const TRACE_ENTRIES_DEFAULT: usize = 200;
 /// The largest [`Limits::trace_entries`]: more cannot fit into a row of [`TRACE_BYTES_MAX`] anyway.
 pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
+/// A policy has at most this many rules, each of which is looked at once for each strategy after a change.
+pub(crate) const RULES_MAX: usize = 100;
 /// A run has at most this many nodes; sums of 4 billion such runs still fit into 64 bits.
 pub(crate) const NODES_MAX: u64 = u32::MAX as u64;
 /// A thread keeps at most this many scratch buffers for its next runs.

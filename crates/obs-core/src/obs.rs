@@ -23,6 +23,7 @@ use crate::{
     ledger::{Book, Ledger},
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     page::{HeapPage, Page, PageOwner},
+    policy::{InForce, KeepRule, LivePolicy, Policy},
     recorder::{Drained, Recorder, RolledUp, Silent, Watched, otel::Metrics},
     recording::Recording,
     redact::{Redaction, Rules},
@@ -59,10 +60,7 @@ pub(crate) struct Core {
     pub(crate) book: Arc<Book>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) recorder: Arc<dyn Recorder>,
-    pub(crate) policy: KeepPolicy,
-    pub(crate) limits: Limits,
-    /// How many entries a trace may have, as a run carries it.
-    pub(crate) entries_max: u32,
+    pub(crate) policy: InForce,
     pub(crate) recording: Recording,
     pub(crate) clock: Clock,
     pub(crate) in_flight: Option<Arc<InFlight>>,
@@ -224,6 +222,20 @@ impl Obs {
         self.0.core.epoch
     }
 
+    /// The policy in force, which may change while the process runs.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// let mut policy = obs.policy().current();
+    /// policy.limits.trace_entries = 0;
+    /// obs.policy().set(policy)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn policy(&self) -> LivePolicy {
+        LivePolicy(Arc::clone(&self.0.core))
+    }
+
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
@@ -263,6 +275,7 @@ pub struct Builder {
     rollups: Option<Arc<dyn RollupSink>>,
     policy: KeepPolicy,
     limits: Limits,
+    rules: Vec<KeepRule>,
     recording: Recording,
     clock: Clock,
     seed: Option<u64>,
@@ -343,6 +356,19 @@ impl Builder {
     /// ```
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Exceptions from the policy, of which the first decides that matches. All three can be
+    /// [changed](Obs::policy) while the process runs.
+    ///
+    /// ```
+    /// # use obs_core::{KeepRule, Obs};
+    /// let all = KeepRule { kind: Some("dsl".into()), keep_all: true, ..KeepRule::default() };
+    /// let _builder = Obs::builder().rules(vec![all]);
+    /// ```
+    pub fn rules(mut self, rules: Vec<KeepRule>) -> Self {
+        self.rules = rules;
         self
     }
 
@@ -500,7 +526,7 @@ impl Builder {
     /// Makes the `Obs`.
     ///
     /// # Errors
-    /// When a limit is out of its range, or a page is too short or not blank.
+    /// When a limit is out of its range, a rule cannot be used, or a page is too short or not blank.
     ///
     /// ```
     /// # use obs_core::{Limits, Obs};
@@ -512,6 +538,8 @@ impl Builder {
         if entries > TRACE_ENTRIES_MAX {
             return Err(BuildError::trace_entries(entries, TRACE_ENTRIES_MAX));
         }
+        let policy = Policy { keep: self.policy, limits: self.limits, rules: self.rules };
+        let policy = InForce::new(policy.checked().map_err(BuildError::policy)?, self.clock.wall());
         let rules = self.redaction.check()?;
         let epoch = self.epoch.unwrap_or_else(ids::epoch);
         let owner = PageOwner::this_process(epoch, self.clock.wall());
@@ -530,15 +558,18 @@ impl Builder {
             Some(sink) => Arc::new(RolledUp::new(recorder, sink, epoch, &self.clock)),
             None => recorder,
         };
-        recorder.watch(&Watched { book: &book, sink: &sink, in_flight: in_flight.as_ref() });
+        recorder.watch(&Watched {
+            book: &book,
+            sink: &sink,
+            in_flight: in_flight.as_ref(),
+            policy: policy.standing(),
+        });
         sink.attach(Adopter::new(&book, &recorder));
         let core = Core {
             book,
             sink,
             recorder,
-            policy: self.policy,
-            limits: self.limits,
-            entries_max: u32::try_from(entries).unwrap_or(u32::MAX),
+            policy,
             recording: self.recording,
             clock: self.clock,
             in_flight,

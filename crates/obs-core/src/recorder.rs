@@ -30,6 +30,7 @@ use crate::{
     in_flight::InFlight,
     kind::KindShared,
     ledger::{Book, SeriesDrops},
+    policy::Standing,
     sink::Sink,
     status::Status,
 };
@@ -99,6 +100,7 @@ pub(crate) struct Watched<'a> {
     pub(crate) book: &'a Arc<Book>,
     pub(crate) sink: &'a Arc<dyn Sink>,
     pub(crate) in_flight: Option<&'a Arc<InFlight>>,
+    pub(crate) policy: &'a Arc<Standing>,
 }
 
 /// What a strategy's metrics are told apart by, as the caller gave it.

@@ -157,6 +157,22 @@ pub mod metric {
         bounds: &[],
     };
 
+    /// `obs.policy.changes`: Policies that were put in force after the start
+    pub const OBS_POLICY_CHANGES: Metric = Metric {
+        name: "obs.policy.changes",
+        unit: "{change}",
+        brief: "Policies that were put in force after the start",
+        bounds: &[],
+    };
+
+    /// `obs.policy.refused`: 1 while the policy that was offered last is refused
+    pub const OBS_POLICY_REFUSED: Metric = Metric {
+        name: "obs.policy.refused",
+        unit: "",
+        brief: "1 while the policy that was offered last is refused",
+        bounds: &[],
+    };
+
     /// `obs.run.started`: Runs that started
     pub const OBS_RUN_STARTED: Metric = Metric {
         name: "obs.run.started",

@@ -126,7 +126,7 @@ impl Run {
             id: None,
             slot: Slot::NONE,
             queued_nanos: NOT_QUEUED,
-            entries_max: if recording == Recording::All { core.entries_max } else { 0 },
+            entries_max: if recording == Recording::All { core.policy.entries_max() } else { 0 },
             recording,
             forced: false,
             started_in_unwind: false,
@@ -199,7 +199,7 @@ impl Run {
         if self.entries_max == 0 {
             return Node::untraced();
         }
-        let entries_max = self.entries_max as usize;
+        let entries_max = self.entries_max();
         Node::traced(self.scratch(), id, offset, entries_max)
     }
 

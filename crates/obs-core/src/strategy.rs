@@ -15,17 +15,17 @@ use serde::Serialize;
 
 use crate::{
     capture::Capture,
-    consistent::SampleBy,
     error::BuildError,
     finished::FinishedRun,
     frame::Frame,
     in_flight::{Mark, Slot},
     input_run::InputRun,
-    keep::KeepRules,
+    keep::KeepPolicy,
     kind::{Kind, KindShared, checked, word},
     limits::{HASH_BYTES_MAX, STRATEGY_ID_BYTES_MAX, VERSION_BYTES_MAX},
     obs::Core,
     per_thread::thread_index,
+    policy::{Cached, Who},
     recorder::{RunEnd, Series, SeriesLabels, Short},
     recording::Recording,
     run::Run,
@@ -200,14 +200,12 @@ impl std::ops::Deref for Handle {
 pub(crate) struct StrategyShared {
     pub(crate) core: Arc<Core>,
     short: Short,
-    /// Which runs are kept: the kind's policy, or that of all.
-    pub(crate) keep: KeepRules,
     /// What its runs write into their slots.
     pub(crate) mark: Mark,
     /// How many of its first runs are still to be kept.
     first_left: AtomicU32,
-    /// By what the runs are chosen that a rate keeps.
-    pub(crate) sample_by: SampleBy,
+    /// Which runs are kept: its copy of what the policy in force says.
+    pub(crate) keep: Cached,
     pub(crate) kind: Arc<str>,
     pub(crate) id: Arc<str>,
     pub(crate) version: Arc<str>,
@@ -216,9 +214,11 @@ pub(crate) struct StrategyShared {
     pub(crate) hash: Option<Arc<str>>,
     pub(crate) series: Arc<Series>,
     pub(crate) capture: Capture,
+    /// The policy of its kind, where that has one of its own.
+    pub(crate) own_policy: Option<KeepPolicy>,
 }
 
-const _: () = assert!(mem::offset_of!(StrategyShared, first_left) < 64);
+const _: () = assert!(mem::offset_of!(StrategyShared, keep) + Cached::HOT_BYTES <= 64);
 
 impl StrategyShared {
     /// One more in flight.
@@ -276,14 +276,19 @@ impl Strategy {
         });
         let mark =
             core.in_flight.as_ref().map(|it| it.mark(&kind.name, key, Series::shared(&series)));
-        let policy = kind.policy.unwrap_or(core.policy);
+        let (keep, first) = core.policy.first_copy(&Who {
+            kind: &kind.name,
+            id: &key.id,
+            version: &key.version,
+            realm: key.realm,
+            own: kind.policy.as_ref(),
+        });
         let shared = StrategyShared {
             core: Arc::clone(core),
             short: series.short(),
-            keep: KeepRules::new(policy),
             mark: mark.unwrap_or_default(),
-            first_left: AtomicU32::new(policy.first),
-            sample_by: policy.sample_by,
+            first_left: AtomicU32::new(first),
+            keep,
             kind: Arc::clone(&kind.name),
             id: (*key.id).into(),
             version: (*key.version).into(),
@@ -292,6 +297,7 @@ impl Strategy {
             hash: key.hash.map(Into::into),
             series,
             capture: kind.capture.unwrap_or(core.capture),
+            own_policy: kind.policy,
         };
         let outer = Outer { shared: Arc::new(shared), handles: Default::default() };
         Self { outer: Arc::new(outer), recording: core.recording }

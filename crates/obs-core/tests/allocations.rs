@@ -7,10 +7,11 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    time::Duration,
 };
 
 use obs_core::{
-    KeepPolicy, Obs, Rate,
+    KeepPolicy, KeepRule, Obs, Policy, Rate,
     otel::{Metrics, MetricsOptions},
 };
 use opentelemetry::metrics::MeterProvider as _;
@@ -97,6 +98,22 @@ fn a_run_that_is_not_kept_allocates_nothing_after_warm_up() {
         let count = allocations(|| (0..RUNS).for_each(|_| a_run()));
         assert_eq!(count, 0, "bound: {bound}");
         assert_eq!(obs.ledger().ok.sampled_out, u64::from(2 * (WARM_UP + RUNS)));
+    }
+}
+
+#[test]
+fn a_run_that_is_not_kept_allocates_nothing_when_the_policy_has_just_changed_or_a_rule_may_end() {
+    let (obs, _provider) = measured(true);
+    let strategy = obs.kind("dsl").lookup("bonus", "4");
+    let a_run = || strategy.observe(&(), |_run| Ok::<_, String>(())).unwrap();
+    (0..100).for_each(|_| a_run());
+    let still_none = KeepRule { slow: Some(Duration::MAX), ..KeepRule::default() };
+    for _ in 0..10 {
+        obs.policy().set(Policy { keep: never_keep(), ..Policy::default() }).unwrap();
+        assert_eq!(allocations(a_run), 0);
+        obs.policy().add_for(still_none.clone(), Duration::from_secs(600)).unwrap();
+        assert_eq!(allocations(a_run), 0, "the first that sees the rule");
+        assert_eq!(allocations(a_run), 0, "one that looks whether it has ended");
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use obs_core::{ClassLedger, DropReason, Obs, StoreState};
+use obs_core::{ClassLedger, DropReason, LivePolicy, Obs, PolicyState, StoreState};
 use obs_persist::StoreWatch;
 use serde::Serialize;
 
@@ -55,6 +55,8 @@ pub struct Health {
     pub imbalance: Option<i64>,
     /// The store, where there is one.
     pub store: Option<StoreHealth>,
+    /// Which runs are kept, as that may change while the process runs.
+    pub policy: Option<PolicyHealth>,
     /// What the application checks: `ok`, or why not.
     pub checks: BTreeMap<String, String>,
 }
@@ -101,6 +103,29 @@ pub struct StoreHealth {
     pub last_error: Option<String>,
 }
 
+/// The policy.
+///
+/// ```
+/// # use obs_http::{Access, Endpoints};
+/// let obs = obs_core::Obs::builder().build()?;
+/// let health = Endpoints::builder(Access::Open).obs(&obs).build().health();
+/// assert_eq!(health.policy.map(|policy| (policy.changes, policy.rules, policy.problem)), Some((0, 0, None)));
+/// # Ok::<(), obs_core::BuildError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PolicyHealth {
+    /// How often another one was put in force since the start.
+    pub changes: u64,
+    /// How many rules hold now.
+    pub rules: usize,
+    /// How often one was refused.
+    pub refused: u64,
+    /// Why the last one was, while it has not been mended, without credentials, at most
+    /// [`ERROR_BYTES_MAX`](crate::ERROR_BYTES_MAX) bytes.
+    pub problem: Option<String>,
+}
+
 type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What health is put together from.
@@ -130,6 +155,7 @@ impl Sources {
                 last_write_age_seconds: store.last_write_age().map(|age| age.as_secs_f64()),
                 last_error: store.last_error().map(|error| redacted(&error)),
             }),
+            policy: self.obs.as_ref().map(|obs| obs.policy().into()),
             checks: checks
                 .into_iter()
                 .map(|(name, checked)| match checked {
@@ -158,6 +184,14 @@ fn run(check: &Check) -> Result<(), String> {
         discard(payload);
         Err("the check panicked".to_owned())
     })
+}
+
+impl From<LivePolicy> for PolicyHealth {
+    fn from(policy: LivePolicy) -> Self {
+        let PolicyState { changes, refused, problem, .. } = policy.state();
+        let rules = policy.current().rules.len();
+        Self { changes, rules, refused, problem: problem.map(|problem| redacted(&problem)) }
+    }
 }
 
 impl From<&ClassLedger> for QueueHealth {

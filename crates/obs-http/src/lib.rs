@@ -64,7 +64,7 @@ pub use endpoints::{
     Access, BODY_BYTES_MAX, Endpoints, EndpointsBuilder, MetricsFormat, SecretToken,
     TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, TokenError,
 };
-pub use health::{Health, HealthStatus, QueueHealth, StoreHealth};
+pub use health::{Health, HealthStatus, PolicyHealth, QueueHealth, StoreHealth};
 pub use layer::{
     Answer, HttpLayer, HttpLayerBuilder, HttpService, RequestBody, ResponseBody, ResponseFuture,
 };

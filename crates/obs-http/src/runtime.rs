@@ -5,7 +5,6 @@ mod deliveries;
 mod keyed;
 mod requests;
 mod snapshot;
-mod utc;
 
 use std::{
     collections::BTreeMap,
@@ -170,7 +169,7 @@ impl Runtime {
                 instance_id: self.0.instance_id,
                 host: self.0.host.clone(),
                 pid: process::id(),
-                started_at: utc::text(state.started_at),
+                started_at: state.started_at.to_rfc3339_millis(),
                 uptime_seconds: now.since(state.started).as_secs_f64(),
             },
             requests: state.requests.snapshot(),

@@ -160,7 +160,8 @@ impl Builder {
         self
     }
 
-    /// The whole keep policy, instead of `OBS_SAMPLE_RATE` and `OBS_SLO`.
+    /// The whole keep policy, instead of `OBS_SAMPLE_RATE`, `OBS_SAMPLE_BY` and `OBS_SLO`. Rules of a file are
+    /// exceptions from it all the same.
     ///
     /// ```
     /// use obs::KeepPolicy;

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Capture, KeepPolicy, Limits, Rate, Redaction, SubjectKey};
+use obs_core::{Capture, KeepPolicy, KeepRule, Limits, Policy, Rate, Redaction, SubjectKey};
 use obs_persist::{Migrations, PersistConfig, RETENTION_LEAST, RETENTION_MOST, StoreUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -134,6 +134,8 @@ pub(crate) struct Checked {
     pub(crate) policy: KeepPolicy,
     pub(crate) slo: Option<Duration>,
     pub(crate) limits: Limits,
+    /// Exceptions from the policy, which only a file can have.
+    pub(crate) rules: Vec<KeepRule>,
     pub(crate) safety: Safety,
     pub(crate) logs: LogSettings,
     /// Where everything else goes, and who we are.
@@ -199,16 +201,45 @@ fn effective(
     if let Some(file) = &given.read {
         return with_file(given, environment, file);
     }
-    let named = match &given.file {
-        Some(path) => Some(("Builder::config_file", path.as_path())),
-        None => environment.get(CONFIG_FILE)?.map(|path| (CONFIG_FILE, Path::new(path))),
-    };
-    match named {
+    match file_named(given, environment)? {
         None => Ok((lift(given, environment, None)?, environment.clone())),
         Some((setting, path)) => {
             let file = File::read(setting, path, environment)?;
             with_file(given, environment, &file)
         }
+    }
+}
+
+/// The file of settings, if there is to be one, and what names it.
+pub(crate) fn file_named<'a>(
+    given: &'a Given,
+    environment: &'a Environment,
+) -> Result<Option<(&'static str, &'a Path)>, ConfigError> {
+    Ok(match &given.file {
+        Some(path) => Some(("Builder::config_file", path.as_path())),
+        None => environment.get(CONFIG_FILE)?.map(|path| (CONFIG_FILE, Path::new(path))),
+    })
+}
+
+/// What stands in the file of settings.
+pub(crate) fn text_of_file(setting: &str, path: &Path) -> Result<String, ConfigError> {
+    File::text(setting, path)
+}
+
+/// The policy of a file that says this, if all of it is valid.
+pub(crate) fn policy_of(
+    given: &Given,
+    environment: &Environment,
+    (path, text): (&Path, String),
+) -> Result<Policy, ConfigError> {
+    let file = File::parse(&path.to_string_lossy(), text, environment)?;
+    with_file(given, environment, &file).map(|(checked, _)| checked.live())
+}
+
+impl Checked {
+    /// What of it may change later.
+    pub(crate) fn live(&self) -> Policy {
+        Policy { keep: self.policy, limits: self.limits, rules: self.rules.clone() }
     }
 }
 
@@ -220,6 +251,7 @@ fn with_file(
     let over = environment.over(file);
     let mut checked = lift(given, &over, Some(file))
         .map_err(|error| error.of_file(|setting| over.origin(setting)))?;
+    checked.rules = file.rules()?;
     checked.ignored = known::without_effect(environment, file);
     Ok((checked, over))
 }
@@ -253,6 +285,7 @@ fn lift_rest(
         policy,
         slo,
         limits: limits(given, environment)?,
+        rules: Vec::new(),
         safety: safety::check(given, environment)?,
         logs: logs::check(environment, model.log_level)?,
         model,
@@ -308,6 +341,10 @@ fn policy(
     if let Some((setting, shown, rate)) = rate {
         policy.ok_rate =
             Rate::new(rate).map_err(|error| ConfigError::because(setting, &shown, error))?;
+    }
+    if given.policy.is_none() {
+        let by = parse::sample_by(environment, "OBS_SAMPLE_BY")?;
+        policy.sample_by = by.unwrap_or_default();
     }
     match (given.slo, given.policy) {
         (Some(Duration::ZERO), _) => {

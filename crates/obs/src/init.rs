@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     builder::Builder,
     config::{
-        self, Checked, Rows, Safety, SpoolUse, StoreAddress,
+        self, Checked, Given, Rows, Safety, SpoolUse, StoreAddress,
         model::{ExemplarFilter, Temporality},
     },
     drainer::Drainer,
@@ -26,6 +26,7 @@ use crate::{
     kept::{Hears, told},
     logs::Logs,
     pipelines::{PipelineError, Pipelines},
+    policy_file::{PolicyWatch, Watched},
     provider, resource,
     store::OtlpStore,
     telemetry::{Parts, RowStore, Telemetry},
@@ -64,6 +65,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let heard = spans.into_iter().map(|spans| Arc::new(spans) as Arc<dyn Hears>).collect();
     let obs = obs(&config, metrics, (rows.as_ref(), heard), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
+    let policy_watch = policy_watch((&builder.given, &environment), &config, &obs)?;
     let instruments = Book::new(&provider);
     let pull = match &asked {
         Some(reader) => pull(&config, (&obs, rows.as_ref()), reader, &provider)?,
@@ -79,10 +81,28 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         provider,
         instruments,
         drainer,
+        policy_watch,
         logs,
         pipelines,
         #[cfg(feature = "http")]
         propagation: propagation(&config),
+    }))
+}
+
+/// Reads the policy again when its file changes, where there is one.
+fn policy_watch(
+    (given, environment): (&Given, &config::Environment),
+    config: &Checked,
+    obs: &Obs,
+) -> Result<Option<PolicyWatch>, InitError> {
+    let named = config::file_named(given, environment)?.filter(|_| given.read.is_none());
+    let Some((_, path)) = named else { return Ok(None) };
+    Ok(PolicyWatch::start(Watched {
+        path: path.to_owned(),
+        given: given.clone(),
+        environment: environment.clone(),
+        policy: config.live(),
+        live: obs.policy(),
     }))
 }
 
@@ -248,6 +268,7 @@ fn obs(
         .metrics(metrics)
         .policy(config.policy)
         .limits(config.limits)
+        .rules(config.rules.clone())
         .epoch(epoch)
         .current_run(true);
     let Safety { capture, redaction, subject_key } = config.safety.clone();

@@ -70,6 +70,7 @@ mod kept;
 mod logs;
 pub mod otel;
 mod pipelines;
+mod policy_file;
 mod provider;
 mod report;
 mod resource;
@@ -84,11 +85,12 @@ pub use obs_core::testing;
 pub use obs_core::{
     Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
     DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
-    InputRun, Instrument, Json, KeepPolicy, KeepReason, Kept, Kind, KindSpec, Label, Ledger,
-    Limits, ManualClock, MetricsMapping, Node, Obs, Place, Rate, RateError, RecordLabels,
-    Recording, Redaction, Run, RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, SampleBy,
-    Sink, Status, StoreMetrics, StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError,
-    Tick, Ticket, Timestamp, Verdict, current_run_id, span_id_of, trace_id_of,
+    InputRun, Instrument, Json, KeepPolicy, KeepReason, KeepRule, Kept, Kind, KindSpec, Label,
+    Ledger, Limits, LivePolicy, ManualClock, MetricsMapping, Node, Obs, Place, Policy, PolicyError,
+    PolicyState, Rate, RateError, RecordLabels, Recording, Redaction, Run, RunError, RunFailure,
+    RunLedger, RunRecord, SLO_DEFAULT, SampleBy, Sink, Status, StoreMetrics, StoreState, Strategy,
+    StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket, Timestamp, Verdict, current_run_id,
+    span_id_of, trace_id_of,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]
@@ -101,6 +103,7 @@ pub use error::InitError;
 pub use export::ExportError;
 pub use init::STORE_WAIT;
 pub use logs::LogsError;
+pub use policy_file::PolicyFile;
 pub use report::{Exported, Report, Rows, SignalReport};
 pub use snapshot::{Histogram, Metric, MetricsSnapshot, RunDurations, Series, Value};
 pub use telemetry::{DROP_DEADLINE, SnapshotError, Telemetry};

@@ -3,7 +3,6 @@
 //! Nothing is taken over unasked: a program installs this as its subscriber with one call, or puts
 //! [`for_tracing::layer`](crate::for_tracing::layer) beside layers of its own.
 
-mod civil;
 mod error;
 mod filter;
 mod json;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, Obs, StoreState};
+use obs_core::{BuildError, Clock, Kind, KindSpec, Ledger, LivePolicy, Obs, StoreState};
 use obs_persist::{Persister, Room, StoreWatch};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::sync::Mutex;
@@ -14,6 +14,7 @@ use crate::{
     instruments::{Book, Instruments},
     logs::{Logs, LogsError},
     pipelines::Pipelines,
+    policy_file::{PolicyFile, PolicyWatch},
     report::{Exported, Report, Rows, SignalReport},
     snapshot::{self, MetricsSnapshot},
 };
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) provider: SdkMeterProvider,
     pub(crate) instruments: Arc<Book>,
     pub(crate) drainer: Option<Drainer>,
+    pub(crate) policy_watch: Option<PolicyWatch>,
     pub(crate) logs: Logs,
     pub(crate) pipelines: Pipelines,
     #[cfg(feature = "http")]
@@ -144,6 +146,36 @@ impl Telemetry {
     #[must_use]
     pub const fn obs(&self) -> &Obs {
         &self.parts.obs
+    }
+
+    /// Which runs are kept, and how much of them: it may change while the process runs.
+    ///
+    /// ```
+    /// # use obs::{Environment, KeepRule};
+    /// # use std::time::Duration;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let all = KeepRule { strategy: Some("bonus".into()), keep_all: true, ..KeepRule::default() };
+    /// telemetry.policy().add_for(all, Duration::from_secs(600))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn policy(&self) -> LivePolicy {
+        self.parts.obs.policy()
+    }
+
+    /// How the policy of the file of settings is doing, which is read again when the file changes; `None` where there
+    /// is no file.
+    ///
+    /// ```
+    /// # use obs::Environment;
+    /// # let telemetry = obs::builder().environment(Environment::empty()).rows(false).init()?;
+    /// let problem = telemetry.policy_file().and_then(|file| file.problem);
+    /// assert_eq!(problem, None);
+    /// # Ok::<(), obs::InitError>(())
+    /// ```
+    #[must_use]
+    pub fn policy_file(&self) -> Option<PolicyFile> {
+        self.parts.policy_watch.as_ref().map(PolicyWatch::state)
     }
 
     /// Where every run and record is, now.
@@ -343,6 +375,9 @@ impl Telemetry {
         }
         if let Some(drainer) = &self.parts.drainer {
             drainer.stop();
+        }
+        if let Some(watch) = &self.parts.policy_watch {
+            watch.stop();
         }
         self.parts.logs.flush(LOG_FLUSH_MAX);
         let report = Report { rows, export, signals, ledger: self.ledger() };

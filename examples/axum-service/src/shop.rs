@@ -7,9 +7,10 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use obs::{BuildError, RunError, Strategy, Telemetry};
+use serde::Deserialize;
 use serde_json::json;
 
 /// What the shop knows, and its strategies.
@@ -99,6 +100,7 @@ pub(crate) fn routes(shop: Shop) -> Router {
     Router::new()
         .route("/price/{item}", get(price))
         .route("/parcel/{country}", get(parcel))
+        .route("/orders", post(order))
         .with_state(shop)
 }
 
@@ -113,4 +115,17 @@ async fn parcel(
 ) -> Result<Response, ShopError> {
     let cost = shop.parcel(&country)?;
     Ok(Json(json!({ "country": country, "cost": cost })).into_response())
+}
+
+/// What somebody wants, and where to.
+#[derive(Deserialize)]
+struct Order {
+    item: String,
+    country: String,
+}
+
+/// A price and a parcel: two runs below one request.
+async fn order(State(shop): State<Shop>, Json(order): Json<Order>) -> Result<Response, ShopError> {
+    let total = shop.price(&order.item).await? + shop.parcel(&order.country)?;
+    Ok((StatusCode::CREATED, Json(json!({ "total": total }))).into_response())
 }

@@ -26,6 +26,7 @@ use crate::{
     label::Label,
     ledger::{Book, ClassLedger, Ledger, SeriesDrops},
     mapping::Instrument,
+    policy::Standing,
     registry::{Metric, attribute, metric},
     sink::Sink,
     status::{Class, DropReason},
@@ -126,9 +127,29 @@ pub(super) fn watch(meter: &Meter, watched: &Watched<'_>, drops: &Drops, drains:
     }
     export_flows(meter, &watch);
     export_levels(meter, &watch, watched.sink);
+    export_policy(meter, watched.policy);
     if let Some(in_flight) = watched.in_flight {
         export_untracked(meter, in_flight);
     }
+}
+
+fn export_policy(meter: &Meter, policy: &Arc<Standing>) {
+    let at = Arc::clone(policy);
+    meter
+        .u64_observable_counter(metric::OBS_POLICY_CHANGES.name)
+        .with_unit(metric::OBS_POLICY_CHANGES.unit)
+        .with_description(metric::OBS_POLICY_CHANGES.brief)
+        .with_callback(move |observer| observer.observe(at.now().changes, &[]))
+        .build();
+    let at = Arc::clone(policy);
+    meter
+        .u64_observable_gauge(metric::OBS_POLICY_REFUSED.name)
+        .with_unit(metric::OBS_POLICY_REFUSED.unit)
+        .with_description(metric::OBS_POLICY_REFUSED.brief)
+        .with_callback(move |observer| {
+            observer.observe(u64::from(at.now().problem.is_some()), &[]);
+        })
+        .build();
 }
 
 fn export_untracked(meter: &Meter, in_flight: &Arc<InFlight>) {

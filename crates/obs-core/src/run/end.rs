@@ -174,14 +174,16 @@ impl Run {
 
     #[inline(always)]
     fn decide(&mut self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
-        let matters = strategy.keep.depends_on_draw(status);
+        // One reading of the policy for the whole decision: the rate in the row is the one that was drawn for.
+        let bar = strategy.bar(status);
+        let matters = bar.how.draws();
         let mut draw = strategy.core.sampler.draw(matters);
-        if matters && strategy.sample_by != SampleBy::Chance {
-            draw = self.draw_by(strategy.sample_by).unwrap_or(draw);
+        if matters && let Some(by) = bar.how.by_an_id() {
+            draw = self.draw_by(by).unwrap_or(draw);
         }
         let facts =
             Facts { status, nanos, forced: self.forced, first: strategy.takes_first(), draw };
-        decide(&strategy.keep, &facts)
+        decide(&bar, &facts)
     }
 
     /// What an id says that others know too, if there is one.
@@ -257,6 +259,11 @@ impl Run {
             (TraceId::INVALID, _) => span_ids::own(run_id),
             started_in => started_in,
         }
+    }
+
+    /// How many entries its trace may have.
+    pub(crate) const fn entries_max(&self) -> usize {
+        self.entries_max as usize
     }
 
     /// The id, where it is put together already.

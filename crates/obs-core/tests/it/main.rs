@@ -15,6 +15,7 @@ mod labels;
 mod leaving;
 mod ledger;
 mod metrics;
+mod policy;
 mod readers;
 mod records;
 mod rollups;

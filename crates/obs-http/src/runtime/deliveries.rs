@@ -8,7 +8,6 @@ use super::{
     Runtime,
     keyed::{Keyed, clean},
     snapshot::{DeliverySnapshot, DeliveryTotals},
-    utc,
 };
 use crate::routes::OTHER;
 
@@ -185,7 +184,7 @@ impl DeliveryState {
             values_by_target: self.values_by_target.snapshot(),
             values_by_caller: self.values_by_caller.snapshot(),
             values_by_name: self.values_by_name.snapshot(),
-            last_at: self.last.map(|(_, at)| utc::text(at)),
+            last_at: self.last.map(|(_, at)| at.to_rfc3339_millis()),
             last_age_seconds: self.last.map(|(at, _)| now.since(at).as_secs_f64()),
             pairs: pairs.collect(),
         }

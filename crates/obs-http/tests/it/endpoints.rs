@@ -89,6 +89,23 @@ fn liveness_does_not_depend_on_the_store_and_readiness_does_if_it_is_told_to() {
 }
 
 #[test]
+fn health_says_what_became_of_the_policy_and_shows_no_credentials_of_it() {
+    let stored = stored();
+    let policy = stored.obs.policy();
+    policy.set(policy.current()).unwrap();
+    policy.refused("obs.yaml:3: store=\"postgres://svc:hunter2@db/obs\": no");
+    let (_, text, health) = ask(&stored.endpoints().build(), "/healthz", Some(TOKEN));
+    let shown = &health["policy"];
+    assert_eq!(
+        (&shown["changes"], &shown["refused"], &shown["rules"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    assert!(shown["problem"].as_str().unwrap().contains("obs.yaml:3"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(health["status"], "up", "the policy before it is as good");
+}
+
+#[test]
 fn health_shows_queue_losses_last_write_and_last_error_to_who_is_authorised_only() {
     let stored = stored();
     let endpoints = stored.endpoints().build();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::programs::{COLLECTOR, PROMTOOL, run};
 
 /// Each file, and what it is laid over.
-const CONFIGURATIONS: [&[&str]; 7] = [
+const CONFIGURATIONS: [&[&str]; 8] = [
     &["config.yaml"],
     &["config.yaml", "bare-series.yaml"],
     &["agent.yaml"],
@@ -16,6 +16,7 @@ const CONFIGURATIONS: [&[&str]; 7] = [
     &["gateway.yaml"],
     &["gateway.yaml", "gateway-tls.yaml"],
     &["gateway.yaml", "kafka.yaml"],
+    &["gateway.yaml", "thanos.yaml"],
 ];
 
 /// What is in the folder and no configuration.

@@ -9,4 +9,5 @@ mod generated;
 mod programs;
 mod rules;
 mod runbook;
+mod scale;
 mod stack;

@@ -38,6 +38,21 @@ pub(crate) const COLLECTOR: Program = Program {
     script: "scripts/build-collector",
 };
 
+pub(crate) const THANOS: Program = Program {
+    variable: "OBS_TEST_THANOS",
+    skip: "OBS_SKIP_THANOS",
+    cache: ("thanos", "thanos"),
+    script: "scripts/build-thanos",
+};
+
+/// A folder of jars, for the `java` that is on the path.
+pub(crate) const KAFKA: Program = Program {
+    variable: "OBS_TEST_KAFKA",
+    skip: "OBS_SKIP_KAFKA",
+    cache: ("kafka", "jars"),
+    script: "scripts/install-kafka",
+};
+
 impl Program {
     /// `None` only if whoever runs the tests has said to go without.
     #[expect(clippy::disallowed_methods, reason = "how the scripts tell a test where programs are")]
@@ -50,7 +65,7 @@ impl Program {
         }
         let named = env::var_os(variable).map(PathBuf::from);
         let named = named.map(|at| if at.is_dir() { at.join(file) } else { at });
-        let found = named.or_else(|| self.newest_build()).filter(|program| program.is_file());
+        let found = named.or_else(|| self.newest_build()).filter(|program| program.exists());
         assert!(
             found.is_some(),
             "there is no {file}: run {script}, or name where it is in {variable}, or set {skip}=1 to go without"
@@ -67,6 +82,18 @@ impl Program {
             .max()
             .map(|(_, program)| program)
     }
+}
+
+/// One of our own programs, beside the test's and in the same profile. Built if need be.
+pub(crate) fn built(package: &str) -> PathBuf {
+    let build = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--package", package])
+        .current_dir(root())
+        .status()
+        .unwrap();
+    assert!(build.success(), "{package} is not built");
+    let own = env::current_exe().unwrap();
+    own.ancestors().nth(2).unwrap().join(package)
 }
 
 /// Runs a program to its end; what it said if that was not a good one.

@@ -1,5 +1,6 @@
 //! The whole stack on loopback: Postgres, an agent, two gateways behind one name, Prometheus with our rules.
 
+mod load;
 mod names;
 mod postgres;
 mod process;
@@ -17,6 +18,7 @@ use std::{
 use obs_stack::root;
 
 use crate::programs::{COLLECTOR, PROMETHEUS};
+pub(crate) use load::{Load, Made};
 use names::Names;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::Process;
@@ -44,55 +46,44 @@ pub(crate) struct Stack {
     _temporary: tempfile::TempDir,
 }
 
+/// What is other than in the files as they are shipped.
+#[derive(Default)]
+pub(crate) struct Shape {
+    /// Laid over `agent.yaml`.
+    pub(crate) agent: Option<&'static str>,
+    /// Laid over `gateway.yaml`.
+    pub(crate) gateway: Option<&'static str>,
+    /// For all Collectors, beside those of each.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
+
 impl Stack {
     /// `None` only if whoever runs the tests has said to go without one of the programs.
     pub(crate) fn start() -> Option<Self> {
-        let (collector, prometheus) = (COLLECTOR.find()?, PROMETHEUS.find()?);
+        Self::start_as(Shape::default())
+    }
+
+    /// The same with files laid over those of the Collectors.
+    pub(crate) fn start_as(shape: Shape) -> Option<Self> {
+        let (binary, prometheus) = (COLLECTOR.find()?, PROMETHEUS.find()?);
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_owned();
         let postgres = Postgres::start();
         let names = Names::start();
-        let gateway_port = free_port();
-        let telemetry = [free_port(), free_port(), free_port()];
-        let server_port = free_port();
-        let config = prometheus_config(&folder, telemetry);
-        let server = Process::start(
-            "prometheus",
-            &prometheus,
-            &[
-                format!("--config.file={}", config.display()),
-                format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
-                format!("--web.listen-address=127.0.0.1:{server_port}"),
-                "--web.enable-otlp-receiver".to_owned(),
-            ],
-            &[],
-            &folder,
-        );
-        let server_api = Prometheus::new(server_port);
-        server_api.wait_until_ready();
-        let gateways = [1_u8, 2].map(|number| {
-            let health = free_port();
-            let settings = [
-                ("OBS_COLLECTOR_HOST", format!("127.0.0.{number}")),
-                ("OBS_COLLECTOR_GRPC_PORT", gateway_port.to_string()),
-                ("OBS_COLLECTOR_HEALTH_PORT", health.to_string()),
-                ("OBS_COLLECTOR_TELEMETRY_PORT", telemetry[usize::from(number)].to_string()),
-                ("OBS_COLLECTOR_PROMETHEUS_URL", format!("http://127.0.0.1:{server_port}")),
-            ];
-            collector_at(
-                &collector,
-                &format!("gateway-{number}"),
-                "gateway.yaml",
-                &settings,
-                &folder,
-            )
-        });
-        let [grpc, http, scrape, health] = [(); 4].map(|()| free_port());
+        let [grpc, http, scrape, server_port] = [(); 4].map(|()| free_port());
+        let telemetry = [(); 3].map(|()| free_port());
+        let server = server(&prometheus, &folder, server_port, telemetry);
+        let api = Prometheus::new(server_port);
+        api.wait_until_ready();
+        let tier = Tier { binary, folder: folder.clone(), shape, gateway_port: free_port() };
+        let url = format!("http://127.0.0.1:{server_port}");
+        let gateways =
+            [1_u8, 2].map(|number| tier.gateway(number, telemetry[usize::from(number)], &url));
+        let gateway_port = tier.gateway_port;
         let settings = [
             ("OBS_COLLECTOR_GRPC_PORT", grpc.to_string()),
             ("OBS_COLLECTOR_HTTP_PORT", http.to_string()),
             ("OBS_COLLECTOR_PROMETHEUS_PORT", scrape.to_string()),
-            ("OBS_COLLECTOR_HEALTH_PORT", health.to_string()),
             ("OBS_COLLECTOR_TELEMETRY_PORT", telemetry[0].to_string()),
             (
                 "OBS_COLLECTOR_GATEWAY",
@@ -100,11 +91,11 @@ impl Stack {
             ),
             ("OBS_COLLECTOR_GATEWAY_PORT", gateway_port.to_string()),
         ];
-        let agent = collector_at(&collector, "agent", "agent.yaml", &settings, &folder);
+        let agent = tier.collector("agent", "agent.yaml", tier.shape.agent, &settings);
         let stack = Self {
             agent,
             gateways,
-            prometheus: server_api,
+            prometheus: api,
             postgres,
             grpc,
             http,
@@ -139,17 +130,53 @@ impl Stack {
     }
 }
 
-fn collector_at(
-    binary: &Path,
-    name: &str,
-    config: &str,
-    settings: &[(&str, String)],
-    folder: &Path,
-) -> Process {
-    let config = format!("--config={}", root().join("otel-collector").join(config).display());
-    let mut settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.clone())).collect();
-    settings.push(("OBS_COLLECTOR_STORAGE", folder.join(name).display().to_string()));
-    Process::start(name, binary, &[config], &settings, folder)
+/// What the Collectors of a stack have in common.
+struct Tier {
+    binary: PathBuf,
+    folder: PathBuf,
+    shape: Shape,
+    gateway_port: u16,
+}
+
+impl Tier {
+    fn gateway(&self, number: u8, telemetry: u16, prometheus: &str) -> Process {
+        let settings = [
+            ("OBS_COLLECTOR_HOST", format!("127.0.0.{number}")),
+            ("OBS_COLLECTOR_GRPC_PORT", self.gateway_port.to_string()),
+            ("OBS_COLLECTOR_TELEMETRY_PORT", telemetry.to_string()),
+            ("OBS_COLLECTOR_PROMETHEUS_URL", prometheus.to_owned()),
+        ];
+        let name = format!("gateway-{number}");
+        self.collector(&name, "gateway.yaml", self.shape.gateway, &settings)
+    }
+
+    fn collector(
+        &self,
+        name: &str,
+        file: &str,
+        over: Option<&str>,
+        settings: &[(&str, String)],
+    ) -> Process {
+        let files = [Some(file), over].into_iter().flatten();
+        let files = files.map(|file| root().join("otel-collector").join(file));
+        let arguments: Vec<_> = files.map(|file| format!("--config={}", file.display())).collect();
+        let mut all = settings.to_vec();
+        all.extend(self.shape.settings.iter().cloned());
+        all.push(("OBS_COLLECTOR_HEALTH_PORT", free_port().to_string()));
+        all.push(("OBS_COLLECTOR_STORAGE", self.folder.join(name).display().to_string()));
+        Process::start(name, &self.binary, &arguments, &all, &self.folder)
+    }
+}
+
+fn server(binary: &Path, folder: &Path, port: u16, telemetry: [u16; 3]) -> Process {
+    let config = prometheus_config(folder, telemetry);
+    let arguments = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--web.enable-otlp-receiver".to_owned(),
+    ];
+    Process::start("prometheus", binary, &arguments, &[], folder)
 }
 
 /// The project's own configuration, with the targets of this stack, scraped each second.

@@ -102,6 +102,11 @@ impl ConfigError {
         self
     }
 
+    /// What is wrong, for whoever knows the place.
+    pub(super) fn rule(&self) -> &str {
+        &self.rule
+    }
+
     /// The file and the line that hold the value; `None` where a variable or code does.
     ///
     /// ```

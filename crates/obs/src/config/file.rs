@@ -15,6 +15,8 @@ mod tree;
 
 use std::{fs::File as Handle, io::Read as _, path::Path};
 
+use obs_core::{KeepRule, Policy};
+
 use self::{
     de::Problem,
     document::Document,
@@ -44,6 +46,11 @@ impl File {
         path: &Path,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
+        Self::parse(&path.to_string_lossy(), Self::text(setting, path)?, environment)
+    }
+
+    /// What stands in such a file.
+    pub(super) fn text(setting: &str, path: &Path) -> Result<String, ConfigError> {
         let name = path.to_string_lossy().into_owned();
         let refuse = |rule: String| ConfigError::new(setting, &name, rule);
         let unreadable = |error| {
@@ -57,7 +64,7 @@ impl File {
                 "is longer than {FILE_BYTES_MAX} bytes: name a file of settings"
             )));
         }
-        Self::parse(&name, text, environment)
+        Ok(text)
     }
 
     pub(super) fn parse(
@@ -98,6 +105,21 @@ impl File {
             let key = format!("obs.{key}");
             Some((variable, text, Origin { file: self.name.clone(), line: node.line, key, raw }))
         })
+    }
+
+    /// The rules of the policy.
+    pub(super) fn rules(&self) -> Result<Vec<KeepRule>, ConfigError> {
+        let policy = self.document.obs.as_ref().and_then(|ours| ours.policy.as_ref());
+        let rules = policy.and_then(|policy| policy.rules.as_deref()).unwrap_or_default();
+        let policy =
+            Policy { rules: rules.iter().map(KeepRule::from).collect(), ..Policy::default() };
+        let Err(error) = policy.check() else { return Ok(policy.rules) };
+        let path = match error.rule() {
+            Some(index) => format!("obs.policy.rules[{index}]"),
+            None => "obs.policy.rules".to_owned(),
+        };
+        let line = self.line_of(&path);
+        Err(ConfigError::in_file(&self.name, line, &path, None, error.reason()))
     }
 
     /// The line of the nearest key that stands in the file.

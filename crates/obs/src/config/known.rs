@@ -3,7 +3,7 @@
 use super::{CONFIG_FILE, Environment, error::ConfigError, file::File};
 
 /// Every variable of ours, and its key in the block `obs` of a file.
-pub(super) const KEYS: [(&str, &str); 27] = [
+pub(super) const KEYS: [(&str, &str); 28] = [
     ("OBS_CAPTURE_INPUT", "capture_input"),
     ("OBS_ENABLED", "enabled"),
     ("OBS_LOG", "log.level"),
@@ -18,6 +18,7 @@ pub(super) const KEYS: [(&str, &str); 27] = [
     ("OBS_REDACT_PATTERNS", "redact.patterns"),
     ("OBS_RETENTION_ERROR", "retention.error"),
     ("OBS_RETENTION_OK", "retention.ok"),
+    ("OBS_SAMPLE_BY", "policy.sample_by"),
     ("OBS_SAMPLE_RATE", "policy.sample_rate"),
     ("OBS_SLO", "policy.slo"),
     ("OBS_SPOOL", "spool.mode"),

@@ -4,6 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 
+use obs_core::SampleBy;
 use obs_persist::{RETENTION_LEAST, RETENTION_MOST};
 
 use super::{Environment, Retain, error::ConfigError};
@@ -30,6 +31,23 @@ pub(super) fn gzip(text: &str) -> Result<bool, &'static str> {
         "gzip" => Ok(true),
         "none" => Ok(false),
         _ => Err("there is no such compression: use gzip or none"),
+    }
+}
+
+/// By what runs are chosen.
+pub(super) fn sample_by(
+    environment: &Environment,
+    name: &'static str,
+) -> Result<Option<SampleBy>, ConfigError> {
+    let Some(text) = environment.get(name)? else { return Ok(None) };
+    match text {
+        "chance" => Ok(Some(SampleBy::Chance)),
+        "trace" => Ok(Some(SampleBy::Trace)),
+        "correlation" => Ok(Some(SampleBy::Correlation)),
+        _ => {
+            let rule = "not by what runs can be chosen: use chance, trace or correlation";
+            Err(ConfigError::new(name, text, rule))
+        }
     }
 }
 

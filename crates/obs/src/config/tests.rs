@@ -82,7 +82,9 @@ const RATE_WAY_OUT: &str = "is not in [0, 1]: use 0 for none, 1 for all, 0.05 fo
 const SPOOL: &str =
     "outside 8388608 to 68719476736 (two segments of 4 MiB are the least): use a value inside";
 
-const BAD_VALUES: [(&str, &str, &str); 32] = [
+const SAMPLE_BY: &str = "not by what runs can be chosen: use chance, trace or correlation";
+
+const BAD_VALUES: [(&str, &str, &str); 34] = [
     ("OBS_SPOOL", "on", "not what a spool can hold: use errors, or off"),
     ("OBS_SPOOL_BYTES_MAX", "4096", SPOOL),
     ("OBS_SPOOL_BYTES_MAX", "1GB", WHOLE),
@@ -92,6 +94,8 @@ const BAD_VALUES: [(&str, &str, &str); 32] = [
         "true",
         "neither on nor off: on keeps runs in flight where the next process finds them",
     ),
+    ("OBS_SAMPLE_BY", "luck", SAMPLE_BY),
+    ("OBS_SAMPLE_BY", "Trace", SAMPLE_BY),
     ("OBS_SAMPLE_RATE", "5%", "not a number: use a decimal number, e.g. 0.05"),
     ("OBS_QUEUE_RECORDS", "0", QUEUE),
     ("OBS_QUEUE_RECORDS", "1000001", QUEUE),

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use serde_json::{Number, Value as Json};
 
 use super::{
-    Origin, civil,
+    Origin,
     line::{Line, Value},
 };
 
@@ -28,7 +28,7 @@ const TAKEN: [&str; 12] = [
 
 pub(super) fn rendered(line: &Line<'_>, origin: &Origin) -> Vec<u8> {
     let mut object = Object::default();
-    object.put("timestamp", &civil::text(line.at));
+    object.put("timestamp", &line.at.to_rfc3339());
     object.put("level", line.level.as_str());
     object.put("logger", line.logger);
     object.put("message", &line.said.message);

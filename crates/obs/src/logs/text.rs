@@ -2,10 +2,7 @@
 
 use std::{fmt, fmt::Write as _};
 
-use super::{
-    civil,
-    line::{Line, Value},
-};
+use super::line::{Line, Value};
 
 /// Characters that [`obs_core::Escaped`] shows whole.
 const PIECE_CHARS: usize = 1_000;
@@ -18,7 +15,7 @@ pub(super) fn rendered(line: &Line<'_>) -> Vec<u8> {
 }
 
 fn write(text: &mut String, line: &Line<'_>) -> fmt::Result {
-    write!(text, "{} {:>5} {}: ", civil::text(line.at), line.level.as_str(), line.logger)?;
+    write!(text, "{} {:>5} {}: ", line.at.to_rfc3339(), line.level.as_str(), line.logger)?;
     escape(text, &line.said.message)?;
     for (name, value) in &line.said.fields {
         write!(text, " {name}=")?;

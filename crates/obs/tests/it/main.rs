@@ -13,6 +13,7 @@ mod logs;
 mod matrix;
 mod partial;
 mod payloads;
+mod policy;
 mod prometheus;
 mod promtool;
 mod secrets;

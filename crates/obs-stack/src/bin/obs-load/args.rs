@@ -30,10 +30,12 @@ const USERS_MAX: usize = 2000;
 const SECONDS_MAX: u64 = 86_400;
 
 /// The default mix: the routes of `examples/axum-service`.
-const MIX: [&str; 4] = [
-    "40 read GET /price/tea",
-    "30 read GET /price/coffee",
-    "25 write GET /parcel/at",
+const MIX: [&str; 6] = [
+    "30 read GET /price/chair",
+    "20 read GET /price/table",
+    "20 read GET /parcel/at",
+    r#"15 write POST /orders {"item":"lamp","country":"is"}"#,
+    r#"10 write POST /orders {"item":"chair","country":"de"}"#,
     "5 aggregate GET /runtime",
 ];
 
@@ -122,7 +124,7 @@ impl Ask {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "--request '{text}': WEIGHT CLASS METHOD PATH [BODY], e.g. '70 read GET /price/tea'"
+                "--request '{text}': WEIGHT CLASS METHOD PATH [BODY], e.g. '70 read GET /price/chair'"
             )
         };
         let mut words = text.splitn(5, ' ');
@@ -167,7 +169,7 @@ mod tests {
         for (words, said) in [
             (&["--users", "0", "--target", "a:1"][..], "--users 0: 1 to 2000"),
             (&["--hold", "-1"], "-1 seconds: 0 to 86400"),
-            (&["--request", "70 peek GET /"], "e.g. '70 read GET /price/tea'"),
+            (&["--request", "70 peek GET /"], "e.g. '70 read GET /price/chair'"),
             (&["--request", "0 read GET /"], "--request '0 read GET /'"),
             (&[], "--target is missing"),
         ] {

@@ -22,11 +22,17 @@ impl Client {
     }
 
     /// The status and the body of an answer. After an error the connection is another one.
+    pub(crate) fn get(&mut self, path: &str) -> io::Result<(u16, String)> {
+        self.send("GET", path, None, "obs-load")
+    }
+
+    /// The same with a body, and an id that the service repeats on all that it says about the request.
     pub(crate) fn send(
         &mut self,
         method: &str,
         path: &str,
         body: Option<&str>,
+        id: &str,
     ) -> io::Result<(u16, String)> {
         let mut stream = match self.open.take() {
             Some(open) => open,
@@ -34,7 +40,7 @@ impl Client {
         };
         let body = body.unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nx-request-id: {id}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             self.target,
             body.len()
         );

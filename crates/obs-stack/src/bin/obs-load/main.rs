@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 /// What is wrong with the ledger of the service.
 fn ledger(args: &Args) -> Option<String> {
     let path = args.ledger.as_deref()?;
-    match Client::new(&args.target).send("GET", path, None) {
+    match Client::new(&args.target).get(path) {
         Ok((status, body)) => balance_of(status, &body),
         Err(error) => Some(format!("the ledger cannot be read: {error}")),
     }

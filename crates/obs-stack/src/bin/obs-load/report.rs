@@ -20,6 +20,10 @@ const ALL_P95_MAX: f64 = 0.8;
 /// How often Prometheus is asked whether it has everything, with a second between.
 const ASKED_MAX: u32 = 60;
 
+/// Writes that failed, of which the first are shown with their ids, and how much of each.
+const FAILURES_MAX: usize = 20;
+const FAILURE_CHARS_MAX: usize = 200;
+
 /// What a service with obs answers about itself, which its metrics of requests leave out.
 const UNMEASURED: [&str; 5] = ["/healthz", "/readyz", "/runtime", "/ledger", "/metrics"];
 
@@ -39,6 +43,7 @@ pub(crate) struct Report {
     hold: Duration,
     answers: BTreeMap<u16, u64>,
     classes: BTreeMap<Class, Seen>,
+    failures: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,7 +72,16 @@ impl Report {
         seen.failed += u64::from(outcome != Outcome::Done);
     }
 
+    /// A write that failed, whose id leads to the service's lines and rows.
+    pub(crate) fn keep_failure(&mut self, failure: fmt::Arguments<'_>) {
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.push(failure.to_string().chars().take(FAILURE_CHARS_MAX).collect());
+        }
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
+        self.failures.extend(other.failures);
+        self.failures.truncate(FAILURES_MAX);
         self.broken_connections += other.broken_connections;
         for (status, count) in other.answers {
             *self.answers.entry(status).or_default() += count;
@@ -156,6 +170,9 @@ impl fmt::Display for Report {
                 seen.took.len()
             )?;
         }
+        for failure in &self.failures {
+            writeln!(f, "  failed {failure}")?;
+        }
         writeln!(f, "  answers {:?}, {} connections broke", self.answers, self.broken_connections)
     }
 }
@@ -193,7 +210,7 @@ fn totals(address: &str, job: &str) -> Option<BTreeMap<u16, u64>> {
         "sum%20by%20(http_response_status_code)%20(http_server_request_duration_seconds_count%7Bjob%3D%22{job}%22%7D)"
     );
     let path = format!("/api/v1/query?query={query}");
-    let (_, body) = Client::new(address).send("GET", &path, None).ok()?;
+    let (_, body) = Client::new(address).get(&path).ok()?;
     let answer: Value = serde_json::from_str(&body).ok()?;
     let total = |sample: &Value| {
         let status = sample["metric"]["http_response_status_code"].as_str()?.parse().ok()?;
@@ -224,6 +241,23 @@ mod tests {
         assert_eq!(report(&[900; 1000], 0).broken_thresholds(101).len(), 1, "writes only");
         assert_eq!(report(&[1600; 1000], 0).broken_thresholds(100).len(), 3);
         assert_eq!(report(&[], 0).broken_thresholds(100), ["not one request was measured"]);
+    }
+
+    #[test]
+    fn the_first_failures_of_all_users_are_kept_and_no_more() {
+        let mut all = report(&[1], 0);
+        for user in 0..3 {
+            let mut one = report(&[1], 0);
+            for nth in 0..15 {
+                one.keep_failure(format_args!("load-{user}-{nth}: {}", "x".repeat(500)));
+            }
+            all.add(one);
+        }
+        let text = all.to_string();
+        let shown: Vec<_> = text.lines().filter(|line| line.contains("failed load-")).collect();
+        assert_eq!(shown.len(), FAILURES_MAX);
+        assert!(shown[0].contains("load-0-0: xxx") && shown[19].contains("load-1-4: "), "{text}");
+        assert!(shown.iter().all(|line| line.len() < 300), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    args::{Args, Ask},
+    args::{Args, Ask, Class},
     client::Client,
     report::{Outcome, Report},
 };
@@ -64,6 +64,7 @@ fn work(args: &Args, user: usize, plan: Plan) -> Report {
     thread::sleep(plan.begins.saturating_duration_since(now()));
     let mut client = Client::new(&args.target);
     let mut dice = Dice::new(user);
+    let mut requests = 0_u64;
     let whole: u32 = args.mix.iter().map(|ask| ask.weight).sum();
     loop {
         let begin = now();
@@ -71,7 +72,9 @@ fn work(args: &Args, user: usize, plan: Plan) -> Report {
             return report;
         }
         let ask = chosen(&args.mix, dice.below(whole));
-        let outcome = attempt(&mut client, ask, &mut report);
+        requests += 1;
+        let id = format!("load-{user}-{requests}");
+        let outcome = attempt(&mut client, ask, &id, &mut report);
         let end = now();
         if begin >= plan.measured[0] && end <= plan.measured[1] {
             report.measure(ask.class, outcome, end.duration_since(begin));
@@ -80,20 +83,27 @@ fn work(args: &Args, user: usize, plan: Plan) -> Report {
 }
 
 /// A request with its further attempts; each answer is counted.
-fn attempt(client: &mut Client, ask: &Ask, report: &mut Report) -> Outcome {
+fn attempt(client: &mut Client, ask: &Ask, id: &str, report: &mut Report) -> Outcome {
     let mut pause = BACKOFF;
     for attempt in 1..=ATTEMPTS {
-        let answer = client.send(&ask.method, &ask.path, ask.body.as_deref());
-        let outcome = match answer {
+        let answer = client.send(&ask.method, &ask.path, ask.body.as_deref(), id);
+        let outcome = match &answer {
             Ok((status, _)) => {
-                report.count_answer(&ask.path, status);
-                if status < 400 { Outcome::Done } else { Outcome::Failed(status) }
+                report.count_answer(&ask.path, *status);
+                if *status < 400 { Outcome::Done } else { Outcome::Failed(*status) }
             }
             Err(_) => {
                 report.broken_connections += 1;
                 Outcome::Lost
             }
         };
+        if outcome != Outcome::Done && ask.class == Class::Write {
+            let said = answer.map_or_else(|error| error.to_string(), |(_, body)| body);
+            report.keep_failure(format_args!(
+                "{id}: {} {} {outcome:?}: {said}",
+                ask.method, ask.path
+            ));
+        }
         let again = match outcome {
             Outcome::Done => false,
             Outcome::Failed(status) => AGAIN.contains(&status),

@@ -1,24 +1,14 @@
 //! A Collector that is killed under load costs no number: a program under steady load goes on, and the totals are exact
 //! afterwards.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use obs::{Environment, Protocol, Telemetry};
 
-use crate::stack::{PATIENCE, Stack, until, until_within};
+use crate::stack::{Load, Made, Stack, until};
 
 /// How long the Collector is away.
 const OUTAGE: Duration = Duration::from_secs(30);
-/// Between two runs of a thread: some hundred runs a second.
-const PAUSE: Duration = Duration::from_millis(5);
-const THREADS: u64 = 2;
 
 #[test]
 #[ignore = "starts the whole stack: just e2e"]
@@ -31,7 +21,7 @@ fn an_agent_that_is_killed_for_half_a_minute_under_load_leaves_the_totals_exact(
     thread::sleep(OUTAGE);
     assert!(load.made() > before + 100, "the program went on");
     stack.agent.start_again();
-    let made = load.end();
+    let Made { runs: made, .. } = load.end();
     stack.has_exactly("load-agent", made);
 }
 
@@ -54,7 +44,7 @@ fn a_gateway_of_two_that_is_killed_under_load_leaves_the_totals_exact_while_it_i
         );
     }
     stack.gateways[1].kill();
-    let made = load.end();
+    let Made { runs: made, .. } = load.end();
     stack.has_exactly("load-gateway", made);
 }
 
@@ -94,60 +84,4 @@ fn telemetry(stack: &Stack, job: &str) -> Telemetry {
         .spool_dir(stack.folder.join("spool-of-the-test"))
         .init()
         .unwrap()
-}
-
-/// Threads that make runs, every tenth of which fails.
-struct Load {
-    telemetry: Telemetry,
-    made: Arc<AtomicU64>,
-    over: Arc<AtomicBool>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(telemetry: Telemetry) -> Self {
-        let (made, over) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let kind = telemetry.kind("load");
-        let strategy = kind.strategy("bonus").version("1").realm("acme").build().unwrap();
-        let threads = (0..THREADS).map(|_| {
-            let (strategy, made, over) = (strategy.clone(), Arc::clone(&made), Arc::clone(&over));
-            thread::spawn(move || {
-                loop {
-                    // The number first: each is made by one thread, and every tenth fails, whoever makes it.
-                    if over.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let number = made.fetch_add(1, Ordering::SeqCst) + 1;
-                    let fails = number.is_multiple_of(10);
-                    let _: Result<(), String> = strategy.observe(&number, |_| {
-                        if fails { Err("no points".to_owned()) } else { Ok(()) }
-                    });
-                    thread::sleep(PAUSE);
-                }
-            })
-        });
-        let threads = threads.collect();
-        Self { telemetry, made, over, threads }
-    }
-
-    fn made(&self) -> u64 {
-        self.made.load(Ordering::SeqCst)
-    }
-
-    /// Stops, flushes until an export arrives, and says how many runs there were.
-    fn end(mut self) -> u64 {
-        self.over.store(true, Ordering::SeqCst);
-        for thread in self.threads.drain(..) {
-            thread.join().unwrap();
-        }
-        until_within(
-            PATIENCE,
-            || "an export that arrives",
-            || self.telemetry.flush_blocking(Duration::from_secs(10)).is_complete().then_some(()),
-        );
-        assert_eq!(self.telemetry.ledger().imbalance(), 0);
-        let made = self.made();
-        assert!(self.telemetry.shutdown_blocking(PATIENCE).is_complete());
-        made
-    }
 }

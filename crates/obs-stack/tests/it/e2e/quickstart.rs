@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use obs_stack::root;
 use serde_json::Value;
 
-use crate::stack::{Prometheus, Stack, until};
+use crate::{
+    programs::built,
+    stack::{Prometheus, Stack, until},
+};
 
 #[test]
 #[ignore = "starts the whole stack: just e2e"]
@@ -58,7 +60,7 @@ pub(super) fn program(
     endpoint: &str,
     folder: &Path,
 ) -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(built("quickstart"));
     command
         .env_clear()
         .env("OTEL_SERVICE_NAME", job)
@@ -72,18 +74,6 @@ pub(super) fn program(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
-}
-
-/// Beside the test's own program, in the same profile.
-fn binary() -> PathBuf {
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package=quickstart"])
-        .current_dir(root())
-        .status()
-        .unwrap();
-    assert!(build.success());
-    let own = std::env::current_exe().unwrap();
-    own.ancestors().nth(2).unwrap().join("quickstart")
 }
 
 struct Asked<'a> {

@@ -1,6 +1,11 @@
-//! The load suite against a service with the HTTP layer, whose totals leave through the whole stack.
+//! The load suite against the example service, whose totals leave through the whole stack.
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, http::StatusCode, routing::get};
 use obs::{
@@ -9,45 +14,93 @@ use obs::{
     otel::{meter_provider, opentelemetry::metrics::MeterProvider as _},
 };
 
-use crate::stack::{PATIENCE, Stack, until};
+use serde_json::Value;
+
+use crate::{
+    programs::built,
+    stack::{Stack, get_at, until},
+};
 
 const JOB: &str = "shop";
 
 #[test]
 #[ignore = "starts the whole stack: just e2e"]
-fn the_load_suite_holds_and_its_totals_are_those_of_prometheus_and_the_rows() {
+fn the_load_suite_holds_on_the_example_and_its_totals_are_those_of_prometheus_and_the_rows() {
     let Some(stack) = Stack::start() else { return };
-    let telemetry = Arc::new(
-        obs::builder()
-            .environment(Environment::from_iter([("OTEL_METRIC_EXPORT_INTERVAL", "500")]))
-            .service_name(JOB)
-            .endpoint(stack.http())
-            .store(&stack.postgres.url)
-            .spool_dir(stack.folder.join("spool"))
-            .init()
-            .unwrap(),
-    );
-    let (address, _server) = serve(&telemetry);
+    let service = Service::start(&stack);
     let prometheus = stack.prometheus.address();
-    let said = load(&address, &["--prometheus", &prometheus, "--job", JOB]).unwrap();
+    let said = load(&service.address, &["--prometheus", &prometheus, "--job", JOB]).unwrap();
     assert!(said.contains("20 users"), "{said}");
 
     // Each run of a strategy is in Prometheus, too, and the ledger is settled.
-    assert!(telemetry.flush_blocking(PATIENCE).is_complete());
-    let finished = telemetry.ledger().runs.finished as f64;
-    stack
-        .prometheus
-        .comes_to(&format!("sum(obs_run_duration_seconds_count{{job=\"{JOB}\"}})"), finished);
-    stack.prometheus.comes_to(&format!("sum(obs_record_imbalance{{job=\"{JOB}\"}})"), 0.0);
-    let ledger = telemetry.ledger();
-    let rows = ledger.ok.persisted + ledger.error.persisted;
-    until(
-        || "all rows",
+    let rows = until(
+        || "a settled ledger",
         || {
-            let found = stack.postgres.ask("SELECT count(*) FROM obs.run").ok()?;
-            (found == [rows.to_string()]).then_some(())
+            let ledger = service.ledger();
+            let of = |term: &str| {
+                ["ok", "error"]
+                    .map(|class| ledger[class][term].as_u64().unwrap())
+                    .iter()
+                    .sum::<u64>()
+            };
+            let waiting = of("in_queue") + of("spooled");
+            (waiting == 0).then(|| of("persisted"))
         },
     );
+    let ledger = service.ledger();
+    assert_eq!(ledger["imbalance"], 0, "{ledger}");
+    let finished = ledger["runs"]["finished"].as_f64().unwrap();
+    let runs = format!("sum(obs_run_duration_seconds_count{{job=\"{JOB}\"}})");
+    stack.prometheus.comes_to(&runs, finished);
+    stack.prometheus.comes_to(&format!("sum(obs_record_imbalance{{job=\"{JOB}\"}})"), 0.0);
+    let found = stack.postgres.ask("SELECT count(*) FROM obs.run").unwrap();
+    assert_eq!(found, [rows.to_string()]);
+}
+
+/// `examples/axum-service` as a process, which ends with it.
+struct Service {
+    process: Child,
+    address: String,
+}
+
+impl Service {
+    fn start(stack: &Stack) -> Self {
+        let log = stack.folder.join("service.log");
+        let process = Command::new(built("axum-service"))
+            .arg("127.0.0.1:0")
+            .env_clear()
+            .env("OTEL_SERVICE_NAME", JOB)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", stack.http())
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+            .env("OBS_STORE", &stack.postgres.url)
+            .env("OBS_SPOOL_DIR", stack.folder.join("spool"))
+            .env("OBS_LOG_FORMAT", "json")
+            .current_dir(&stack.folder)
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let open = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "open").then(|| line["address"].as_str().unwrap().to_owned())
+        };
+        let address =
+            until(|| "the service", || fs::read_to_string(&log).unwrap().lines().find_map(open));
+        Self { process, address }
+    }
+
+    fn ledger(&self) -> Value {
+        let (host, port) = self.address.rsplit_once(':').unwrap();
+        let body = get_at(host, port.parse().unwrap(), "/ledger").unwrap();
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 #[test]
@@ -75,7 +128,7 @@ fn load_with(address: &str, phases: &[&str], more: &[&str]) -> Result<String, St
     crate::programs::run(command.args(["--target", address]).args(phases).args(more))
 }
 
-/// A shop as the example is one, on a port of its own.
+/// A service with routes that break thresholds, on a port of its own.
 fn serve(telemetry: &Arc<Telemetry>) -> (String, tokio::runtime::Runtime) {
     let meter = meter_provider(telemetry).meter("shop");
     let runtime = Runtime::of(telemetry.obs());
@@ -85,13 +138,9 @@ fn serve(telemetry: &Arc<Telemetry>) -> (String, tokio::runtime::Runtime) {
         .runtime(&runtime)
         .build();
     let endpoints = Endpoints::builder(Access::Open).obs(telemetry.obs()).runtime(&runtime).build();
-    let [price, parcel] = ["price", "parcel"].map(|name| telemetry.kind(name).lookup("rule", "1"));
+    let price = telemetry.kind("price").lookup("rule", "1");
     let router = Router::new()
         .route("/price/{item}", get(async move || price.observe(&(), |_| Ok::<_, String>("12.5"))))
-        .route(
-            "/parcel/{country}",
-            get(async move || parcel.observe(&(), |_| Ok::<_, String>("4.9"))),
-        )
         .route("/broken", get(async || StatusCode::INTERNAL_SERVER_ERROR))
         .route("/slow", get(async || tokio::time::sleep(Duration::from_millis(900)).await))
         .merge(for_axum::router(&endpoints))

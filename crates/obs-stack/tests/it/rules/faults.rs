@@ -142,6 +142,7 @@ fn of_records() -> Vec<Fault> {
             World::healthy().change("obs_record_imbalance", "", &changes(0.0, -1.0)),
             vec![fires(32, "ObsLedgerImbalance", CRITICAL, PROCESS)],
         ),
+        policy_refused(),
         (
             "realms fold",
             World::healthy().change("obs_label_folded_total", "obs.realm", &grows(0.0, 1.0)),
@@ -158,6 +159,11 @@ fn of_records() -> Vec<Fault> {
 fn days_run_out() -> Fault {
     let world = World::healthy().change("obs_store_days_ahead", "", &changes(7.0, 3.0));
     ("partitions run out", world, vec![fires(36, "ObsDaysRunOut", WARNING, PROCESS)])
+}
+
+fn policy_refused() -> Fault {
+    let world = World::healthy().change("obs_policy_refused", "", &changes(0.0, 1.0));
+    ("a policy is refused", world, vec![fires(36, "ObsPolicyRefused", WARNING, PROCESS)])
 }
 
 fn of_exports() -> Vec<Fault> {

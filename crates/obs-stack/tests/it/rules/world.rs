@@ -71,6 +71,7 @@ impl World {
             world.class(class, kept, sampled_out);
         }
         world.set("obs_record_imbalance", PROCESS, level(0.0));
+        world.set("obs_policy_refused", PROCESS, level(0.0));
         world.set("obs_store_state", PROCESS, level(1.0));
         world.set("obs_store_days_ahead", PROCESS, level(7.0));
         world.set("obs_spool_size_bytes", PROCESS, level(4e6));

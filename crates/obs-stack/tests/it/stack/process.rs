@@ -17,7 +17,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
         binary: &Path,
         arguments: &[String],

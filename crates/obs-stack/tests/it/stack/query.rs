@@ -21,7 +21,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    pub(super) const fn new(port: u16) -> Self {
+    pub(crate) const fn new(port: u16) -> Self {
         Self { port }
     }
 
@@ -29,13 +29,22 @@ impl Prometheus {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         until(|| "Prometheus", || get(self.port, "/-/ready").map(drop));
     }
 
     /// The samples of an instant query, or what is wrong with it.
     pub(crate) fn ask(&self, query: &str) -> Result<Vec<(Labels, f64)>, String> {
-        let path = format!("/api/v1/query?query={}", encoded(query));
+        self.ask_with(query, "")
+    }
+
+    /// The same with further parameters, each after a `&`.
+    pub(crate) fn ask_with(
+        &self,
+        query: &str,
+        parameters: &str,
+    ) -> Result<Vec<(Labels, f64)>, String> {
+        let path = format!("/api/v1/query?query={}{parameters}", encoded(query));
         let body = get(self.port, &path).ok_or_else(|| format!("refused: {query}"))?;
         let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
         if answer["status"] != "success" {

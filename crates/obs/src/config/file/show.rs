@@ -38,6 +38,10 @@ pub(in crate::config) fn show(checked: &Checked, environment: &Environment) -> S
     let document = file::Document::from(&checked.model);
     let mut value = serde_json::to_value(&document).unwrap_or_default();
     value["obs"] = ours(environment);
+    if !checked.rules.is_empty() {
+        let rules: Vec<_> = checked.rules.iter().map(file::Rule::from).collect();
+        value["obs"]["policy"]["rules"] = serde_json::to_value(rules).unwrap_or_default();
+    }
     let mut text = String::new();
     for block in ORDER {
         if let Some(value) = value.get(block).filter(|value| !value.is_null()) {

@@ -11,6 +11,7 @@ use crate::config::{
 };
 
 mod keys;
+mod policy;
 mod property;
 
 pub(super) fn environment() -> Environment {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Rule, Secret};
 use crate::config::file::de::ANY_SCALAR;
 
 /// Any single value, as it is written.
@@ -20,7 +20,7 @@ pub(crate) struct Obs {
     /// Whether runs become rows; metrics go on without.
     #[schemars(with = "bool", extend("default" = true, "x-variable" = "OBS_ENABLED"))]
     pub(crate) enabled: Option<Text>,
-    /// Which runs become rows, and how much of them. Read again when the file changes.
+    /// Which runs become rows, and how much of them. Read again when the file changes, within a second or two.
     pub(crate) policy: Option<Policy>,
     /// Where rows go.
     pub(crate) store: Option<Store>,
@@ -67,12 +67,17 @@ pub(crate) struct Policy {
     /// The share of ok runs that is kept.
     #[schemars(with = "super::Share", extend("default" = 0.05, "x-variable" = "OBS_SAMPLE_RATE"))]
     pub(crate) sample_rate: Option<Text>,
+    /// By what the runs are chosen that the rate keeps: each by itself, or by an id, so that services keep the same.
+    #[schemars(with = "SampleBy", extend("default" = "chance", "x-variable" = "OBS_SAMPLE_BY"))]
+    pub(crate) sample_by: Option<Text>,
     /// Slower runs are kept: seconds, or a number with `us`, `ms` or `s`; or `off`.
     #[schemars(with = "NumberOrText", extend("default" = 0.25, "x-unit" = "s", "x-variable" = "OBS_SLO"))]
     pub(crate) slo: Option<Text>,
     /// Entries of a trace in a row; 0 switches traces off.
     #[schemars(with = "super::Whole<0, 10_000>", extend("default" = 200, "x-variable" = "OBS_TRACE_ENTRIES"))]
     pub(crate) trace_entries: Option<Text>,
+    /// Exceptions, at most 100. The first that matches a run and has not ended decides about it.
+    pub(crate) rules: Option<Vec<Rule>>,
 }
 
 /// Where rows go.
@@ -205,6 +210,7 @@ macro_rules! words {
 words! {
     OnOff ["on", "off"],
     Captured ["redacted", "shape", "off"],
+    SampleBy ["chance", "trace", "correlation"],
     Migrate ["start", "external"],
     LogFormat ["auto", "text", "json"],
     SpoolMode ["errors", "off"],
