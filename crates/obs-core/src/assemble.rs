@@ -76,6 +76,7 @@ impl Run {
             trace_total: payload.trace_total,
             trace_kept: payload.trace_kept,
             trace_bytes: payload.trace_bytes,
+            audit: None,
         };
         if changed != Sanitized::default() {
             core.recorder.sanitized(&changed);

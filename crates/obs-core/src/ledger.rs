@@ -34,10 +34,13 @@ pub use ticket::Ticket;
 pub struct Ledger {
     /// Records of runs that ended `ok` or `cancelled`.
     pub ok: ClassLedger,
-    /// Records of failures.
+    /// Records of failures, and entries of the audit trail, which are treated as such.
     pub error: ClassLedger,
     /// The runs themselves.
     pub runs: RunLedger,
+    /// Entries of the audit trail that were written in this process: the part of `error.recorded` that is no
+    /// run.
+    pub audit: u64,
 }
 
 /// The terms of one class.
@@ -49,7 +52,7 @@ pub struct Ledger {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ClassLedger {
-    /// Runs of this class that ended in this process.
+    /// Runs of this class that ended in this process, and entries of the audit trail.
     pub recorded: u64,
     /// Records found in the spool of a process that died.
     pub adopted: u64,
@@ -197,6 +200,9 @@ impl fmt::Display for Ledger {
         for class in Class::ALL {
             write!(f, "; {class}: {}", self.class(class))?;
         }
+        if self.audit > 0 {
+            write!(f, "; audit: {} of the errors recorded", self.audit)?;
+        }
         write!(f, "; imbalance {}", self.imbalance())
     }
 }
@@ -240,6 +246,7 @@ mod tests {
             ok,
             error: ClassLedger { recorded: 2, persisted: 2, ..ClassLedger::default() },
             runs: RunLedger { started: 10, finished: 10, active: 0 },
+            audit: 0,
         };
         assert_eq!(
             ledger.to_string(),

@@ -35,6 +35,7 @@
 
 mod adopter;
 mod assemble;
+mod audit;
 mod capture;
 mod civil;
 mod clock;
@@ -89,6 +90,7 @@ mod text_hash;
 mod trace;
 
 pub use adopter::{Adopter, RecordLabels};
+pub use audit::{Audit, AuditLevel};
 pub use capture::{Capture, CaptureError};
 pub use clock::{Clock, ManualClock, Tick};
 pub use consistent::{SampleBy, trace_is_within};

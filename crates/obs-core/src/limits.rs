@@ -20,6 +20,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const ATTRIBUTES_MAX: usize = 32;
 /// All attributes together are at most this long when encoded, in bytes.
 pub(crate) const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
+/// The details of an audit entry are at most this long when encoded, in bytes.
+pub(crate) const AUDIT_DETAILS_BYTES_MAX: usize = 16 * 1024;
 /// An encoded input is at most this long, in bytes.
 pub(crate) const INPUT_BYTES_MAX: usize = 64 * 1024;
 /// One string inside an input or a value is at most this long, in bytes.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     adopter::Adopter,
+    audit::Audit,
     capture::{Capture, Shapes},
     clock::Clock,
     error::BuildError,
@@ -138,6 +139,18 @@ impl Obs {
         let kind = Kind::new(&self.0.core, spec)?;
         kinds.insert(name, kind.clone());
         Ok(kind)
+    }
+
+    /// The audit trail of a module: entries that no rate thins out, kept as errors are. Keep it: the look-up
+    /// takes a lock.
+    ///
+    /// ```
+    /// # let obs = obs_core::Obs::builder().build()?;
+    /// obs.audit("points").actor("key-7f3a").success("points assigned", &());
+    /// # Ok::<(), obs_core::BuildError>(())
+    /// ```
+    pub fn audit(&self, module: &str) -> Audit {
+        Audit::new(&self.0.core, module)
     }
 
     /// An exact snapshot of the ledger.

@@ -7,11 +7,16 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
+    audit::AuditLevel,
     keep::KeepReason,
     status::{Class, Status},
 };
 
-/// Everything a row says about one kept run.
+/// Everything a row says about one kept run, or about one entry of the audit trail.
+///
+/// An entry has [`audit`](Self::audit) set and uses a few fields in its own way: `run_id` is its id,
+/// `strategy_id` its module, `subject` its actor, `error_message` its message, `attributes` its details,
+/// `parent_run_id` the run that it was written in, and both times are when it was. The rest says nothing.
 ///
 /// Values are valid by construction: no NUL, no lone surrogate, no non-finite number, every text
 /// and document within its limit. A store may therefore write them as they are.
@@ -104,10 +109,12 @@ pub struct RunRecord {
     pub trace_kept: u64,
     /// The size of the whole trace in bytes, before truncation.
     pub trace_bytes: u64,
+    /// The level of an entry of the audit trail; `None` for a run.
+    pub audit: Option<AuditLevel>,
 }
 
 impl RunRecord {
-    /// The class of this record.
+    /// The class of this record: that of its status; entries of the audit trail are treated as errors.
     ///
     /// ```
     /// # use obs_core::{Class, testing::record};
@@ -115,7 +122,7 @@ impl RunRecord {
     /// ```
     #[must_use]
     pub const fn class(&self) -> Class {
-        self.status.class()
+        if self.audit.is_some() { Class::Error } else { self.status.class() }
     }
 
     /// Roughly how much memory the record holds, in bytes; the lanes are bounded by it.

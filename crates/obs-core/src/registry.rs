@@ -85,11 +85,11 @@ pub mod metric {
         bounds: &[],
     };
 
-    /// `obs.record.recorded`: Runs that ended, by the class of the record they make
+    /// `obs.record.recorded`: Runs that ended and audit entries, by the class of the record they make
     pub const OBS_RECORD_RECORDED: Metric = Metric {
         name: "obs.record.recorded",
         unit: "{record}",
-        brief: "Runs that ended, by the class of the record they make",
+        brief: "Runs that ended and audit entries, by the class of the record they make",
         bounds: &[],
     };
 
@@ -407,6 +407,24 @@ pub mod attribute {
     /// `network.protocol.version`: The version of HTTP.
     pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
 
+    /// `obs.audit.actor`: Who acted: the id of a key, or a subject.
+    pub const OBS_AUDIT_ACTOR: &str = "obs.audit.actor";
+
+    /// `obs.audit.details`: What else was said of it, as JSON.
+    pub const OBS_AUDIT_DETAILS: &str = "obs.audit.details";
+
+    /// `obs.audit.id`: The id of an entry of the audit trail, a UUID of version 7; its row has the same.
+    pub const OBS_AUDIT_ID: &str = "obs.audit.id";
+
+    /// `obs.audit.level`: How the entry is meant: `info`, `success`, `warn` or `error`.
+    pub const OBS_AUDIT_LEVEL: &str = "obs.audit.level";
+
+    /// `obs.audit.message`: What happened.
+    pub const OBS_AUDIT_MESSAGE: &str = "obs.audit.message";
+
+    /// `obs.audit.module`: The part of the program that wrote the entry.
+    pub const OBS_AUDIT_MODULE: &str = "obs.audit.module";
+
     /// `obs.kind`: The family of runs, as the program names it.
     pub const OBS_KIND: &str = "obs.kind";
 
@@ -536,4 +554,7 @@ pub mod attribute {
 pub mod event {
     /// `obs.run`: A kept run: all that its row says.
     pub const OBS_RUN: &str = "obs.run";
+
+    /// `obs.audit`: An entry of the audit trail: all that its row says.
+    pub const OBS_AUDIT: &str = "obs.audit";
 }

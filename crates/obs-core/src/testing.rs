@@ -12,13 +12,14 @@ use uuid::Uuid;
 
 use crate::{
     adopter::Adopter,
+    audit::AuditLevel,
     clock::{Clock, ManualClock},
     error::BuildError,
     ids,
     keep::KeepReason,
     ledger::SeriesDrops,
     obs::{Builder, Obs},
-    record::RunRecord,
+    record::{Json, RunRecord},
     sink::{Ack, Kept, Sink},
     status::{Class, Status},
 };
@@ -147,6 +148,9 @@ impl TestObs {
     /// ```
     pub fn kept_record(&self, record: RunRecord) -> Kept {
         let book = &self.obs.core().book;
+        if record.audit.is_some() {
+            return Kept { ticket: book.audited(&self.drops), record };
+        }
         book.started();
         Kept { ticket: book.kept(record.status, &self.drops), record }
     }
@@ -196,7 +200,7 @@ pub fn assert_balanced(obs: &Obs) {
     assert_eq!(ledger.runs.active, 0, "runs in flight: {ledger}");
     assert_eq!(
         ledger.runs.finished,
-        ledger.ok.recorded + ledger.error.recorded,
+        ledger.ok.recorded + ledger.error.recorded - ledger.audit,
         "every run is recorded once: {ledger}"
     );
 }
@@ -249,6 +253,38 @@ pub fn record(strategy_id: &str, strategy_version: &str) -> RunRecord {
         trace_total: 0,
         trace_kept: 0,
         trace_bytes: 0,
+        audit: None,
+    }
+}
+
+/// The record of an entry of the audit trail, with a value in every field that entries use but the actor.
+///
+/// ```
+/// use obs_core::{Class, testing::audit_entry};
+/// assert_eq!(audit_entry("points", "assigned").class(), Class::Error);
+/// ```
+#[must_use]
+pub fn audit_entry(module: &str, message: &str) -> RunRecord {
+    let at = Clock::default().wall();
+    RunRecord {
+        run_id: ids::run_id(at),
+        kind: "audit".into(),
+        realm: None,
+        strategy_type: None,
+        correlation_id: Some("order-17".into()),
+        parent_run_id: Some(ids::run_id(at)),
+        error_message: Some(message.into()),
+        started_at: at,
+        finished_at: at,
+        duration: Duration::ZERO,
+        keep_reason: KeepReason::Forced,
+        inclusion_probability: 1.0,
+        sample_rate: 1.0,
+        trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+        span_id: Some("b7ad6b7169203331".into()),
+        attributes: Json::parse(r#"{"points":12}"#).ok(),
+        audit: Some(AuditLevel::Success),
+        ..record(module, "")
     }
 }
 

@@ -64,7 +64,11 @@ pub(crate) fn like(suspect: &RunRecord, chance: &mut Jitter) -> Box<RunRecord> {
 pub(crate) fn filler(canary: &RunRecord, chance: &mut Jitter) -> RunRecord {
     let mut filler = canary.clone();
     filler.run_id = id(canary.run_id, chance);
+    // Whichever of them the table of such a row has.
     filler.trace = string_of(DOCUMENT_BYTES_MAX, chance);
+    if filler.audit.is_some() {
+        filler.attributes = string_of(DOCUMENT_BYTES_MAX, chance);
+    }
     filler
 }
 

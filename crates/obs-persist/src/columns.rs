@@ -84,6 +84,24 @@ pub(crate) const PAYLOAD: [Column; 9] = [
     column("trace_bytes", Type::Integer, |r| count(r.trace_bytes)),
 ];
 
+/// An entry of the audit trail, which travels in a record of a run.
+pub(crate) const AUDIT: [Column; 12] = [
+    column("audit_id", Type::Id, |r| Value::Id(&r.run_id)),
+    RUN[1],
+    column("module", Type::Text, |r| Value::Text(&r.strategy_id)),
+    column("level", Type::Text, |r| {
+        r.audit.map_or(Value::Null, |level| Value::Text(level.as_str()))
+    }),
+    column("message", Type::Text, |r| Value::Text(r.error_message.as_deref().unwrap_or_default())),
+    column("details", Type::Json, |r| text(r.attributes.as_ref().map(obs_core::Json::as_str))),
+    column("actor", Type::Text, |r| text(r.subject.as_deref())),
+    column("correlation_id", Type::Text, |r| text(r.correlation_id.as_deref())),
+    column("run_id", Type::Id, |r| r.parent_run_id.as_ref().map_or(Value::Null, Value::Id)),
+    column("trace_id", Type::Text, |r| text(r.trace_id.as_deref())),
+    column("span_id", Type::Text, |r| text(r.span_id.as_deref())),
+    column("occurred_at", Type::Time, |r| Value::Time(r.started_at.as_micros())),
+];
+
 const fn column(name: &'static str, type_: Type, read: fn(&RunRecord) -> Value<'_>) -> Column {
     Column { name, type_, read }
 }

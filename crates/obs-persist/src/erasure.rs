@@ -167,7 +167,7 @@ impl fmt::Debug for Erasure {
 ///
 /// ```
 /// let nothing = obs_persist::Erased::default();
-/// assert_eq!(nothing.to_string(), "0 ok rows, 0 error rows, 0 payloads, 0 records in files");
+/// assert_eq!(nothing.to_string(), "0 ok rows, 0 error rows, 0 payloads, 0 audit entries, 0 records in files");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -178,6 +178,8 @@ pub struct Erased {
     pub rows_error: u64,
     /// Their inputs, attributes and traces.
     pub payloads: u64,
+    /// Entries of the audit trail whose actor the subject was.
+    pub audit: u64,
     /// Records in files: the spool and the quarantine.
     pub files: u64,
     /// What stands for the subject in the record of the erasure, one for each of its forms, in
@@ -189,8 +191,8 @@ impl fmt::Display for Erased {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} ok rows, {} error rows, {} payloads, {} records in files",
-            self.rows_ok, self.rows_error, self.payloads, self.files
+            "{} ok rows, {} error rows, {} payloads, {} audit entries, {} records in files",
+            self.rows_ok, self.rows_error, self.payloads, self.audit, self.files
         )
     }
 }

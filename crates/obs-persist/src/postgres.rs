@@ -1,4 +1,4 @@
-//! The Postgres store: one connection, one statement per class and batch.
+//! The Postgres store: one connection, one statement per batch and class, and one for its audit entries.
 
 mod canary;
 mod connect;
@@ -15,13 +15,14 @@ mod tls;
 use std::sync::Arc;
 
 use diesel_async::AsyncPgConnection;
-use obs_core::{Class, Clock, RunRecord, Timestamp};
+use obs_core::{Clock, RunRecord, Timestamp};
 
 use crate::erasure::{EraseFuture, Erasure};
 use crate::migrations::Migrations;
 use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 use crate::stored::{StoredFuture, Unsettled};
 
+use insert::Rows;
 use partitions::Days;
 pub(crate) use target::{Target, TargetError};
 
@@ -107,10 +108,10 @@ impl PostgresStore {
             self.connection = None;
             return Err(error);
         }
-        for class in [Class::Error, Class::Ok] {
-            let rows: Vec<&RunRecord> = batch.iter().filter(|row| row.class() == class).collect();
+        for which in Rows::ALL {
+            let rows: Vec<&RunRecord> = batch.iter().filter(|row| Rows::of(row) == which).collect();
             if !rows.is_empty() {
-                insert::insert(connection, class, &rows).await?;
+                insert::insert(connection, which, &rows).await?;
             }
         }
         Ok(())

@@ -94,8 +94,8 @@ pub(crate) struct Given {
     pub(crate) file: Option<PathBuf>,
     /// A file that was read already, instead.
     pub(crate) read: Option<Box<File>>,
-    /// Leaves out what listens: somebody else may do so already.
-    pub(crate) no_pull: bool,
+    /// Leaves out every way out but this one: it is tried out.
+    pub(crate) only: Option<model::Only>,
     pub(crate) store: Option<SecretString>,
     pub(crate) store_required: Option<bool>,
     pub(crate) migrations: Option<Migrations>,
@@ -267,8 +267,8 @@ fn lift(
     };
     refuse_unsupported(&model, environment, file)?;
     refuse_impossible(&model.meter_provider, file)?;
-    if given.no_pull {
-        model.meter_provider.readers.retain(|reader| matches!(reader, model::Reader::Periodic(_)));
+    if let Some(only) = given.only {
+        model.keep_only(only);
     }
     lift_rest(given, environment, model)
 }

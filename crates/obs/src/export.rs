@@ -17,6 +17,7 @@ pub(crate) mod pull;
 #[cfg(not(feature = "http"))]
 #[path = "export/pull/absent.rs"]
 pub(crate) mod pull;
+mod reach;
 mod reader;
 mod runtime;
 mod send;
@@ -36,6 +37,8 @@ use health::Counts;
 use outlet::Outlet;
 
 pub(crate) use console::to_standard_output;
+pub use reach::Unreached;
+pub(crate) use reach::{ADDRESSES_MAX, reach};
 pub(crate) use reader::{Reader, Readers};
 pub(crate) use runtime::PrivateRuntime;
 pub(crate) use send::{Again, Refusal, Sender, SenderError, Service, Taken};

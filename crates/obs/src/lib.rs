@@ -60,6 +60,7 @@ mod batch;
 mod block_on;
 mod builder;
 mod config;
+mod destinations;
 mod drainer;
 mod error;
 mod export;
@@ -83,14 +84,14 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub use obs_core::testing;
 pub use obs_core::{
-    Ack, Adopter, AttributeValue, BuildError, Capture, CaptureError, Class, ClassLedger, Clock,
-    DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode, FinishedRun,
-    InputRun, Instrument, Json, KeepPolicy, KeepReason, KeepRule, Kept, Kind, KindSpec, Label,
-    Ledger, Limits, LivePolicy, ManualClock, MetricsMapping, Node, Obs, Place, Policy, PolicyError,
-    PolicyState, Rate, RateError, RecordLabels, Recording, Redaction, Run, RunError, RunFailure,
-    RunLedger, RunRecord, SLO_DEFAULT, SampleBy, Sink, Status, StoreMetrics, StoreState, Strategy,
-    StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket, Timestamp, Verdict, current_run_id,
-    span_id_of, trace_id_of,
+    Ack, Adopter, AttributeValue, Audit, AuditLevel, BuildError, Capture, CaptureError, Class,
+    ClassLedger, Clock, DropReason, Dropped, Durable, ErrorStatus, Exemplar, Field, FinishedNode,
+    FinishedRun, InputRun, Instrument, Json, KeepPolicy, KeepReason, KeepRule, Kept, Kind,
+    KindSpec, Label, Ledger, Limits, LivePolicy, ManualClock, MetricsMapping, Node, Obs, Place,
+    Policy, PolicyError, PolicyState, Rate, RateError, RecordLabels, Recording, Redaction, Run,
+    RunError, RunFailure, RunLedger, RunRecord, SLO_DEFAULT, SampleBy, Sink, Status, StoreMetrics,
+    StoreState, Strategy, StrategyBuilder, SubjectKey, SubjectKeyError, Tick, Ticket, Timestamp,
+    Verdict, current_run_id, span_id_of, trace_id_of,
 };
 /// The HTTP side: a tower layer, correlation ids, process snapshots, health endpoints.
 #[cfg(feature = "http")]
@@ -99,8 +100,9 @@ pub use obs_persist::{Drops, Migrations, Room, StoreWatch};
 
 pub use builder::{Builder, builder, init};
 pub use config::{ConfigError, Configuration, Environment, Exporter, Protocol};
+pub use destinations::Destination;
 pub use error::InitError;
-pub use export::ExportError;
+pub use export::{ExportError, Unreached};
 pub use init::STORE_WAIT;
 pub use logs::LogsError;
 pub use policy_file::PolicyFile;

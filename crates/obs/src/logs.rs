@@ -24,6 +24,7 @@ use std::{
 
 use obs_core::Clock;
 use opentelemetry::{Context, KeyValue, metrics::Meter};
+use tracing::Level;
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _, registry::LookupSpan};
 
 pub use error::LogsError;
@@ -32,7 +33,13 @@ pub(crate) use otlp::{ToCollector, ToConsole, time};
 
 use crate::batch::Queue;
 
-use self::{layer::LogLayer, line::Line, otlp::Record, own::OwnLines, writer::Writer};
+use self::{
+    layer::LogLayer,
+    line::{Ids, Line, Said},
+    otlp::Record,
+    own::OwnLines,
+    writer::Writer,
+};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,14 +129,8 @@ impl Logs {
     fn take(&self, line: &Line<'static>) {
         let shared = &self.0;
         // What exporting says of itself must not be exported, or it would cause itself.
-        if let Some(queues) = shared.exports.get()
-            && !Context::is_current_telemetry_suppressed()
-        {
-            for queue in queues {
-                let record = Record::of(line);
-                let bytes = record.bytes();
-                queue.put(record, bytes);
-            }
+        if !Context::is_current_telemetry_suppressed() {
+            self.export(line);
         }
         let mut bytes = if shared.is_json {
             json::rendered(line, &shared.origin)
@@ -138,6 +139,20 @@ impl Logs {
         };
         bytes.push(b'\n');
         shared.writer.write(&bytes);
+    }
+
+    fn export(&self, line: &Line<'static>) {
+        for queue in self.0.exports.get().into_iter().flatten() {
+            let record = Record::of(line);
+            let bytes = record.bytes();
+            queue.put(record, bytes);
+        }
+    }
+
+    /// A line for the exporters alone.
+    pub(crate) fn export_line(&self, logger: &'static str, message: &str) {
+        let (at, said) = (self.0.clock.wall(), Said::message(message));
+        self.export(&Line { at, level: Level::INFO, logger, ids: Ids::here(), span: None, said });
     }
 
     /// Lets lines leave through these, too.

@@ -85,7 +85,7 @@ impl OtlpStore {
         if rejected > 0 {
             let of = batch.len();
             let what = format!(
-                "the Collector rejected {rejected} of {of} run events: {said}; it keeps the others"
+                "the Collector rejected {rejected} of {of} events: {said}; it keeps the others"
             );
             return Err(StoreError::permanent(what));
         }

@@ -304,6 +304,11 @@ impl Telemetry {
         snapshot::take(reader, &self.parts.obs).map_err(SnapshotError::Collect)
     }
 
+    /// A log line for the exporters of lines alone.
+    pub(crate) fn export_line(&self, logger: &'static str, message: &str) {
+        self.parts.logs.export_line(logger, message);
+    }
+
     /// Writes every row that is queued, then exports the metrics, within the deadline. Works on
     /// any runtime, and needs none.
     ///

@@ -5,11 +5,11 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{Read, Write},
+    env, fs,
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -223,4 +223,60 @@ fn under_load_with_callers_who_hang_up_nothing_stays_in_flight_and_every_request
     let warned: BTreeSet<String> =
         warned.map(|line| line["correlation_id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(warned, failed.into_iter().collect());
+}
+
+/// Says that there was no load, and why: where everything can be installed, that is a failure.
+#[expect(clippy::disallowed_methods, reason = "how the scripts say so")]
+fn skipped(why: &str) {
+    let must = env::var("OBS_TEST_PRIVILEGED").is_ok();
+    assert!(!must, "OBS_TEST_PRIVILEGED is set, but {why}");
+    // Not by a macro: what those print is shown for tests that fail only.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: no load by wrk, because {why}");
+}
+
+#[test]
+fn under_wrk_with_connections_that_are_cut_nothing_stays_in_flight() {
+    const CONNECTIONS: &str = "64";
+    /// Requests that were answered before the connections of all the others are cut.
+    const ENOUGH: u64 = 2_000;
+    let mut service = Service::start();
+    let counts = |service: &Service| service.body("/runtime")["requests"].clone();
+    let count = |of: &Value| of.as_u64().unwrap_or_else(|| panic!("no count: {of}"));
+    for round in 1..=2 {
+        let url = format!("http://{}/price/chair", service.address);
+        let wrk = Command::new("wrk")
+            .args(["--threads", "2", "--connections", CONNECTIONS, "--duration", "60s", &url])
+            .stdout(Stdio::null())
+            .spawn();
+        let mut wrk = match wrk {
+            Ok(wrk) => wrk,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return skipped("wrk is not installed (Debian: wrk)");
+            }
+            Err(error) => panic!("{error}"),
+        };
+        service.until("enough requests", |service| {
+            (count(&counts(service)["finished"]) > round * ENOUGH).then_some(())
+        });
+        // Every connection has a request under way, which takes some milliseconds.
+        wrk.kill().unwrap();
+        wrk.wait().unwrap();
+    }
+    let requests = service.until("all requests have ended", |service| {
+        let requests = counts(service);
+        (count(&requests["started"]) == count(&requests["finished"])).then_some(requests)
+    });
+    let cancelled = count(&requests["by_route"]["/price/{item}"]["classes"]["cancelled"]);
+    assert!(cancelled > 0, "{requests}");
+    let metrics = service.ask("/metrics", "");
+    let active: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("http_server_active_requests{")).collect();
+    assert!(!active.is_empty() && active.iter().all(|line| line.ends_with(" 0")), "{active:?}");
+    let ledger = service.body("/ledger");
+    assert_eq!(
+        (&ledger["imbalance"], &ledger["runs"]["active"]),
+        (&0.into(), &0.into()),
+        "{ledger}"
+    );
+    service.close();
 }

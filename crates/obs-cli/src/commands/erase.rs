@@ -69,6 +69,8 @@ struct Done<'a> {
     rows_ok: u64,
     rows_error: u64,
     payloads: u64,
+    /// Entries of the audit trail.
+    audit: u64,
     files: u64,
     /// Where files were looked for.
     folder: Option<&'a Path>,
@@ -78,17 +80,19 @@ struct Done<'a> {
 
 impl<'a> Done<'a> {
     fn new(url: &StoreUrl, erased: Erased, folder: Option<&'a Path>, spooled: u64) -> Self {
-        let Erased { rows_ok, rows_error, payloads, files, .. } = erased;
-        Self { store: url.to_string(), rows_ok, rows_error, payloads, files, folder, spooled }
+        let Erased { rows_ok, rows_error, payloads, audit, files, .. } = erased;
+        let store = url.to_string();
+        Self { store, rows_ok, rows_error, payloads, audit, files, folder, spooled }
     }
 }
 
 impl fmt::Display for Done<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, rows_ok, rows_error, payloads, files, folder, spooled } = self;
+        let Self { store, rows_ok, rows_error, payloads, audit, files, folder, spooled } = self;
         write!(
             f,
-            "{store}: erased {rows_ok} ok rows, {rows_error} error rows, {payloads} payloads, {files} files"
+            "{store}: erased {rows_ok} ok rows, {rows_error} error rows, {payloads} payloads, {audit} audit entries, {files} \
+             files"
         )?;
         match folder {
             Some(folder) => write!(f, " in {}", folder.display())?,

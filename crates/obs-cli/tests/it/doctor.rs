@@ -1,5 +1,7 @@
 //! `obs doctor` against what works, refuses, is silent, and is not there.
 
+mod collectors;
+
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -11,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Operator, Said, count, database};
+use crate::support::{Operator, Said, count, database, postgres};
 
 /// The findings of `--json`, by their check.
 fn finding<'a>(findings: &'a [Value], check: &str) -> &'a Value {
@@ -76,11 +78,11 @@ fn everything_that_works_is_ok_and_leaves_no_row() {
     let said = operator.call(&["doctor", "--json"]);
     assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
     let findings = findings(&said);
-    for check in ["versions", "config", "clock", "spool", "store", "exporter"] {
+    for check in ["versions", "config", "clock", "spool", "store", "metrics"] {
         assert_eq!(finding(&findings, check)["state"], "ok", "{said:?}");
     }
     assert_eq!(asked.join().unwrap(), "POST /v1/metrics HTTP/1.1");
-    for table in ["obs.run_ok", "obs.run_error"] {
+    for table in ["obs.run_ok", "obs.run_error", "obs.audit"] {
         assert_eq!(count(&url, table), 0, "{table}");
     }
     let left = fs::read_dir(operator.dir.path()).unwrap().count();
@@ -99,7 +101,7 @@ fn a_refused_store_and_a_refused_collector_are_named_with_the_hop() {
     assert!(!said.out.contains("hunter2") && !said.err.contains("hunter2"), "{said:?}");
     let findings = findings(&said);
     assert_eq!(finding(&findings, "store")["stopped_at"], "connecting, or the schema");
-    assert_eq!(finding(&findings, "exporter")["stopped_at"], "the connection");
+    assert_eq!(finding(&findings, "metrics")["stopped_at"], "the connection");
     assert_eq!(finding(&findings, "spool")["state"], "off");
 }
 
@@ -114,7 +116,7 @@ fn a_database_without_the_schema_and_a_collector_that_never_answers_are_named_wi
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.out.contains("BAD store     "), "{said:?}");
     assert!(said.out.contains("stopped at connecting, or the schema"), "{said:?}");
-    assert!(said.out.contains("BAD exporter  "), "{said:?}");
+    assert!(said.out.contains("BAD metrics   "), "{said:?}");
     assert!(said.out.contains("stopped at the answer: metrics did not reach"), "{said:?}");
 }
 
@@ -145,4 +147,78 @@ fn a_spool_that_programs_would_not_use_where_it_is_is_named_with_the_way_out() {
 fn settings_that_are_wrong_are_exit_code_2_and_nothing_is_asked() {
     let said = Operator::new().with("OBS_SLO", "fast").call(&["doctor"]);
     assert_eq!((said.code, &*said.out), (2, ""), "{said:?}");
+}
+
+/// A migrated database, and the address of a role in it that may do what `grants` say.
+fn role_with(grants: &str) -> String {
+    let url = database();
+    assert_eq!(Operator::new().with("OBS_STORE", &url).call(&["migrate"]).code, 0);
+    let (front, name) = url.rsplit_once('/').unwrap();
+    let (_, host) = front.split_once('@').unwrap();
+    postgres(
+        &url,
+        &format!(
+            "CREATE ROLE {name}_writer LOGIN; {}",
+            grants.replace("$role", &format!("{name}_writer"))
+        ),
+    );
+    format!("postgres://{name}_writer@{host}/{name}")
+}
+
+#[test]
+fn a_role_without_a_right_is_told_what_it_may_not_write() {
+    let may_connect = "GRANT USAGE ON SCHEMA obs TO $role; GRANT EXECUTE ON FUNCTION obs.make_day(date) TO $role;";
+    let rows = format!(
+        "{may_connect} GRANT INSERT, SELECT (run_id) ON obs.run_ok, obs.run_ok_payload, obs.run_error, obs.run_error_payload TO $role;"
+    );
+    let all = format!("{rows} GRANT INSERT, SELECT (audit_id) ON obs.audit TO $role");
+    for (grants, hop) in [
+        (may_connect, Some("writing a row")),
+        (&*rows, Some("writing an audit entry")),
+        (&*all, None),
+    ] {
+        let operator = Operator::new()
+            .with("OBS_STORE", role_with(grants))
+            .with("OBS_STORE_MIGRATE", "external")
+            .with("OBS_SPOOL", "off");
+        let said = operator.call(&["doctor", "--json"]);
+        assert_eq!(said.code, i32::from(hop.is_some()), "{said:?}");
+        let store = finding(&findings(&said), "store").clone();
+        assert_eq!(store["stopped_at"].as_str(), hop, "{said:?}");
+        let detail = store["detail"].as_str().unwrap();
+        assert_eq!(detail.contains("permission denied"), hop.is_some(), "{said:?}");
+    }
+}
+
+#[test]
+fn a_port_for_prometheus_is_free_or_in_use_by_somebody_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let operator = Operator::new()
+        .with("OBS_ENABLED", "false")
+        .with("OTEL_METRICS_EXPORTER", "prometheus")
+        .with("OTEL_EXPORTER_PROMETHEUS_PORT", &port);
+    let somebody = thread::spawn(move || answer(listener.accept().unwrap().0));
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let metrics = finding(&findings(&said), "metrics").clone();
+    assert_eq!(metrics["stopped_at"], "listening", "{said:?}");
+    assert!(
+        metrics["detail"].as_str().unwrap().contains("OTEL_EXPORTER_PROMETHEUS_PORT"),
+        "{said:?}"
+    );
+    assert_eq!(somebody.join().unwrap(), "GET /metrics HTTP/1.1");
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    assert_eq!(finding(&findings(&said), "metrics")["state"], "ok");
+}
+
+#[test]
+fn a_name_that_nobody_has_is_the_hop() {
+    let operator = Operator::new()
+        .with("OBS_ENABLED", "false")
+        .with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.invalid:4318");
+    let said = operator.call(&["doctor", "--json"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!(finding(&findings(&said), "metrics")["stopped_at"], "the name", "{said:?}");
 }

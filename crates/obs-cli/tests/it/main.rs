@@ -1,8 +1,9 @@
-//! The command as an operator runs it: the real binary, on real SQLite files and a real Postgres.
+//! The command as an operator runs it: the real binary, on real SQLite files a real Postgres and a real Collector.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
 
 mod calls;
+mod collector;
 mod config;
 mod doctor;
 mod erase;

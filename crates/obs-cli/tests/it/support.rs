@@ -8,8 +8,11 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
+use obs_core::Clock;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -124,4 +127,16 @@ pub(crate) fn postgres(url: &str, query: &str) -> Vec<String> {
 
 pub(crate) fn count(url: &str, table: &str) -> usize {
     postgres(url, &format!("SELECT count(*) FROM {table}"))[0].parse().unwrap()
+}
+
+/// How long a process may take to do what is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let clock = Clock::default();
+    let start = clock.now();
+    while !is_so() {
+        assert!(clock.now().since(start) < PATIENCE, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }

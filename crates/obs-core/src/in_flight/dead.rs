@@ -168,6 +168,7 @@ impl LostRuns {
             trace_total: 0,
             trace_kept: 0,
             trace_bytes: 0,
+            audit: None,
         }
     }
 }

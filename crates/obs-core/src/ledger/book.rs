@@ -190,6 +190,11 @@ impl Book {
         self.enter((status.class(), Lies::InMemory), drops, page::keep(status))
     }
 
+    /// Counts an audit entry, and hands out the ticket that its record carries.
+    pub(crate) fn audited(self: &Arc<Self>, drops: &Arc<SeriesDrops>) -> Ticket {
+        self.enter((Class::Error, Lies::InMemory), drops, page::audit())
+    }
+
     /// Counts a record that was found in the spool of a dead process, and stays there.
     pub(crate) fn adopted(self: &Arc<Self>, class: Class, drops: &Arc<SeriesDrops>) -> Ticket {
         self.enter((class, Lies::Elsewhere), drops, page::adopt(class, Lies::Elsewhere))

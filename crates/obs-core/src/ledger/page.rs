@@ -26,7 +26,7 @@ pub(super) const SHARDS: usize = 16;
 pub const PAGE_WORDS: usize = SHARDS_AT + SHARDS * SHARD_WORDS;
 
 pub(super) const FORMAT: Format =
-    Format { magic: u64::from_be_bytes(*b"OBSLEDGR"), version: 2, words: PAGE_WORDS };
+    Format { magic: u64::from_be_bytes(*b"OBSLEDGR"), version: 3, words: PAGE_WORDS };
 
 const STATUSES: usize = Status::ALL.len();
 const REASONS: usize = DropReason::ALL.len();
@@ -36,13 +36,15 @@ const UNKEPT_AT: usize = HEADER_WORDS;
 const STARTED_AT: usize = UNKEPT_AT + STATUSES;
 const SHARDS_AT: usize = UNKEPT_AT + 16;
 
-/// Kept runs by status, then the terms of both classes; a multiple of two cache lines.
+/// Kept runs by status, the terms of both classes, audit entries in the last word; a multiple of two cache lines.
 const SHARD_WORDS: usize = 96;
 /// The terms of a class: those that are none of its ends, then its ends by where the record was.
 const CLASS_WORDS: usize = 5 + Lies::ALL.len() * END_WORDS;
 const END_WORDS: usize = 2 + REASONS;
 
-const _: () = assert!(STATUSES + 2 * CLASS_WORDS <= SHARD_WORDS && STARTED_AT < SHARDS_AT);
+const AUDITED_AT: usize = SHARD_WORDS - 1;
+
+const _: () = assert!(STATUSES + 2 * CLASS_WORDS <= AUDITED_AT && STARTED_AT < SHARDS_AT);
 
 /// No count can be larger: 281 million million records. Sums over all terms and shards still fit.
 const COUNT_MAX: u64 = 1 << 48;
@@ -76,6 +78,8 @@ pub(super) enum Term {
     /// Kept runs of a status: summed up over a class, they are its `recorded` but for the runs that
     /// were not kept.
     Kept(Status),
+    /// Audit entries: `recorded` as errors, and no runs.
+    Audited,
     /// Records in memory, for the living: the only count that goes down.
     InQueue(Class),
     /// Kept records that reached the spool, ever.
@@ -93,6 +97,7 @@ impl Term {
     const fn index(self) -> usize {
         let (class, term) = match self {
             Self::Kept(status) => return status.index(),
+            Self::Audited => return AUDITED_AT,
             Self::InQueue(class) => (class, 0),
             Self::Spooled(class) => (class, 1),
             Self::Adopted(class) => (class, 2),
@@ -124,6 +129,11 @@ pub(super) type Move = (Step, Option<Step>);
 /// A run ended and is kept.
 pub(super) const fn keep(status: Status) -> Move {
     (Step::More(Term::Kept(status)), Some(Step::More(Term::InQueue(status.class()))))
+}
+
+/// An audit entry was written.
+pub(super) const fn audit() -> Move {
+    (Step::More(Term::Audited), Some(Step::More(Term::InQueue(Class::Error))))
 }
 
 /// A record was found in the spool of a dead process, and stays there or is in ours.
@@ -205,6 +215,9 @@ pub(super) fn add_shard(ledger: &mut Ledger, read: impl Fn(Term) -> u64) {
         ledger.class_mut(status.class()).recorded += kept;
         ledger.runs.finished += kept;
     }
+    let audited = read(Term::Audited);
+    ledger.error.recorded += audited;
+    ledger.audit += audited;
     for class in Class::ALL {
         let crashed = read(Term::Crashed(class));
         let spooled = Lies::ALL.map(|lies| spooled_in(lies, class, &read)).iter().sum::<u64>();

@@ -3,7 +3,7 @@
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use obs_core::RunRecord;
 
-use super::insert;
+use super::insert::{self, Rows};
 use crate::store::StoreError;
 
 /// Rolling back is what a transaction does when its closure returns an error.
@@ -25,7 +25,7 @@ pub(super) async fn try_out(
 ) -> Result<(), StoreError> {
     let outcome = connection
         .transaction(async |connection| {
-            match insert::insert(connection, row.class(), &[row]).await {
+            match insert::insert(connection, Rows::of(row), &[row]).await {
                 Ok(()) => Err::<(), _>(Outcome::Passed),
                 Err(error) => Err(Outcome::Failed(error)),
             }

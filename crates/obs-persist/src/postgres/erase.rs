@@ -1,6 +1,7 @@
 //! Erasure by subject: a tombstone first, then the rows, partition by partition.
 
 use diesel::{
+    QueryResult,
     dsl::sql,
     sql_types::{Array, BigInt, Integer, Text},
 };
@@ -44,7 +45,7 @@ pub(super) async fn bury(
     // Whoever writes holds a lock that this one waits for, until the write is committed. Whoever
     // comes later looks for tombstones only once it has its own, and finds ours.
     let wait = format!(
-        "SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; LOCK TABLE ONLY obs.run_ok, ONLY obs.run_error IN SHARE MODE"
+        "SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; LOCK TABLE ONLY obs.run_ok, ONLY obs.run_error, ONLY obs.audit IN SHARE MODE"
     );
     connection.batch_execute(&wait).await.map_err(|source| {
         StoreError::transient("cannot wait for the writes that are under way", source)
@@ -62,7 +63,7 @@ pub(super) async fn erase(
 ) -> Result<Erased, StoreError> {
     let mut erased = Erased { files, ..Erased::default() };
     for class in [Class::Ok, Class::Error] {
-        for partition in partitions(connection, class).await? {
+        for partition in partitions(connection, &format!("run_{class}")).await? {
             loop {
                 let (rows, payloads) = erase_from(connection, class, &partition, erasure).await?;
                 match class {
@@ -76,6 +77,15 @@ pub(super) async fn erase(
             }
         }
     }
+    for partition in partitions(connection, "audit").await? {
+        loop {
+            let entries = erase_audit_from(connection, &partition, erasure).await?;
+            erased.audit += entries;
+            if entries < u64::from(ROWS_MAX.unsigned_abs()) {
+                break;
+            }
+        }
+    }
     erased.hashes = record(connection, erasure, &erased).await?;
     Ok(erased)
 }
@@ -83,10 +93,10 @@ pub(super) async fn erase(
 /// All of them, whoever made and named them.
 async fn partitions(
     connection: &mut AsyncPgConnection,
-    class: Class,
+    table: &str,
 ) -> Result<Vec<String>, StoreError> {
     let leaves = format!(
-        "SELECT relid::text FROM pg_catalog.pg_partition_tree('obs.run_{class}'::regclass) WHERE isleaf ORDER BY 1"
+        "SELECT relid::text FROM pg_catalog.pg_partition_tree('obs.{table}'::regclass) WHERE isleaf ORDER BY 1"
     );
     let leaves = sql::<Text>(&leaves).load::<String>(connection).await;
     leaves.map_err(|source| StoreError::transient("cannot list the partitions", source))
@@ -99,9 +109,7 @@ async fn erase_from(
     erasure: &Erasure,
 ) -> Result<(u64, u64), StoreError> {
     let failed = |source| StoreError::transient(REFUSED, source);
-    Transaction::begin_transaction(connection).await.map_err(failed)?;
-    let patience = format!("SET LOCAL statement_timeout = '{SEARCH_TIMEOUT}'");
-    connection.batch_execute(&patience).await.map_err(failed)?;
+    begin(connection).await.map_err(failed)?;
     let (rows, payloads) =
         sql::<(BigInt, BigInt)>("SELECT rows_gone, payloads_gone FROM obs.erase_from(")
             .bind::<Text, _>(class.as_str())
@@ -119,6 +127,34 @@ async fn erase_from(
     Ok((rows.unsigned_abs(), payloads.unsigned_abs()))
 }
 
+async fn erase_audit_from(
+    connection: &mut AsyncPgConnection,
+    partition: &str,
+    erasure: &Erasure,
+) -> Result<u64, StoreError> {
+    let failed = |source| StoreError::transient(REFUSED, source);
+    begin(connection).await.map_err(failed)?;
+    let entries = sql::<BigInt>("SELECT coalesce(obs.erase_audit_from(to_regclass(")
+        .bind::<Text, _>(partition)
+        .sql("), ")
+        .bind::<Array<Text>, _>(erasure.forms())
+        .sql(", ")
+        .bind::<Integer, _>(ROWS_MAX)
+        .sql("), 0)")
+        .get_result::<i64>(connection)
+        .await
+        .map_err(failed)?;
+    Transaction::commit_transaction(connection).await.map_err(failed)?;
+    Ok(entries.unsigned_abs())
+}
+
+/// Begins a transaction that may search a partition.
+async fn begin(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    Transaction::begin_transaction(connection).await?;
+    let patience = format!("SET LOCAL statement_timeout = '{SEARCH_TIMEOUT}'");
+    connection.batch_execute(&patience).await
+}
+
 /// What was done, as one row; its hashes.
 async fn record(
     connection: &mut AsyncPgConnection,
@@ -127,7 +163,7 @@ async fn record(
 ) -> Result<Vec<String>, StoreError> {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let hashes = sql::<Text>(
-        "INSERT INTO obs.erasure (subject_hashes, erased_by, rows_ok, rows_error, payloads, files) \
+        "INSERT INTO obs.erasure (subject_hashes, erased_by, rows_ok, rows_error, payloads, audit, files) \
          VALUES (ARRAY(SELECT obs.subject_hash(form) FROM unnest(",
     )
     .bind::<Array<Text>, _>(erasure.forms())
@@ -139,6 +175,8 @@ async fn record(
     .bind::<BigInt, _>(number(erased.rows_error))
     .sql(", ")
     .bind::<BigInt, _>(number(erased.payloads))
+    .sql(", ")
+    .bind::<BigInt, _>(number(erased.audit))
     .sql(", ")
     .bind::<BigInt, _>(number(erased.files))
     .sql(") RETURNING (SELECT string_agg(encode(hash, 'hex'), ' ') FROM unnest(subject_hashes) AS hash)")

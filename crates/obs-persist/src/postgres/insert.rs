@@ -1,4 +1,5 @@
-//! The statement that writes a batch: rows and payloads of one class, in one round trip.
+//! The statement that writes a batch: rows and payloads of one class, or entries of the audit trail, in one
+//! round trip.
 //!
 //! Each column travels as one array, so the statement is the same for every batch size and is
 //! prepared once per connection. Both tables get their rows in one statement, so a row and its
@@ -18,23 +19,43 @@ use obs_core::{Class, RunRecord};
 
 use super::pooler;
 use crate::{
-    columns::{Column, PAYLOAD, RUN, Type, Value},
+    columns::{AUDIT, Column, PAYLOAD, RUN, Type, Value},
     store::StoreError,
 };
 
 /// Postgres counts microseconds from 2000-01-01.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
+/// Which statement writes a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    Run(Class),
+    Audit,
+}
+
+impl Rows {
+    /// The order in which those of a batch are written.
+    pub(super) const ALL: [Self; 3] = [Self::Audit, Self::Run(Class::Error), Self::Run(Class::Ok)];
+
+    pub(super) const fn of(record: &RunRecord) -> Self {
+        if record.audit.is_some() { Self::Audit } else { Self::Run(record.class()) }
+    }
+}
+
 pub(super) async fn insert(
     connection: &mut AsyncPgConnection,
-    class: Class,
+    which: Rows,
     rows: &[&RunRecord],
 ) -> Result<(), StoreError> {
-    let columns =
-        RUN.iter().chain(PAYLOAD.iter().skip(1)).map(|column| Values { column, rows }).collect();
-    let written = match class {
-        Class::Ok => RunQueryDsl::execute(InsertOk(Insert { columns }), connection).await,
-        Class::Error => RunQueryDsl::execute(InsertError(Insert { columns }), connection).await,
+    let values = |column| Values { column, rows };
+    let run = || Insert { columns: RUN.iter().chain(PAYLOAD.iter().skip(1)).map(values).collect() };
+    let written = match which {
+        Rows::Run(Class::Ok) => RunQueryDsl::execute(InsertOk(run()), connection).await,
+        Rows::Run(Class::Error) => RunQueryDsl::execute(InsertError(run()), connection).await,
+        Rows::Audit => {
+            let columns = AUDIT.iter().map(values).collect();
+            RunQueryDsl::execute(InsertAudit { columns }, connection).await
+        }
     };
     written.map(drop).map_err(|source| {
         // Whatever was tried out before.
@@ -60,16 +81,8 @@ impl Insert<'_> {
     fn walk<'b>(&'b self, tables: [&str; 2], mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let [run, payload] = tables;
         let (run_columns, payload_columns) = self.columns.split_at(RUN.len());
-        // Runs of subjects that were erased are left out, here and not before, so that none slips
-        // through between asking and writing.
-        out.push_sql("WITH erased AS MATERIALIZED (SELECT obs.erased_runs(");
-        for (at, name) in ["run_id", "subject", "started_at"].into_iter().enumerate() {
-            // Bound below, in the order of the columns.
-            let number = RUN.iter().take_while(|column| column.name != name).count() + 1;
-            out.push_sql(if at == 0 { "$" } else { ", $" });
-            out.push_sql(&number.to_string());
-        }
-        out.push_sql(") AS ids), run AS (INSERT INTO ");
+        push_erased(&RUN, ["run_id", "subject", "started_at"], &mut out);
+        out.push_sql(", run AS (INSERT INTO ");
         out.push_sql(run);
         push_names(&RUN, &mut out);
         out.push_sql(" SELECT * FROM UNNEST(");
@@ -77,8 +90,7 @@ impl Insert<'_> {
             out.push_sql(if at == 0 { "" } else { ", " });
             values.push(&mut out)?;
         }
-        out.push_sql(") AS new (id)");
-        out.push_sql(UNLESS_ERASED);
+        push_unless_erased(&RUN, &mut out);
         out.push_sql(") INSERT INTO ");
         out.push_sql(payload);
         push_names(&PAYLOAD, &mut out);
@@ -87,14 +99,29 @@ impl Insert<'_> {
             out.push_sql(", ");
             values.push(&mut out)?;
         }
-        out.push_sql(") AS new (id)");
-        out.push_sql(UNLESS_ERASED);
+        push_unless_erased(&PAYLOAD, &mut out);
         Ok(())
     }
 }
 
-const UNLESS_ERASED: &str =
-    " WHERE id <> ALL ((SELECT ids FROM erased)::uuid[]) ON CONFLICT (run_id) DO NOTHING";
+/// Runs of subjects that were erased are left out, here and not before, so that none slips through
+/// between asking and writing. The columns are bound behind this, in their order.
+fn push_erased(columns: &[Column], told: [&str; 3], out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql("WITH erased AS MATERIALIZED (SELECT obs.erased_runs(");
+    for (at, name) in told.into_iter().enumerate() {
+        let number = columns.iter().take_while(|column| column.name != name).count() + 1;
+        out.push_sql(if at == 0 { "$" } else { ", $" });
+        out.push_sql(&number.to_string());
+    }
+    out.push_sql(") AS ids)");
+}
+
+/// The first column is the key.
+fn push_unless_erased(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql(") AS new (id) WHERE id <> ALL ((SELECT ids FROM erased)::uuid[]) ON CONFLICT (");
+    out.push_sql(columns.first().map_or("", |key| key.name));
+    out.push_sql(") DO NOTHING");
+}
 
 fn push_names(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" (");
@@ -115,6 +142,32 @@ impl QueryFragment<Pg> for InsertError<'_> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         self.0.walk(["obs.run_error", "obs.run_error_payload"], out)
     }
+}
+
+/// The arrays of [`AUDIT`].
+struct InsertAudit<'a> {
+    columns: Vec<Values<'a>>,
+}
+
+impl QueryFragment<Pg> for InsertAudit<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        push_erased(&AUDIT, ["audit_id", "actor", "occurred_at"], &mut out);
+        out.push_sql(" INSERT INTO obs.audit");
+        push_names(&AUDIT, &mut out);
+        out.push_sql(" SELECT * FROM UNNEST(");
+        for (at, values) in self.columns.iter().enumerate() {
+            out.push_sql(if at == 0 { "" } else { ", " });
+            values.push(&mut out)?;
+        }
+        push_unless_erased(&AUDIT, &mut out);
+        Ok(())
+    }
+}
+
+impl QueryId for InsertAudit<'_> {
+    type QueryId = InsertAudit<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
 }
 
 // The text of each depends on nothing but its type: it is prepared once per connection.

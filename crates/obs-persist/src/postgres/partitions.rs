@@ -19,7 +19,8 @@ pub(super) const DAYS_AFTER: i64 = 7;
 const REMEMBERED_MAX: usize = 4_096;
 
 /// The partitioned tables.
-pub(super) const TABLES: [&str; 4] = ["run_ok", "run_ok_payload", "run_error", "run_error_payload"];
+pub(super) const TABLES: [&str; 5] =
+    ["run_ok", "run_ok_payload", "run_error", "run_error_payload", "audit"];
 
 const MILLIS_PER_DAY: i64 = 86_400_000;
 

@@ -54,11 +54,11 @@ struct Drop {
     cutoff: Timestamp,
 }
 
-/// The tables of a class: rows, payloads.
-const fn tables(class: Class) -> [&'static str; 2] {
+/// The tables of a class: rows, payloads. Entries of the audit trail are kept as long as errors are.
+const fn tables(class: Class) -> &'static [&'static str] {
     match class {
-        Class::Ok => ["run_ok", "run_ok_payload"],
-        Class::Error => ["run_error", "run_error_payload"],
+        Class::Ok => &["run_ok", "run_ok_payload"],
+        Class::Error => &["run_error", "run_error_payload", "audit"],
     }
 }
 
@@ -196,7 +196,7 @@ enum Dropped {
     Busy,
 }
 
-/// Drops rows and payloads of a day together, unless its bounds are not those of a day, or a run in
+/// Drops rows, payloads and audit entries of a day together, unless its bounds are not those of a day, or a run in
 /// it began inside the retention, which takes an id whose time is not that of its run.
 async fn drop_day(connection: &mut AsyncPgConnection, old: Drop) -> Result<Dropped, StoreError> {
     let Drop { day, class, cutoff } = old;

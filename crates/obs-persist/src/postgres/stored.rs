@@ -69,7 +69,8 @@ async fn rows(
     let ids = array(unsettled.run_ids());
     let query = format!(
         "SELECT run_id::text FROM obs.run_ok WHERE run_id = ANY ('{ids}'::uuid[]) UNION ALL \
-         SELECT run_id::text FROM obs.run_error WHERE run_id = ANY ('{ids}'::uuid[])"
+         SELECT run_id::text FROM obs.run_error WHERE run_id = ANY ('{ids}'::uuid[]) UNION ALL \
+         SELECT audit_id::text FROM obs.audit WHERE audit_id = ANY ('{ids}'::uuid[])"
     );
     let rows = sql::<Text>(&query).load::<String>(connection).await?;
     Ok(rows.iter().filter_map(|id| id.parse().ok()).collect())

@@ -8,7 +8,7 @@ use obs_core::RunRecord;
 use postcard::ser_flavors::Flavor;
 
 /// The fields of a [`RunRecord`] as they are now.
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
 
 /// Why a payload is no record.
 #[derive(Debug, thiserror::Error)]

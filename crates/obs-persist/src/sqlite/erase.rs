@@ -80,11 +80,19 @@ pub(super) fn erase(
     now: Timestamp,
 ) -> QueryResult<Erased> {
     let mut erased = Erased { files, ..Erased::default() };
+    let most = usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
     for form in erasure.forms() {
         loop {
             let ids =
                 in_transaction(connection, |connection| erase_some(connection, form, &mut erased))?;
-            if ids < usize::try_from(ROWS_MAX).unwrap_or(usize::MAX) {
+            if ids < most {
+                break;
+            }
+        }
+        loop {
+            let entries = in_transaction(connection, |connection| erase_entries(connection, form))?;
+            erased.audit += u64::try_from(entries).unwrap_or(0);
+            if entries < most {
                 break;
             }
         }
@@ -99,6 +107,16 @@ pub(super) fn erase(
     // written anew; the log beside it has them, too. It takes room and time, but nobody erases often.
     connection.batch_execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
     Ok(erased)
+}
+
+/// At most so many entries of the audit trail of an actor; how many.
+fn erase_entries(connection: &mut SqliteConnection, form: &str) -> QueryResult<usize> {
+    sql_query(
+        "DELETE FROM audit WHERE audit_id IN (SELECT audit_id FROM audit WHERE actor = ? LIMIT ?)",
+    )
+    .bind::<Text, _>(form)
+    .bind::<Integer, _>(ROWS_MAX)
+    .execute(connection)
 }
 
 /// At most so many rows of a subject, with their payloads; how many.
@@ -136,7 +154,7 @@ fn record(
 ) -> QueryResult<()> {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let statement = "INSERT INTO erasure (erased_at, erased_by, subject_hashes, rows_ok, rows_error, \
-                     payloads, files) VALUES (?, ?, ?, ?, ?, ?, ?)";
+                     payloads, audit, files) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     sql_query(statement)
         .bind::<BigInt, _>(now.as_micros())
         .bind::<Text, _>(erasure.asked_by())
@@ -144,6 +162,7 @@ fn record(
         .bind::<BigInt, _>(number(erased.rows_ok))
         .bind::<BigInt, _>(number(erased.rows_error))
         .bind::<BigInt, _>(number(erased.payloads))
+        .bind::<BigInt, _>(number(erased.audit))
         .bind::<BigInt, _>(number(erased.files))
         .execute(connection)
         .map(drop)

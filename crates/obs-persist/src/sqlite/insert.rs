@@ -11,15 +11,20 @@ use diesel::{
 };
 use obs_core::RunRecord;
 
-use crate::columns::{Column, PAYLOAD, RUN, Type, Value};
+use crate::columns::{AUDIT, Column, PAYLOAD, RUN, Type, Value};
 
 /// Records in one statement: what a statement costs beside its rows is shared by so many.
 const ROWS: usize = 16;
 
-/// Writes the records into both tables. After an error some of them may be there: the caller's
+/// Writes the records into their tables. After an error some of them may be there: the caller's
 /// transaction has to be rolled back.
 pub(super) fn insert(connection: &mut SqliteConnection, records: &[&RunRecord]) -> QueryResult<()> {
-    let (chunks, rest) = records.as_chunks::<ROWS>();
+    let (entries, runs): (Vec<&RunRecord>, Vec<&RunRecord>) =
+        records.iter().copied().partition(|record| record.audit.is_some());
+    for entry in entries {
+        Insert::<Audit, _, 1>::new(&AUDIT, [entry]).execute(connection)?;
+    }
+    let (chunks, rest) = runs.as_chunks::<ROWS>();
     for chunk in chunks {
         insert_rows(connection, *chunk)?;
     }
@@ -56,6 +61,12 @@ struct Payload;
 
 impl Table for Payload {
     const INSERT: &'static str = "INSERT OR FAIL INTO run_payload (";
+}
+
+struct Audit;
+
+impl Table for Audit {
+    const INSERT: &'static str = "INSERT OR FAIL INTO audit (";
 }
 
 /// Some rows, each of which is not written again where it is already.
@@ -95,7 +106,12 @@ impl<T: Table, const COLUMNS: usize, const N: usize> QueryFragment<Sqlite>
             }
             out.push_sql(")");
         }
-        out.push_sql(" ON CONFLICT (run_id) DO NOTHING");
+        // The first column is the key.
+        out.push_sql(" ON CONFLICT (");
+        out.push_sql(
+            self.rows.first().and_then(|row| row.first()).map_or("", |cell| cell.column.name),
+        );
+        out.push_sql(") DO NOTHING");
         Ok(())
     }
 }

@@ -37,16 +37,38 @@ const fn of_class(class: Class) -> &'static str {
     }
 }
 
-/// Which rows of a class are past their retention.
-fn old_rows(class: Class) -> String {
-    format!("{} AND started_at < ", of_class(class))
+/// What goes together.
+#[derive(Clone, Copy)]
+enum Rows {
+    Runs(Class),
+    /// Entries of the audit trail, which are kept as long as errors are.
+    Audit,
 }
 
-/// The start times before which runs of a class go.
-fn cutoffs(now: Timestamp, retention: Retention) -> impl Iterator<Item = (Class, i64)> {
-    [Class::Ok, Class::Error].into_iter().filter_map(move |class| {
-        let kept = i64::try_from(retention.of(class)?.as_micros()).unwrap_or(i64::MAX);
-        Some((class, now.as_micros().saturating_sub(kept)))
+impl Rows {
+    const ALL: [Self; 3] = [Self::Runs(Class::Ok), Self::Runs(Class::Error), Self::Audit];
+
+    const fn class(self) -> Class {
+        match self {
+            Self::Runs(class) => class,
+            Self::Audit => Class::Error,
+        }
+    }
+
+    /// Those that are past their retention, up to the time.
+    fn old(self) -> String {
+        match self {
+            Self::Runs(class) => format!("run WHERE {} AND started_at < ", of_class(class)),
+            Self::Audit => "audit WHERE occurred_at < ".to_owned(),
+        }
+    }
+}
+
+/// The times before which rows go.
+fn cutoffs(now: Timestamp, retention: Retention) -> impl Iterator<Item = (Rows, i64)> {
+    Rows::ALL.into_iter().filter_map(move |rows| {
+        let kept = i64::try_from(retention.of(rows.class())?.as_micros()).unwrap_or(i64::MAX);
+        Some((rows, now.as_micros().saturating_sub(kept)))
     })
 }
 
@@ -56,8 +78,8 @@ pub(super) fn is_due(
     now: Timestamp,
     retention: Retention,
 ) -> QueryResult<bool> {
-    for (class, cutoff) in cutoffs(now, retention) {
-        let exists = format!("SELECT EXISTS (SELECT 1 FROM run WHERE {}", old_rows(class));
+    for (rows, cutoff) in cutoffs(now, retention) {
+        let exists = format!("SELECT EXISTS (SELECT 1 FROM {}", rows.old());
         let exists = sql::<Bool>(&exists).bind::<BigInt, _>(cutoff).sql(")");
         if exists.get_result::<bool>(connection)? {
             return Ok(true);
@@ -75,13 +97,13 @@ pub(super) fn drop_old(
 ) -> QueryResult<Maintained> {
     let start = clock.now();
     let mut done = Maintained::default();
-    'classes: for (class, cutoff) in cutoffs(now, retention) {
+    'rows: for (which, cutoff) in cutoffs(now, retention) {
         loop {
             if clock.now().since(start) > PASS_BUDGET {
                 done.more = true;
-                break 'classes;
+                break 'rows;
             }
-            let rows = drop_some(connection, class, cutoff)?;
+            let rows = drop_some(connection, which, cutoff)?;
             done.rows = done.rows.saturating_add(rows);
             if rows < ROWS_MAX.unsigned_abs() {
                 break;
@@ -101,14 +123,17 @@ fn oldest(connection: &mut SqliteConnection, class: Class) -> QueryResult<Option
     Ok(first.map(Timestamp::from_micros))
 }
 
-fn drop_some(connection: &mut SqliteConnection, class: Class, cutoff: i64) -> QueryResult<u64> {
-    let old = format!("{}? ORDER BY started_at LIMIT {ROWS_MAX}", old_rows(class));
+fn drop_some(connection: &mut SqliteConnection, which: Rows, cutoff: i64) -> QueryResult<u64> {
+    // The same runs twice: the payloads know no class and no time.
+    let (tables, key, time): (&[&str], _, _) = match which {
+        Rows::Runs(_) => (&["run_payload", "run"], "run_id", "started_at"),
+        Rows::Audit => (&["audit"], "audit_id", "occurred_at"),
+    };
+    let old = format!("SELECT {key} FROM {}? ORDER BY {time} LIMIT {ROWS_MAX}", which.old());
     let rows = super::in_transaction(connection, |connection| {
-        // The same rows twice: the payloads know no class and no time.
         let mut rows = 0;
-        for table in ["run_payload", "run"] {
-            let statement =
-                format!("DELETE FROM {table} WHERE run_id IN (SELECT run_id FROM run WHERE {old})");
+        for table in tables {
+            let statement = format!("DELETE FROM {table} WHERE {key} IN ({old})");
             rows = sql_query(statement).bind::<BigInt, _>(cutoff).execute(connection)?;
         }
         Ok(rows)

@@ -16,6 +16,8 @@ pub(super) fn rows(connection: &mut SqliteConnection, ids: &[Uuid]) -> QueryResu
     for id in ids {
         let is_row = sql::<Bool>("SELECT EXISTS (SELECT 1 FROM run WHERE run_id = ")
             .bind::<Binary, _>(&id.as_bytes()[..])
+            .sql(") OR EXISTS (SELECT 1 FROM audit WHERE audit_id = ")
+            .bind::<Binary, _>(&id.as_bytes()[..])
             .sql(")")
             .get_result::<bool>(connection)?;
         if is_row {

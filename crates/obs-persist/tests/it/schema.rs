@@ -15,7 +15,7 @@ fn schema() -> (String, Live) {
 #[test]
 fn nine_days_of_partitions_are_made_at_the_start() {
     let (url, _live) = schema();
-    for table in ["run_ok", "run_ok_payload", "run_error", "run_error_payload"] {
+    for table in ["run_ok", "run_ok_payload", "run_error", "run_error_payload", "audit"] {
         let days = postgres(
             &url,
             &format!(

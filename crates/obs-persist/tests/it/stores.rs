@@ -111,7 +111,8 @@ fn both_stores_have_the_columns_of_a_record_by_its_own_names() {
     };
     let mut expected = vec!["inserted_at".to_owned()];
     let json = serde_json::to_value(record("bonus", "1")).unwrap();
-    expected.extend(json.as_object().unwrap().keys().cloned());
+    // Audit entries have a table of their own.
+    expected.extend(json.as_object().unwrap().keys().filter(|key| *key != "audit").cloned());
     let expected = sorted(expected);
     let lite = sqlite(
         &path,

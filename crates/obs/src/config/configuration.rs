@@ -1,21 +1,13 @@
 //! Settings by themselves: checked, shown, described, without starting anything.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use obs_persist::{Migrations, SpoolDir, StoreUrl};
 
 use super::{
     CONFIG_FILE, Checked, ConfigError, Environment, Given, Rows, StoreAddress, effective,
     file::{self, File},
-    model::{Exporter, Reader},
 };
-use crate::{builder::Builder, error::InitError, report::Report};
-
-/// The kind of the run whose metrics [`Configuration::probe`] sends.
-const PROBE_KIND: &str = "obs.doctor";
 
 /// Settings that are valid: those of a file, or of variables alone.
 ///
@@ -29,12 +21,12 @@ const PROBE_KIND: &str = "obs.doctor";
 /// ```
 #[derive(Clone, Debug)]
 pub struct Configuration {
-    checked: Checked,
+    pub(crate) checked: Checked,
     /// What is in effect of variables, with what the file says in their place.
     environment: Environment,
     /// The file and the variables that it was made of.
-    file: Option<Box<File>>,
-    variables: Environment,
+    pub(crate) file: Option<Box<File>>,
+    pub(crate) variables: Environment,
 }
 
 impl Configuration {
@@ -162,53 +154,6 @@ impl Configuration {
     pub fn spool_objection(&self) -> Option<String> {
         let Rows::On { limits, .. } = &self.checked.rows else { return None };
         limits.spool_dir.as_ref()?.objection()
-    }
-
-    /// Where metrics are sent to: addresses of Collectors, `standard output`.
-    ///
-    /// ```
-    /// use obs::{Configuration, Environment};
-    ///
-    /// let environment = Environment::from_iter([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]);
-    /// let settings = Configuration::read(None, &environment)?;
-    /// assert_eq!(settings.targets(), ["http://collector:4318/v1/metrics"]);
-    /// # Ok::<(), obs::ConfigError>(())
-    /// ```
-    #[must_use]
-    pub fn targets(&self) -> Vec<String> {
-        let target = |reader: &Reader| match reader {
-            Reader::Periodic(reader) => Some(match &reader.exporter.exporter {
-                Exporter::Otlp(otlp) => otlp.endpoint.to_string(),
-                Exporter::Console => "standard output".to_owned(),
-            }),
-            Reader::Pull(_) => None,
-        };
-        self.checked.model.meter_provider.readers.iter().filter_map(target).collect()
-    }
-
-    /// Sends the metrics of one run of the kind `obs.doctor` to every exporter, and says what became of
-    /// them. Nothing listens, and no row is written.
-    ///
-    /// # Errors
-    /// When an exporter cannot be set up, for example because a certificate cannot be read.
-    ///
-    /// ```no_run
-    /// use obs::{Configuration, Environment};
-    /// use std::time::Duration;
-    ///
-    /// let settings = Configuration::read(None, &Environment::process())?;
-    /// println!("{}", settings.probe(Duration::from_secs(5))?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn probe(&self, deadline: Duration) -> Result<Report, InitError> {
-        let given =
-            Given { read: self.file.clone(), no_pull: true, rows: Some(false), ..Given::default() };
-        let environment = Some(self.variables.clone());
-        let telemetry = Builder { given, environment, ..Builder::default() }.init()?;
-        let run = telemetry.kind(PROBE_KIND).lookup("canary", "1").start();
-        // It has no error type of its own: nothing can go wrong in it.
-        let _ = run.finish(Ok::<(), String>(()));
-        Ok(telemetry.shutdown_blocking(deadline))
     }
 
     /// The JSON schema of the file, for editors.

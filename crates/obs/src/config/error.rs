@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use obs_core::Escaped;
+
 use super::Origin;
 
 /// How much of a bad value a message shows, in characters.
@@ -133,13 +135,16 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, value, rule, place, .. } = self;
         if let Some((file, line)) = place {
-            write!(f, "{file}:{line}: ")?;
+            write!(f, "{}:{line}: ", Escaped(file))?;
         }
+        // A key, and what a rule quotes, are the words of whoever wrote the file.
+        let is_a_sentence = rule.starts_with("is ");
+        let (setting, rule) = (Escaped(setting), Escaped(rule));
         match value {
-            Some(value) if setting.is_empty() => write!(f, "{value:?}: {rule}"),
-            None if setting.is_empty() => f.write_str(rule),
+            Some(value) if setting.0.is_empty() => write!(f, "{value:?}: {rule}"),
+            None if setting.0.is_empty() => write!(f, "{rule}"),
             Some(value) => write!(f, "{setting}={value:?}: {rule}"),
-            None if rule.starts_with("is ") => write!(f, "{setting} {rule}"),
+            None if is_a_sentence => write!(f, "{setting} {rule}"),
             None => write!(f, "{setting}: {rule}"),
         }
     }

@@ -31,6 +31,14 @@ pub(crate) enum Signal {
     Logs,
 }
 
+/// One way out of several, by its place in its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    Reader(usize),
+    Spans(usize),
+    Logs(usize),
+}
+
 /// OpenTelemetry's part of the settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Model {
@@ -47,6 +55,19 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// Leaves out every way out but one, which gets everything.
+    pub(crate) fn keep_only(&mut self, only: Only) {
+        let (reader, spans, logs) = match only {
+            Only::Reader(index) => (Some(index), None, None),
+            Only::Spans(index) => (None, Some(index), None),
+            Only::Logs(index) => (None, None, Some(index)),
+        };
+        keep(&mut self.meter_provider.readers, reader);
+        keep(&mut self.tracer_provider.processors, spans);
+        keep(&mut self.logger_provider.processors, logs);
+        self.tracer_provider.sampler = Sampler::AlwaysOn;
+    }
+
     /// Every exporter of every signal.
     pub(crate) fn exporters_mut(&mut self) -> impl Iterator<Item = &mut Exporter> {
         let readers = self.meter_provider.readers.iter_mut().filter_map(|reader| match reader {
@@ -60,6 +81,15 @@ impl Model {
             Processor::Simple(exporter) => exporter,
         }))
     }
+}
+
+/// One item of a list, or none.
+fn keep<T>(list: &mut Vec<T>, index: Option<usize>) {
+    let mut at = 0_usize;
+    list.retain(|_| {
+        at += 1;
+        index.is_some_and(|index| index + 1 == at)
+    });
 }
 
 impl Signal {

@@ -93,6 +93,16 @@ impl Connector {
         Ok(Self { host: host.into(), port, tls })
     }
 
+    /// Host and port.
+    pub(super) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// How to speak TLS, where the endpoint wants it.
+    pub(super) const fn tls(&self) -> Option<&(TlsConnector, ServerName<'static>)> {
+        self.tls.as_ref()
+    }
+
     pub(super) async fn connect(&self) -> io::Result<TokioIo<Box<dyn Stream>>> {
         let tcp = TcpStream::connect((&*self.host, self.port)).await?;
         tcp.set_nodelay(true)?;

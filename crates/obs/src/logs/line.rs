@@ -78,6 +78,11 @@ impl Ids {
 }
 
 impl Said {
+    /// A message of our own, without fields.
+    pub(super) fn message(message: &str) -> Self {
+        Self { message: message.to_owned(), bytes: message.len(), ..Self::default() }
+    }
+
     /// Takes over what the spans around an event were told, but for what the event says itself.
     pub(crate) fn take_over(&mut self, fields: &[(&'static str, Value)]) {
         for (name, value) in fields {

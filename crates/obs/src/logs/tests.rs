@@ -285,7 +285,7 @@ fn a_line_is_bounded_whatever_is_put_into_it() {
     assert!(message.ends_with('…') && message.len() <= line::TEXT_BYTES_MAX + 3);
     assert!(lines[0]["a"].as_str().unwrap().len() <= line::TEXT_BYTES_MAX + 3);
     assert_eq!(lines[0]["b"], 2);
-    let mut said = line::Said::default();
+    let mut said = Said::default();
     let names: Vec<&'static str> =
         (0..line::FIELDS_MAX + 2).map(|nth| &*format!("field{nth}").leak()).collect();
     for name in names {
@@ -293,7 +293,7 @@ fn a_line_is_bounded_whatever_is_put_into_it() {
     }
     assert_eq!((said.fields.len(), said.left_out), (line::FIELDS_MAX, 2));
     let text = line::Value::Text("x".repeat(line::TEXT_BYTES_MAX));
-    let mut said = line::Said::default();
+    let mut said = Said::default();
     for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
         said.add(name, text.clone());
     }

@@ -199,10 +199,9 @@ fn exemplar(dialect: Dialect, histogram: &Histogram, (lower, upper): (f64, f64))
 /// At most 105 of the 128 characters that its labels may have.
 fn exemplar_shown(exemplar: &Exemplar) -> String {
     let mut labels = vec![format!("run_id=\"{}\"", exemplar.run_id)];
-    if let (Some(trace_id), Some(span_id)) = (&exemplar.trace_id, &exemplar.span_id) {
-        labels.push(format!("trace_id=\"{trace_id}\""));
-        labels.push(format!("span_id=\"{span_id}\""));
-    }
+    // A request that begins its trace has no span that it started in.
+    labels.extend(exemplar.trace_id.as_ref().map(|id| format!("trace_id=\"{id}\"")));
+    labels.extend(exemplar.span_id.as_ref().map(|id| format!("span_id=\"{id}\"")));
     let micros = exemplar.at.as_micros();
     let at = format!("{}.{:06}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     format!(" # {} {} {at}", braced(&labels), shown(exemplar.seconds))

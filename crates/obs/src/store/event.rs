@@ -1,20 +1,26 @@
-//! A kept run as a log event: `obs.run`, with all that its row says.
+//! A kept run as a log event, `obs.run`, and an entry of the audit trail as `obs.audit`, with all that the row
+//! says.
 
-use obs_core::{RunRecord, Status, Timestamp, registry::attribute};
+use obs_core::{
+    AuditLevel, RunRecord, Status, Timestamp,
+    registry::{attribute, event},
+};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, SeverityNumber},
 };
 
-/// The event's name.
-pub(super) const NAME: &str = "obs.run";
-
 /// The event of a row.
 pub(super) fn of(record: &RunRecord) -> LogRecord {
-    let severity = match record.status {
-        Status::Ok => SeverityNumber::Info,
-        Status::Cancelled => SeverityNumber::Warn,
-        _ => SeverityNumber::Error,
+    let severity = match (record.audit, record.status) {
+        (Some(AuditLevel::Error), _) => SeverityNumber::Error,
+        (Some(AuditLevel::Warn), _) | (None, Status::Cancelled) => SeverityNumber::Warn,
+        (Some(_), _) | (None, Status::Ok) => SeverityNumber::Info,
+        (None, _) => SeverityNumber::Error,
+    };
+    let (name, attributes) = match record.audit {
+        Some(level) => (event::OBS_AUDIT, of_entry(record, level)),
+        None => (event::OBS_RUN, attributes(record)),
     };
     let ended = nanos(record.finished_at);
     LogRecord {
@@ -22,10 +28,10 @@ pub(super) fn of(record: &RunRecord) -> LogRecord {
         observed_time_unix_nano: ended,
         severity_number: severity.into(),
         severity_text: severity_text(severity).to_owned(),
-        event_name: NAME.to_owned(),
+        event_name: name.to_owned(),
         trace_id: record.trace_id.as_deref().map(bytes).unwrap_or_default(),
         span_id: record.span_id.as_deref().map(bytes).unwrap_or_default(),
-        attributes: attributes(record),
+        attributes,
         ..LogRecord::default()
     }
 }
@@ -85,6 +91,26 @@ fn attributes(record: &RunRecord) -> Vec<KeyValue> {
         record.parent_run_id.as_ref().map(|it| text(attribute::OBS_RUN_PARENT_ID, &id(it))),
     );
     attributes.extend(record.value.map(|value| number(attribute::OBS_RUN_VALUE, value)));
+    attributes
+}
+
+/// What the row of an entry says, but for its time and the ids of trace and span.
+fn of_entry(record: &RunRecord, level: AuditLevel) -> Vec<KeyValue> {
+    let id = |id: &uuid::Uuid| id.to_string();
+    let mut attributes = vec![
+        text(attribute::OBS_AUDIT_ID, &id(&record.run_id)),
+        text(attribute::OBS_AUDIT_MODULE, &record.strategy_id),
+        text(attribute::OBS_AUDIT_LEVEL, level.as_str()),
+        text(attribute::OBS_AUDIT_MESSAGE, record.error_message.as_deref().unwrap_or_default()),
+        text(attribute::OBS_RUN_EPOCH, &id(&record.epoch)),
+    ];
+    let texts = [
+        (attribute::OBS_AUDIT_ACTOR, record.subject.as_deref()),
+        (attribute::OBS_AUDIT_DETAILS, record.attributes.as_ref().map(obs_core::Json::as_str)),
+        (attribute::OBS_RUN_CORRELATION_ID, record.correlation_id.as_deref()),
+    ];
+    attributes.extend(texts.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
+    attributes.extend(record.parent_run_id.as_ref().map(|it| text(attribute::OBS_RUN_ID, &id(it))));
     attributes
 }
 

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 
-use obs_core::{Json, Status, testing::record};
+use obs_core::{
+    AuditLevel, Json, Status,
+    testing::{audit_entry, record},
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use super::*;
@@ -91,7 +94,10 @@ fn an_event_says_all_that_a_row_says() {
             (it.key.clone(), shown(value))
         })
         .collect();
-    let serde_json::Value::Object(row) = serde_json::to_value(&record).unwrap() else { panic!() };
+    let serde_json::Value::Object(mut row) = serde_json::to_value(&record).unwrap() else {
+        panic!()
+    };
+    assert_eq!(row.remove("audit"), Some(serde_json::Value::Null), "it is a run");
     for (field, value) in &row {
         let place = PLACES.iter().find(|(name, _)| name == field);
         let (_, key) = place.unwrap_or_else(|| panic!("{field} has no place in an event"));
@@ -121,16 +127,50 @@ fn ids_that_are_none_are_left_out() {
     assert!(event.trace_id.is_empty() && event.span_id.is_empty());
 }
 
+/// An entry of the audit trail in which every field has a value.
+fn entry() -> RunRecord {
+    let mut entry = audit_entry("points", "points assigned");
+    entry.subject = Some("key-7f3a".into());
+    entry
+}
+
 #[test]
 fn an_event_has_exactly_the_attributes_of_the_registry() {
     let registry = include_str!("../../../../registry/event.yaml");
-    let event = registry.split("name: obs.run\n").nth(1).unwrap();
-    let event = event.split("  - id: ").next().unwrap();
-    let mut stated: Vec<&str> =
-        event.lines().filter_map(|line| line.trim().strip_prefix("- ref: ")).collect();
-    let event = event::of(&full());
-    let mut sent: Vec<&str> = event.attributes.iter().map(|pair| &*pair.key).collect();
-    stated.sort_unstable();
-    sent.sort_unstable();
-    assert_eq!(sent, stated);
+    for (name, record) in [("obs.run", full()), ("obs.audit", entry())] {
+        let event = registry.split(&format!("name: {name}\n")).nth(1).unwrap();
+        let event = event.split("  - id: ").next().unwrap();
+        let mut stated: Vec<&str> =
+            event.lines().filter_map(|line| line.trim().strip_prefix("- ref: ")).collect();
+        let event = event::of(&record);
+        let mut sent: Vec<&str> = event.attributes.iter().map(|pair| &*pair.key).collect();
+        stated.sort_unstable();
+        sent.sort_unstable();
+        assert_eq!(sent, stated, "{name}");
+    }
+}
+
+#[test]
+fn an_audit_entry_is_an_event_of_its_own_with_the_severity_of_its_level() {
+    let severities = AuditLevel::ALL.map(|level| {
+        let mut entry = entry();
+        entry.audit = Some(level);
+        let event = event::of(&entry);
+        assert_eq!(event.event_name, "obs.audit");
+        let said = |key: &str| {
+            let pair = event.attributes.iter().find(|pair| pair.key == key).unwrap();
+            shown(pair.value.as_ref().unwrap().value.as_ref().unwrap())
+        };
+        assert_eq!(
+            (said("obs.audit.level"), said("obs.audit.actor")),
+            (level.to_string(), "key-7f3a".to_owned())
+        );
+        assert_eq!(
+            (said("obs.audit.message"), said("obs.audit.details")),
+            ("points assigned".to_owned(), r#"{"points":12}"#.to_owned())
+        );
+        assert_eq!(event.trace_id.len(), 16);
+        event.severity_text
+    });
+    assert_eq!(severities, ["INFO", "INFO", "WARN", "ERROR"]);
 }

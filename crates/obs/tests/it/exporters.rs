@@ -131,3 +131,29 @@ fn none_is_none_and_everything_else_works() {
     assert_eq!(telemetry.flush_blocking(PATIENCE).export, Ok(Exported::Off));
     assert_eq!(telemetry.ledger().runs.finished, 2);
 }
+
+#[test]
+fn whoever_looks_at_the_page_before_a_program_starts_knows_whether_it_is_ours() {
+    let look = |port: u16, token: &str| {
+        let port = port.to_string();
+        let variables = [
+            ("OTEL_METRICS_EXPORTER", "prometheus"),
+            ("OTEL_EXPORTER_PROMETHEUS_PORT", &*port),
+            ("OBS_PROMETHEUS_TOKEN", token),
+        ];
+        let settings = obs::Configuration::read(None, &Environment::from_iter(variables)).unwrap();
+        settings.destinations()[0].try_out(PATIENCE)
+    };
+    let token = "0123456789abcdef0123";
+    let guarded = [ANY_PORT[0], ANY_PORT[1], ("OBS_PROMETHEUS_TOKEN", token)];
+    let telemetry = start(&guarded).unwrap();
+    let port = telemetry.prometheus_address().unwrap().port();
+    assert_eq!(look(port, token), Ok("a program of ours serves it"));
+    let refused = look(port, "another-token-of-20-b").unwrap_err();
+    assert_eq!(refused.hop, "the answer");
+    assert!(refused.reason.contains("wants another token"), "{refused}");
+    drop(telemetry);
+    crate::support::until("nobody listens", || {
+        look(port, token).ok().filter(|it| it.contains("free"))
+    });
+}

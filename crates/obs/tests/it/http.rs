@@ -103,6 +103,14 @@ fn one_request_is_in_rows_metrics_and_endpoints_under_its_ids() {
     assert!(scraped.contains(series), "{scraped}");
     assert!(scraped.contains("\nobs_runtime_requests_total{class=\"2xx\"} 1\n"), "{scraped}");
     assert_eq!(total(&snapshot, "obs.runtime.requests", &[("class", "2xx")]), 1.0);
+    // Its row leads to the trace from every bucket.
+    let openmetrics = snapshot.to_openmetrics();
+    let bucket = openmetrics.lines().find(|line| {
+        line.starts_with("obs_run_duration_seconds_bucket{")
+            && line.contains("obs_kind=\"http.server\"")
+            && line.contains(" # {")
+    });
+    assert!(bucket.unwrap().contains(&format!("trace_id=\"{TRACE}\"")), "{bucket:?}");
     assert!(telemetry.shutdown_blocking(PATIENCE).is_complete());
 
     let query = "kind || ' ' || strategy_id || ' ' || correlation_id || ' ' || trace_id FROM run";

@@ -20,8 +20,10 @@ use crate::{
     support::{Server, Stalled, free_port, metrics_only, patiently, timed, total, two_runs},
 };
 
-/// Each combination so often: with 4 failures, 2 protocols and 5 ways to run, 120 times.
+/// Each combination so often: with 4 failures, 2 protocols and 5 ways to run, 120 times…
 const ROUNDS: u32 = 3;
+/// … and 4,000 times in a soak.
+const ROUNDS_OF_A_SOAK: u32 = 100;
 /// What a busy machine may add to two deadlines.
 const SLACK: Duration = Duration::from_secs(2);
 const PACE: Duration = Duration::from_millis(20);
@@ -121,9 +123,15 @@ fn faults(protocol: Protocol) -> [(&'static str, Fault); 4] {
     ]
 }
 
+fn rounds_of_each() -> u32 {
+    #[expect(clippy::disallowed_methods, reason = "how the scripts ask for more")]
+    let soak = std::env::var("OBS_TEST_SOAK").is_ok();
+    if soak { ROUNDS_OF_A_SOAK } else { ROUNDS }
+}
+
 /// One combination.
 fn rounds(protocol: Protocol, fault: &Fault, name: &str, run: fn(Telemetry) -> (Report, Report)) {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds_of_each() {
         let telemetry = metrics_only()
             .endpoint(format!("http://127.0.0.1:{}", fault.port()))
             .protocol(protocol)

@@ -16,8 +16,12 @@ const UNDER_LOAD: &str = "--runs 100000000 --rate 2000 --threads 4 --error-every
 fn under_load_everything_is_stored_before_the_deadline() {
     let (rack, postgres) = (Rack::new(), Postgres::start());
     let spool = rack.path("spool");
-    let flags = format!("{UNDER_LOAD} --spool {} --db {}", spool.display(), postgres.url);
-    let mut victim = rack.start("one", &flags);
+    let store = format!("--spool {} --db {}", spool.display(), postgres.url);
+    // The schema is there: a queue of 1,000 records is full before a busy machine has made it.
+    let (first, before) = rack.run("first", &format!("--runs 1 {store}"));
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let before: Vec<String> = before.acks.into_iter().map(|ack| ack.id).collect();
+    let mut victim = rack.start("one", &format!("{UNDER_LOAD} {store}"));
     victim.until_acked(2_000);
     let ended = victim.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -25,7 +29,9 @@ fn under_load_everything_is_stored_before_the_deadline() {
     let account = victim.account();
     account.assert_balanced();
     for (class, promise) in [("ok", "memory"), ("error", "os")] {
-        assert_same(&postgres.ids(class), &account.ids(class, &[promise]), class);
+        let mut stored = postgres.ids(class);
+        stored.retain(|id| !before.contains(id));
+        assert_same(&stored, &account.ids(class, &[promise]), class);
         assert!(account.dropped(class).is_empty(), "{ended:?}");
     }
     assert_eq!(dump(&spool), Vec::<String>::new());

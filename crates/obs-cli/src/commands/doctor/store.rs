@@ -13,7 +13,13 @@ const KIND: &str = "obs.doctor";
 
 pub(super) fn finding(settings: &Configuration) -> Finding {
     let Some((url, migrations)) = settings.store() else {
-        return Finding::off("store", "runs become no rows here");
+        let leaves = settings.destinations().iter().any(|to| to.signal() == "rows");
+        let why = if leaves {
+            "rows leave as log events: see `rows`"
+        } else {
+            "runs become no rows here"
+        };
+        return Finding::off("store", why);
     };
     let shown = url.to_string();
     // A look must not change the schema, and must not make the file of an SQLite store.
@@ -25,7 +31,7 @@ pub(super) fn finding(settings: &Configuration) -> Finding {
             _ => Finding::bad("store", shown, "connecting", "there is no file: run `obs migrate`"),
         };
     }
-    let Some(record) = record() else {
+    let Some([entry, run]) = records() else {
         return Finding::bad("store", shown, "making a row", "no run could be recorded");
     };
     let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -36,14 +42,14 @@ pub(super) fn finding(settings: &Configuration) -> Finding {
     let clock = Clock::default();
     let start = clock.now();
     let mut store = url.store_with(Migrations::External);
-    match runtime.block_on(try_out(store.as_mut(), record)) {
+    match runtime.block_on(try_out(store.as_mut(), run, entry)) {
         Ok(()) => {
             let millis = clock.now().since(start).as_millis();
             Finding::ok(
                 "store",
                 shown,
                 format!(
-                    "connected, schema and rights are right, a row was written and taken back ({millis} ms)"
+                    "connected, schema and rights are right, a row and an audit entry were written and taken back ({millis} ms)"
                 ),
             )
         }
@@ -51,9 +57,14 @@ pub(super) fn finding(settings: &Configuration) -> Finding {
     }
 }
 
-async fn try_out(store: &mut dyn Store, record: RunRecord) -> Result<(), (&'static str, String)> {
+async fn try_out(
+    store: &mut dyn Store,
+    run: RunRecord,
+    entry: RunRecord,
+) -> Result<(), (&'static str, String)> {
     step("connecting, or the schema", store.prepare()).await?;
-    step("writing a row", store.canary(Box::new(record))).await?;
+    step("writing a row", store.canary(Box::new(run))).await?;
+    step("writing an audit entry", store.canary(Box::new(entry))).await?;
     step("closing", store.close()).await
 }
 
@@ -67,21 +78,21 @@ async fn step(
     }
 }
 
-/// The record of a run that really ran, here and now.
-fn record() -> Option<RunRecord> {
+/// The records of an audit entry and of a run, made here and now as a program makes them.
+fn records() -> Option<[RunRecord; 2]> {
     #[derive(Debug, Default)]
-    struct Taken(Mutex<Option<RunRecord>>);
+    struct Taken(Mutex<Vec<RunRecord>>);
 
     impl Sink for Taken {
         fn submit(&self, kept: Kept) -> Ack {
             let (record, ticket) = kept.into_parts();
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
             ticket.persisted();
             Ack::Memory
         }
 
         fn capacity(&self, _: Class) -> u64 {
-            1
+            2
         }
     }
 
@@ -89,8 +100,10 @@ fn record() -> Option<RunRecord> {
     let policy = KeepPolicy { ok_rate: Rate::new(1.0).ok()?, ..KeepPolicy::default() };
     let sink = Arc::clone(&taken) as Arc<dyn Sink>;
     let obs = Obs::builder().policy(policy).sink(sink).build().ok()?;
+    obs.audit(KIND).info("canary", &());
     let run = obs.kind(KIND).lookup("canary", "1").start();
     // It has no error type of its own: nothing can go wrong in it.
     let _ = run.finish(Ok::<(), String>(()));
-    taken.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    let mut taken = taken.0.lock().unwrap_or_else(PoisonError::into_inner);
+    taken.drain(..).collect::<Vec<_>>().try_into().ok()
 }

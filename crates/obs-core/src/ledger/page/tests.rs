@@ -44,6 +44,10 @@ fn lives(class: Class) -> Vec<(Vec<Move>, usize)> {
         let settled = |lies| settle(class, lies, end);
         lives.push((vec![keep(status), settled(Lies::InMemory)], 2));
         lives.push((vec![keep(status), spool(class), settled(Lies::Spooled)], 2));
+        if class == Class::Error {
+            lives.push((vec![audit(), settled(Lies::InMemory)], 2));
+            lives.push((vec![audit(), spool(class), settled(Lies::Spooled)], 2));
+        }
         for lies in [Lies::Spooled, Lies::Elsewhere] {
             lives.push((vec![adopt(class, lies), settled(lies)], 0));
         }
@@ -116,6 +120,7 @@ fn a_record_that_is_neither_settled_nor_spooled_died_and_one_that_is_did_not() {
 fn every_term_has_a_word_of_its_own() {
     let mut words = std::collections::HashSet::new();
     let mut terms: Vec<_> = Status::ALL.map(Term::Kept).into();
+    terms.push(Term::Audited);
     for class in Class::ALL {
         for lies in Lies::ALL {
             terms.extend(ends().into_iter().map(|end| Term::Ended(class, lies, end)));

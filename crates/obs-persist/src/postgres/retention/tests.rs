@@ -118,3 +118,11 @@ fn only_what_has_our_parent_and_our_name_is_ours() {
         assert_eq!(named_by_us(parent, child), None, "{parent} {child}");
     }
 }
+
+#[test]
+fn a_day_of_audit_entries_goes_with_the_errors_of_that_day_and_no_sooner() {
+    let present = [Present { day: day(95), table: "audit", may_drop: true }].into();
+    let catalog = Catalog { present, server_now: noon(100) };
+    assert_eq!(dropped(&plan(noon(100), &catalog, keep(1, 4))), [(day(95), Class::Error)]);
+    assert_eq!(dropped(&plan(noon(100), &catalog, keep(1, 5))), []);
+}

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use obs_core::{Json, KeepReason, Status, Timestamp, testing::record};
+use obs_core::{AuditLevel, Json, KeepReason, Status, Timestamp, testing::record};
 use proptest::{option, prelude::*};
 use uuid::Uuid;
 
@@ -42,6 +42,7 @@ fn any_record() -> impl Strategy<Value = RunRecord> {
         option::of(-1e300..1e300),
         (0.0..=1.0, 0.0..=1.0),
         any::<[bool; 3]>(),
+        option::of(prop::sample::select(&AuditLevel::ALL[..])),
     );
     (names, own, documents, numbers, rest).prop_map(|(names, own, documents, numbers, rest)| {
         let (ids, times, counts) = numbers;
@@ -67,6 +68,7 @@ fn any_record() -> impl Strategy<Value = RunRecord> {
         (record.status, record.value) = (rest.0, rest.1);
         (record.inclusion_probability, record.sample_rate) = rest.2;
         (record.slow, record.input_truncated) = (rest.3[0], rest.3[1]);
+        record.audit = rest.4;
         record.keep_reason = if rest.3[2] { KeepReason::Failure } else { KeepReason::First };
         record
     })
@@ -150,7 +152,7 @@ fn what_no_store_could_take_is_no_record() {
 fn a_payload_of_another_schema_is_said_to_be_one() {
     let mut bytes = bytes_of(&record("bonus", "1"));
     bytes[0] = SCHEMA + 1;
-    assert!(matches!(decode(&bytes), Err(DecodeError::Schema(2))));
+    assert!(matches!(decode(&bytes), Err(DecodeError::Schema(3))));
     assert!(matches!(decode(&[]), Err(DecodeError::Empty)));
 }
 
@@ -166,9 +168,9 @@ fn a_record_written_before_can_still_be_read() {
     record.finished_at = Timestamp::from_micros(1_767_225_600_000_001);
     let hex: String = bytes_of(&record).iter().map(|byte| format!("{byte:02x}")).collect();
     let written = concat!(
-        "01100000000000000000000000000000000110000000000000000000000000000000020474657374010461636d",
+        "02100000000000000000000000000000000110000000000000000000000000000000020474657374010461636d",
         "6505626f6e757301310105636861696e00000000000000000000808082e288d2a306828082e288d2a306c08db7",
-        "010000059a9999999999a93f9a9999999999a93f00000001035b315d00000000000000",
+        "010000059a9999999999a93f9a9999999999a93f00000001035b315d0000000000000000",
     );
     assert_eq!(hex, written);
 }

@@ -35,7 +35,7 @@ pub(crate) fn reference() -> String {
 pub(super) struct Row {
     pub(super) path: String,
     pub(super) variable: Option<String>,
-    kind: String,
+    pub(super) kind: String,
     unit: String,
     range: String,
     default: String,

@@ -11,6 +11,7 @@ use crate::config::{
 };
 
 mod keys;
+mod otel;
 mod policy;
 mod property;
 
@@ -186,6 +187,10 @@ const BAD: &[(&str, &str)] = &[
     ),
     ("meter_provider: {}", "obs.yaml:2: meter_provider: has no readers: it needs one"),
     (
+        "meter_provider: { readers: [] }",
+        "obs.yaml:2: meter_provider.readers is an empty list: write an entry below it, or leave out the group that it is in",
+    ),
+    (
         "meter_provider: { readers: [{ periodic: { interval: 1s, exporter: { console: } } }] }",
         "obs.yaml:2: meter_provider.readers[0].periodic.interval=\"1s\": not a whole number: use digits only, e.g. 1000",
     ),
@@ -309,6 +314,16 @@ fn what_is_wrong_with_a_file_is_said_with_its_line_key_value_rule_and_way_out() 
         "obs.yaml:1: file_format=\"2.0\": not a format that is read here: use \"1.0\" or another 1.x"
     );
     assert_eq!(message(""), "obs.yaml:1: is empty: begin it with file_format: \"1.0\"");
+}
+
+#[test]
+fn a_control_character_in_a_key_a_tag_or_a_name_is_not_in_the_message() {
+    for line in
+        ["obs: { sa\u{10}mple_rate: 1 }", "a\u{1b}[31m: 1", "disabled: !a\u{7}b true", "a: *b\u{1}"]
+    {
+        let message = message(&format!("file_format: \"1.0\"\n{line}\n"));
+        assert!(!message.contains(char::is_control), "{message:?}");
+    }
 }
 
 #[test]

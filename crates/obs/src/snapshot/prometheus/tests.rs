@@ -100,6 +100,14 @@ fn exemplar(seconds: f64, run: u128, trace_id: Option<&str>) -> Exemplar {
 }
 
 #[test]
+fn an_exemplar_of_a_request_that_begins_its_trace_has_the_trace_and_no_span() {
+    let mut of_request = exemplar(0.5, 1, Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+    of_request.span_id = None;
+    let labels = "{run_id=\"00000000-0000-0000-0000-000000000001\",trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"}";
+    assert_eq!(exemplar_shown(&of_request), format!(" # {labels} 0.5 1700000000.250000"));
+}
+
+#[test]
 fn openmetrics_has_units_totals_canonical_bounds_exemplars_and_an_end() {
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let histogram = Histogram {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{GrpcEndpoint, HeaderPairs, HttpEndpoint, Millis, Secret, Unsupported};
+use super::{GrpcEndpoint, HeaderPairs, HttpEndpoint, Millis, Secret, Unsupported, filled_if_any};
 
 /// Names of PEM files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -106,6 +106,7 @@ macro_rules! otlp {
             pub(crate) tls: Option<Tls>,
             /// Headers of every request; they win over `headers_list`. Values are secrets.
             #[schemars(length(min = 1))]
+            #[serde(deserialize_with = "filled_if_any")]
             pub(crate) headers: Option<Vec<Header>>,
             /// `key=value,key=value`, percent-encoded. Values are secrets.
             #[serde(skip_serializing)]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pairs, Unsupported, Whole};
+use super::{Pairs, Unsupported, Whole, filled_if_any};
 
 /// A count that is not bounded from above by us.
 pub(crate) type Count = Whole<0, 4_294_967_295>;
@@ -41,6 +41,7 @@ pub(crate) struct AttributeLimits {
 pub(crate) struct Resource {
     /// Attributes; they win over `attributes_list`.
     #[schemars(length(min = 1), extend("x-variable" = "OTEL_SERVICE_NAME"))]
+    #[serde(deserialize_with = "filled_if_any")]
     pub(crate) attributes: Option<Vec<Attribute>>,
     /// `key=value,key=value`, percent-encoded.
     #[serde(skip_serializing)]
@@ -117,6 +118,7 @@ pub(crate) enum AttributeKind {
 pub(crate) struct Propagator {
     /// Propagators, in their order.
     #[schemars(length(min = 1))]
+    #[serde(deserialize_with = "filled_if_any")]
     pub(crate) composite: Option<Vec<OnePropagator>>,
     /// Names with commas between them, appended to `composite`.
     #[serde(skip_serializing)]

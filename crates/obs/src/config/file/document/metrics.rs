@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DefaultHistogramAggregation, Millis, OtlpGrpcMetric, OtlpHttpMetric, TemporalityPreference,
-    Unsupported, View, Whole,
+    Unsupported, View, Whole, filled, filled_if_any,
 };
 
 /// A number of series.
@@ -17,9 +17,10 @@ pub(crate) type Series = Whole<1, 1_000_000>;
 pub(crate) struct MeterProvider {
     /// Who reads the metrics, and where they go.
     #[schemars(length(min = 1), extend("x-variable" = "OTEL_METRICS_EXPORTER"))]
+    #[serde(deserialize_with = "filled")]
     pub(crate) readers: Vec<Reader>,
     /// Another name, other buckets, fewer attributes, or nothing of an instrument.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled_if_any")]
     #[schemars(length(min = 1))]
     pub(crate) views: Option<Vec<View>>,
     /// Which measurements may become examples of a series.

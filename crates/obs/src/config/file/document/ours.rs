@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Rule, Secret};
+use super::{Rule, Secret, filled_if_any};
 use crate::config::file::de::ANY_SCALAR;
 
 /// Any single value, as it is written.
@@ -155,10 +155,12 @@ pub(crate) struct Log {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Redact {
     /// Names whose values are not stored; they replace the usual list, or add to it if each begins with `+`.
-    #[schemars(extend("x-variable" = "OBS_REDACT_KEYS"))]
+    #[schemars(length(min = 1), extend("x-variable" = "OBS_REDACT_KEYS"))]
+    #[serde(deserialize_with = "filled_if_any")]
     pub(crate) keys: Option<Vec<String>>,
     /// The only names whose values are stored.
-    #[schemars(extend("x-variable" = "OBS_REDACT_ALLOW"))]
+    #[schemars(length(min = 1), extend("x-variable" = "OBS_REDACT_ALLOW"))]
+    #[serde(deserialize_with = "filled_if_any")]
     pub(crate) allow: Option<Vec<String>>,
     /// Whether texts are searched for secrets.
     #[schemars(with = "bool", extend("default" = true, "x-variable" = "OBS_REDACT_PATTERNS"))]

@@ -56,6 +56,35 @@ pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HeaderPairs(pub(crate) http::HeaderMap);
 
+/// A list with something in it, as OpenTelemetry's schema wants them: an empty one could mean nothing, or the
+/// default.
+pub(super) fn filled<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list = Vec::deserialize(deserializer)?;
+    if list.is_empty() {
+        return Err(D::Error::custom(
+            "is an empty list: write an entry below it, or leave out the group that it is in",
+        ));
+    }
+    Ok(list)
+}
+
+/// The same, where the key may be left out.
+pub(super) fn filled_if_any<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list: Option<Vec<T>> = Option::deserialize(deserializer)?;
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        return Err(D::Error::custom("is an empty list: write an entry below it, or leave it out"));
+    }
+    Ok(list)
+}
+
 impl Default for FileFormat {
     fn default() -> Self {
         Self("1.0".to_owned())

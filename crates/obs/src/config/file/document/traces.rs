@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AttributeLimits, Count, Empty, Exporter, Millis, Share, Unsupported, Whole};
+use super::{AttributeLimits, Count, Empty, Exporter, Millis, Share, Unsupported, Whole, filled};
 
 /// Every processor sees every span.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -11,6 +11,7 @@ use super::{AttributeLimits, Count, Empty, Exporter, Millis, Share, Unsupported,
 pub(crate) struct TracerProvider {
     /// What becomes of spans that are complete.
     #[schemars(length(min = 1), extend("x-variable" = "OTEL_TRACES_EXPORTER"))]
+    #[serde(deserialize_with = "filled")]
     pub(crate) processors: Vec<SpanProcessor>,
     /// How much of a span is taken.
     #[serde(default)]
@@ -33,6 +34,7 @@ pub(crate) struct TracerProvider {
 pub(crate) struct LoggerProvider {
     /// What becomes of log records.
     #[schemars(length(min = 1), extend("x-variable" = "OTEL_LOGS_EXPORTER"))]
+    #[serde(deserialize_with = "filled")]
     pub(crate) processors: Vec<LogProcessor>,
     /// How much of a log record is taken.
     #[serde(default)]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Empty, Series, Whole};
+use super::{Empty, Series, Whole, filled_if_any};
 
 /// What becomes of the instruments that the selector matches.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -69,9 +69,11 @@ pub(crate) struct Stream {
 pub(crate) struct IncludeExclude {
     /// These only; `*` and `?` match anything.
     #[schemars(length(min = 1))]
+    #[serde(deserialize_with = "filled_if_any")]
     pub(crate) included: Option<Vec<String>>,
     /// Without these; `*` and `?` match anything.
     #[schemars(length(min = 1))]
+    #[serde(deserialize_with = "filled_if_any")]
     pub(crate) excluded: Option<Vec<String>>,
 }
 

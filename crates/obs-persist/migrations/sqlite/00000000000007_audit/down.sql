@@ -1,0 +1,3 @@
+ALTER TABLE erasure DROP COLUMN audit;
+
+DROP TABLE audit;
