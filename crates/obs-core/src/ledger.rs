@@ -270,7 +270,7 @@ mod tests {
             (terms.persisted, terms.quarantined, terms.in_queue, terms.spooled) = (7, 8, 9, 10);
             terms.dropped.0[DropReason::Crash.index()] = 3;
             terms.dropped.0[DropReason::QueueFull.index()] = 4;
-            Ledger { ok: terms.clone(), error: terms, runs: RunLedger::default() }
+            Ledger { ok: terms.clone(), error: terms, ..Ledger::default() }
         };
         assert_eq!(balanced().imbalance(), 0);
         let left: [fn(&mut ClassLedger); 2] =

@@ -37,7 +37,7 @@ impl Target<u32> for Scripted {
             }
             if script.failing > 0 {
                 script.failing -= 1;
-                return Some(Err(SendError { reason: "no".to_owned(), again: !script.hopeless }));
+                return Some(Err(SendError::new("no".to_owned(), !script.hopeless)));
             }
             script.taken.push(batch.to_vec());
             Some(Ok(0))
@@ -54,8 +54,13 @@ impl Target<u32> for Scripted {
 /// Turns come with full batches and flushes only: time does not bring any.
 fn start(queue_max: usize, batch_max: usize) -> (Queue<u32>, Batches, Scripted) {
     let script = Scripted::default();
-    let limits =
-        Limits { delay: Duration::from_secs(3_600), timeout: PATIENCE, queue_max, batch_max };
+    let limits = Limits {
+        delay: Duration::from_secs(3_600),
+        timeout: PATIENCE,
+        queue_max,
+        batch_max,
+        per_minute: None,
+    };
     let target = script.clone();
     let (queue, batches) =
         Batches::start("things", limits, move || Ok::<_, io::Error>(target)).unwrap();
