@@ -54,7 +54,7 @@ fn a_move_of_which_half_is_missing_shows_in_the_ledger() {
     let (book, drops) = book();
     book.started();
     let ticket = book.kept(Status::Error, &drops);
-    let (end, queue) = page::settle(Class::Error, page::Lies::InMemory, page::End::Persisted);
+    let (end, queue) = page::settle(Class::Error, Lies::InMemory, page::End::Persisted);
     assert!(queue.is_some());
     book.shard(ticket_shard(&book)).row.apply((end, None));
     let ledger = book.snapshot();
@@ -64,7 +64,7 @@ fn a_move_of_which_half_is_missing_shows_in_the_ledger() {
 
 /// The shard in which the only record is.
 fn ticket_shard(book: &Book) -> usize {
-    let holds = |shard: &usize| book.shard(*shard).row.read(page::Term::InQueue(Class::Error)) > 0;
+    let holds = |shard: &usize| book.shard(*shard).row.read(Term::InQueue(Class::Error)) > 0;
     (0..SHARDS).find(holds).unwrap()
 }
 
