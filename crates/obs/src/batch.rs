@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Escaped, registry::metric};
+use obs_core::{Escaped, process_id, registry::metric};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
@@ -76,6 +76,8 @@ struct Shared<T> {
     waiting: Mutex<Waiting<T>>,
     full: Notify,
     lost: Losses,
+    /// Whose thread takes batches out.
+    process: u32,
 }
 
 struct Waiting<T> {
@@ -91,6 +93,17 @@ struct Losses {
     queue_full: AtomicU64,
     export: AtomicU64,
     shutdown: AtomicU64,
+    /// In a child that was forked from the process whose thread takes batches out.
+    forked: AtomicU64,
+}
+
+impl Losses {
+    /// Each with the word that stands on the metric.
+    fn each(&self) -> [(&'static str, u64); 4] {
+        let Self { queue_full, export, shutdown, forked } = self;
+        [("queue_full", queue_full), ("export", export), ("shutdown", shutdown), ("forked", forked)]
+            .map(|(reason, lost)| (reason, lost.load(Ordering::Relaxed)))
+    }
 }
 
 /// The running task. Dropping it is a stop.
@@ -150,6 +163,11 @@ impl<T> Queue<T> {
     /// Takes an item of about so many bytes; never waits for room.
     pub(crate) fn put(&self, item: T, bytes: usize) {
         let shared = &self.0;
+        if shared.is_forked() {
+            // Before the lock: a thread of the parent may have held it.
+            shared.lost.forked.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let mut waiting = shared.waiting();
         if waiting.closed {
             shared.lost.shutdown.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +205,10 @@ impl<T> Queue<T> {
 }
 
 impl<T> Shared<T> {
+    fn is_forked(&self) -> bool {
+        process_id() != self.process
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,6 +237,7 @@ impl Batches {
             waiting: Mutex::new(Waiting { items: VecDeque::new(), bytes: 0, closed: false }),
             full: Notify::new(),
             lost: Losses::default(),
+            process: process_id(),
         }));
         let work = Arc::new(Work {
             queue: queue.clone(),
@@ -386,11 +409,13 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
     }
 
     fn lost(&self) -> u64 {
-        let Losses { queue_full, export, shutdown } = &self.queue.0.lost;
-        [queue_full, export, shutdown].map(|lost| lost.load(Ordering::Relaxed)).iter().sum()
+        self.queue.0.lost.each().iter().map(|(_, lost)| lost).sum()
     }
 
     fn close(&self) {
+        if self.queue.0.is_forked() {
+            return;
+        }
         let mut waiting = self.queue.0.waiting();
         waiting.closed = true;
         let left = std::mem::take(&mut waiting.items).len() as u64;
@@ -413,15 +438,12 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
             .with_description(metric::OBS_EXPORT_DROPPED.brief)
             .with_unit(metric::OBS_EXPORT_DROPPED.unit)
             .with_callback(move |observer| {
-                let Losses { queue_full, export, shutdown } = &self.queue.0.lost;
-                let reasons =
-                    [("queue_full", queue_full), ("export", export), ("shutdown", shutdown)];
-                for (reason, lost) in reasons {
+                for (reason, lost) in self.queue.0.lost.each() {
                     let attributes = [
                         KeyValue::new("signal", self.queue.0.signal),
                         KeyValue::new("reason", reason),
                     ];
-                    observer.observe(lost.load(Ordering::Relaxed), &attributes);
+                    observer.observe(lost, &attributes);
                 }
             })
             .build();
