@@ -77,11 +77,11 @@ pub mod metric {
         bounds: &[],
     };
 
-    /// `obs.export.dropped`: Log records, spans and reports that did not reach their target
+    /// `obs.export.dropped`: Log records, spans and reports of errors that did not reach their target
     pub const OBS_EXPORT_DROPPED: Metric = Metric {
         name: "obs.export.dropped",
         unit: "{item}",
-        brief: "Log records, spans and reports that did not reach their target",
+        brief: "Log records, spans and reports of errors that did not reach their target",
         bounds: &[],
     };
 

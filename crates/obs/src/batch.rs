@@ -32,6 +32,7 @@ use crate::export::{Again, PrivateRuntime, Refusal};
 const TRIES_MAX: u32 = 3;
 /// What waits in one queue, whatever its limit of items is.
 const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Where batches go.
 pub(crate) trait Target<T>: fmt::Debug + Send + Sync + 'static {
@@ -40,6 +41,11 @@ pub(crate) trait Target<T>: fmt::Debug + Send + Sync + 'static {
 
     /// Sends a batch; answers how many of its items the target rejected. The error is a sentence.
     fn send<'a>(&'a self, batch: &'a [T]) -> Sending<'a>;
+
+    /// Items that were not sent because the target had said that it wants none; `None` where it cannot say so.
+    fn limited(&self) -> Option<u64> {
+        None
+    }
 }
 
 pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<u64, SendError>> + Send + 'a>>;
@@ -50,11 +56,28 @@ pub(crate) struct SendError {
     pub(crate) reason: String,
     /// Whether sending it again could help.
     pub(crate) again: bool,
+    /// How many items from its beginning are settled, and need not be sent again.
+    done: usize,
+    /// How many of those the target rejected.
+    rejected: u64,
+}
+
+impl SendError {
+    /// Of a batch of which nothing arrived.
+    pub(crate) const fn new(reason: String, again: bool) -> Self {
+        Self { reason, again, done: 0, rejected: 0 }
+    }
+
+    /// Of a batch whose first items are settled.
+    #[cfg(feature = "sentry")]
+    pub(crate) fn after(self, done: usize, rejected: u64) -> Self {
+        Self { done, rejected, ..self }
+    }
 }
 
 impl From<Refusal> for SendError {
     fn from(refusal: Refusal) -> Self {
-        Self { reason: refusal.reason, again: refusal.again != Again::No }
+        Self::new(refusal.reason, refusal.again != Again::No)
     }
 }
 
@@ -65,6 +88,8 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     pub(crate) queue_max: usize,
     pub(crate) batch_max: usize,
+    /// How many items are taken in a minute.
+    pub(crate) per_minute: Option<u32>,
 }
 
 /// The end where items are put in. Clones are the same.
@@ -85,6 +110,8 @@ struct Waiting<T> {
     items: VecDeque<(usize, T)>,
     bytes: usize,
     closed: bool,
+    /// When the minute began, and how many items were taken in it.
+    minute: Option<(Instant, u32)>,
 }
 
 /// Items that did not reach their target, by the place that decided so.
@@ -93,17 +120,9 @@ struct Losses {
     queue_full: AtomicU64,
     export: AtomicU64,
     shutdown: AtomicU64,
+    rate: AtomicU64,
     /// In a child that was forked from the process whose thread takes batches out.
     forked: AtomicU64,
-}
-
-impl Losses {
-    /// Each with the word that stands on the metric.
-    fn each(&self) -> [(&'static str, u64); 4] {
-        let Self { queue_full, export, shutdown, forked } = self;
-        [("queue_full", queue_full), ("export", export), ("shutdown", shutdown), ("forked", forked)]
-            .map(|(reason, lost)| (reason, lost.load(Ordering::Relaxed)))
-    }
 }
 
 /// The running task. Dropping it is a stop.
@@ -173,6 +192,12 @@ impl<T> Queue<T> {
             shared.lost.shutdown.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        if let Some(most) = shared.limits.per_minute
+            && !waiting.within(most, Instant::now())
+        {
+            shared.lost.rate.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let fits = waiting.items.len() < shared.limits.queue_max
             && waiting.bytes + bytes <= QUEUE_BYTES_MAX;
         if !fits {
@@ -201,6 +226,16 @@ impl<T> Queue<T> {
             item
         }));
         waiting.bytes -= bytes;
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Whether one more is within so many a minute; counts it if it is.
+    fn within(&mut self, most: u32, now: Instant) -> bool {
+        let of_minute = self.minute.filter(|(begin, _)| now.duration_since(*begin) < MINUTE);
+        let (begin, taken) = of_minute.unwrap_or((now, 0));
+        self.minute = Some((begin, taken.saturating_add(1)));
+        taken < most
     }
 }
 
@@ -234,7 +269,12 @@ impl Batches {
         let queue = Queue(Arc::new(Shared {
             signal,
             limits,
-            waiting: Mutex::new(Waiting { items: VecDeque::new(), bytes: 0, closed: false }),
+            waiting: Mutex::new(Waiting {
+                items: VecDeque::new(),
+                bytes: 0,
+                closed: false,
+                minute: None,
+            }),
             full: Notify::new(),
             lost: Losses::default(),
             process: process_id(),
@@ -339,9 +379,7 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
             turn.tries += 1;
             let sent = match tokio::time::timeout_at(until, self.target.send(&turn.batch)).await {
                 Ok(sent) => sent,
-                Err(_) => {
-                    Err(SendError { reason: "there was no more time".to_owned(), again: true })
-                }
+                Err(_) => Err(SendError::new("there was no more time".to_owned(), true)),
             };
             self.note(&sent);
             match sent {
@@ -351,6 +389,8 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
                     turn.batch.clear();
                 }
                 Err(error) => {
+                    turn.batch.drain(..error.done);
+                    self.queue.0.lost.export.fetch_add(error.rejected, Ordering::Relaxed);
                     if !error.again || turn.tries >= TRIES_MAX {
                         self.give_up(&mut turn.batch);
                     }
@@ -409,7 +449,10 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
     }
 
     fn lost(&self) -> u64 {
-        self.queue.0.lost.each().iter().map(|(_, lost)| lost).sum()
+        let Losses { queue_full, export, shutdown, rate, forked } = &self.queue.0.lost;
+        let lost = [queue_full, export, shutdown, rate, forked];
+        let lost = lost.map(|lost| lost.load(Ordering::Relaxed));
+        lost.iter().sum::<u64>() + self.target.limited().unwrap_or(0)
     }
 
     fn close(&self) {
@@ -438,7 +481,19 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
             .with_description(metric::OBS_EXPORT_DROPPED.brief)
             .with_unit(metric::OBS_EXPORT_DROPPED.unit)
             .with_callback(move |observer| {
-                for (reason, lost) in self.queue.0.lost.each() {
+                let Losses { queue_full, export, shutdown, rate, forked } = &self.queue.0.lost;
+                let now = |lost: &AtomicU64| Some(lost.load(Ordering::Relaxed));
+                let rate = self.queue.0.limits.per_minute.and_then(|_| now(rate));
+                let reasons = [
+                    ("queue_full", now(queue_full)),
+                    ("export", now(export)),
+                    ("shutdown", now(shutdown)),
+                    ("forked", now(forked)),
+                    ("rate", rate),
+                    ("rate_limited", self.target.limited()),
+                ];
+                for (reason, lost) in reasons {
+                    let Some(lost) = lost else { continue };
                     let attributes = [
                         KeyValue::new("signal", self.queue.0.signal),
                         KeyValue::new("reason", reason),

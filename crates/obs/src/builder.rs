@@ -284,6 +284,19 @@ impl Builder {
         self
     }
 
+    /// A server of Sentry that failed, panicked and timed-out runs are reported to, as its project's settings show
+    /// it: `https://KEY@HOST/PROJECT`. Variables `OBS_SENTRY_DSN` and `OBS_SENTRY_DSN_FILE`; by default none. Needs the
+    /// feature `sentry`.
+    ///
+    /// ```
+    /// let builder = obs::builder().sentry("https://0123456789abcdef@sentry.example/42");
+    /// assert!(!format!("{builder:?}").contains("0123456789abcdef"));
+    /// ```
+    pub fn sentry(mut self, dsn: impl Into<String>) -> Self {
+        self.given.sentry = Some(dsn.into().into());
+        self
+    }
+
     /// Where metrics go. Variable `OTEL_METRICS_EXPORTER`; by default OTLP if an endpoint is set,
     /// and nowhere otherwise.
     ///

@@ -16,6 +16,7 @@ pub(crate) mod model;
 mod parse;
 mod safety;
 mod secret;
+mod sentry;
 mod spool;
 mod variables;
 
@@ -38,6 +39,7 @@ use environment::Origin;
 pub use error::ConfigError;
 pub(crate) use model::{MeterProvider, Model, Otlp};
 pub(crate) use safety::Safety;
+pub(crate) use sentry::SentrySettings;
 pub(crate) use spool::SpoolUse;
 
 /// Names the file of settings.
@@ -111,6 +113,7 @@ pub(crate) struct Given {
     pub(crate) capture: Option<Capture>,
     pub(crate) redaction: Option<Redaction>,
     pub(crate) subject_key: Option<SubjectKey>,
+    pub(crate) sentry: Option<SecretString>,
     pub(crate) exporter: Option<Exporter>,
     pub(crate) endpoint: Option<SecretString>,
     pub(crate) protocol: Option<Protocol>,
@@ -138,6 +141,8 @@ pub(crate) struct Checked {
     pub(crate) rules: Vec<KeepRule>,
     pub(crate) safety: Safety,
     pub(crate) logs: LogSettings,
+    /// Where reports of errors go.
+    pub(crate) sentry: Option<SentrySettings>,
     /// Where everything else goes, and who we are.
     pub(crate) model: Model,
     /// Who may read the page for Prometheus; `None`: everybody on this machine.
@@ -237,6 +242,11 @@ pub(crate) fn policy_of(
 }
 
 impl Checked {
+    /// Where errors are reported to: nowhere, where everything that is exported is switched off.
+    pub(crate) fn reports(&self) -> Option<&SentrySettings> {
+        self.sentry.as_ref().filter(|_| !self.model.disabled)
+    }
+
     /// What of it may change later.
     pub(crate) fn live(&self) -> Policy {
         Policy { keep: self.policy, limits: self.limits, rules: self.rules.clone() }
@@ -267,10 +277,13 @@ fn lift(
     };
     refuse_unsupported(&model, environment, file)?;
     refuse_impossible(&model.meter_provider, file)?;
-    if let Some(only) = given.only {
-        model.keep_only(only);
+    let Some(only) = given.only else { return lift_rest(given, environment, model) };
+    model.keep_only(only);
+    let mut checked = lift_rest(given, environment, model)?;
+    if matches!(only, model::Only::Reader(_) | model::Only::Spans(_) | model::Only::Logs(_)) {
+        checked.sentry = None;
     }
-    lift_rest(given, environment, model)
+    Ok(checked)
 }
 
 /// What is ours.
@@ -288,6 +301,7 @@ fn lift_rest(
         rules: Vec::new(),
         safety: safety::check(given, environment)?,
         logs: logs::check(environment, model.log_level)?,
+        sentry: sentry::check(given, environment, &model.resource)?,
         model,
         prometheus_token: secret::secret(
             environment,

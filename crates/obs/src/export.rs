@@ -12,6 +12,8 @@ mod health;
 mod http;
 mod otlp;
 mod outlet;
+#[cfg(feature = "sentry")]
+mod plain;
 #[cfg(feature = "http")]
 pub(crate) mod pull;
 #[cfg(not(feature = "http"))]
@@ -37,6 +39,8 @@ use health::Counts;
 use outlet::Outlet;
 
 pub(crate) use console::to_standard_output;
+#[cfg(feature = "sentry")]
+pub(crate) use plain::PlainClient;
 pub use reach::Unreached;
 pub(crate) use reach::{ADDRESSES_MAX, reach};
 pub(crate) use reader::{Reader, Readers};

@@ -1,6 +1,6 @@
 //! From settings to running telemetry: one function per part.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{error::Error, sync::Arc, thread, time::Duration};
 
 use obs_core::{
     Clock, Obs, Recording, StoreMetrics, StoreState,
@@ -25,9 +25,11 @@ use crate::{
     instruments::Book,
     kept::{Hears, told},
     logs::Logs,
-    pipelines::{PipelineError, Pipelines},
+    pipelines::Pipelines,
     policy_file::{PolicyWatch, Watched},
     provider, resource,
+    sentry::Reports,
+    spans::Spans,
     store::OtlpStore,
     telemetry::{Parts, RowStore, Telemetry},
 };
@@ -49,6 +51,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let mut pipelines = Pipelines::default();
     pipelines.of_logs(&config.model, &resource, &logs).map_err(not_started)?;
     let spans = pipelines.of_spans(&config.model, &resource).map_err(not_started)?;
+    let errors = pipelines.of_errors(config.reports()).map_err(not_started)?;
     let mut readers = Readers::default();
     let exports = exports(&config, &mut readers)?;
     // Whoever asks for all metrics from outside the exports.
@@ -62,7 +65,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     logs.count_losses(&provider::meter(&provider));
     pipelines.count(&provider::meter(&provider));
     let rows = rows(&config, &metrics, (epoch, &resource))?;
-    let heard = spans.into_iter().map(|spans| Arc::new(spans) as Arc<dyn Hears>).collect();
+    let heard = heard(spans, errors);
     let obs = obs(&config, metrics, (rows.as_ref(), heard), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let policy_watch = policy_watch((&builder.given, &environment), &config, &obs)?;
@@ -87,6 +90,13 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         #[cfg(feature = "http")]
         propagation: propagation(&config),
     }))
+}
+
+/// Who is told of kept runs.
+fn heard(spans: Option<Spans>, errors: Option<Reports>) -> Vec<Arc<dyn Hears>> {
+    let spans = spans.map(|spans| Arc::new(spans) as Arc<dyn Hears>);
+    let errors = errors.map(|errors| Arc::new(errors) as Arc<dyn Hears>);
+    spans.into_iter().chain(errors).collect()
 }
 
 /// Reads the policy again when its file changes, where there is one.
@@ -114,7 +124,7 @@ fn propagation(config: &Checked) -> obs_http::Propagation {
     obs_http::Propagation { trace_context: has(TraceContext), baggage: has(Baggage) }
 }
 
-fn not_started(error: PipelineError) -> InitError {
+fn not_started(error: impl Error + Send + Sync + 'static) -> InitError {
     InitError::Export(Box::new(error))
 }
 

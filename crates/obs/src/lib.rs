@@ -39,6 +39,7 @@
 //! | `OBS_SLO` | slower runs are kept: seconds, or a number with `us`, `ms`, `s`; `off` | `0.25` |
 //! | `OTEL_METRICS_EXPORTER` | where metrics go: `otlp`, `prometheus`, `console`, several with commas, `none` | `otlp` with an endpoint, else `none` |
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | base address of a Collector, `http://…` or `https://…` | `http://localhost:4318` |
+//! | `OBS_SENTRY_DSN` | a server of Sentry that failed runs are reported to; needs the feature `sentry` | – |
 //! | `OTEL_SERVICE_NAME` | `service.name` | `unknown_service:` and the executable |
 //!
 //! All of them, and the keys of the file, stand in `docs/configuration.md`, which is generated.
@@ -75,6 +76,11 @@ mod policy_file;
 mod provider;
 mod report;
 mod resource;
+#[cfg(feature = "sentry")]
+mod sentry;
+#[cfg(not(feature = "sentry"))]
+#[path = "sentry/absent.rs"]
+mod sentry;
 mod snapshot;
 mod spans;
 mod store;

@@ -1,4 +1,4 @@
-//! Logs and spans on their way out: a queue and a task for each processor of the configuration.
+//! Logs, spans and reports of errors on their way out: a queue and a task for each processor of the configuration.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -8,9 +8,13 @@ use opentelemetry_sdk::Resource;
 
 use crate::{
     batch::{Batches, Drained, Limits, Queue},
-    config::model::{Batch, Exporter, Model, Processor},
+    config::{
+        SentrySettings,
+        model::{Batch, Exporter, Model, Processor},
+    },
     export::SenderError,
     logs::{self, Logs},
+    sentry::{self, Reports, SentryError},
     spans::{self, Spans},
 };
 
@@ -87,6 +91,17 @@ impl Pipelines {
         Ok((!queues.is_empty()).then(|| Spans::new(provider.sampler.clone(), queues)))
     }
 
+    /// Who reports errors, if a DSN is set.
+    pub(crate) fn of_errors(
+        &mut self,
+        settings: Option<&SentrySettings>,
+    ) -> Result<Option<Reports>, SentryError> {
+        let Some(settings) = settings else { return Ok(None) };
+        let (reports, batches) = sentry::start(settings)?;
+        self.0.push(batches);
+        Ok(Some(reports))
+    }
+
     /// Shows what is lost.
     pub(crate) fn count(&self, meter: &Meter) {
         self.0.iter().for_each(|batches| batches.count(meter));
@@ -122,6 +137,7 @@ fn parts(processor: &Processor) -> (Limits, &Exporter) {
                 timeout: *export_timeout,
                 queue_max: *max_queue_size,
                 batch_max: *max_export_batch_size,
+                per_minute: None,
             };
             (limits, exporter)
         }
@@ -131,6 +147,7 @@ fn parts(processor: &Processor) -> (Limits, &Exporter) {
                 timeout: Duration::from_secs(30),
                 queue_max: CONSOLE_QUEUE_MAX,
                 batch_max: CONSOLE_QUEUE_MAX,
+                per_minute: None,
             };
             (limits, exporter)
         }

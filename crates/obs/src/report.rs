@@ -27,7 +27,7 @@ pub struct Report {
     pub rows: Option<Rows>,
     /// What became of metrics.
     pub export: Result<Exported, ExportError>,
-    /// What became of log records and spans: one for each exporter of theirs.
+    /// What became of log records, spans and reports of errors: one for each exporter of theirs.
     pub signals: Vec<SignalReport>,
     /// The whole account, when all was done.
     pub ledger: Ledger,
@@ -44,7 +44,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SignalReport {
-    /// `logs` or `traces`.
+    /// `logs`, `traces` or `errors`.
     pub signal: &'static str,
     /// What was lost since the start.
     pub lost: u64,

@@ -5,6 +5,8 @@
 
 mod convert;
 
+pub(crate) use convert::spans_of;
+
 use std::sync::Arc;
 
 use obs_core::{KeepReason, RunRecord};
@@ -114,7 +116,7 @@ impl Target<Arc<RunRecord>> for ToCollector {
         Box::pin(async move {
             let (mut spans, mut rejected) = (Vec::new(), 0);
             for record in batch {
-                spans.extend(convert::spans_of(record, &self.limits));
+                spans.extend(spans_of(record, &self.limits));
                 if spans.len() >= REQUEST_SPANS_MAX {
                     rejected += self.export(std::mem::take(&mut spans)).await?;
                 }
@@ -135,7 +137,7 @@ impl Target<Arc<RunRecord>> for ToConsole {
 
     fn send<'a>(&'a self, batch: &'a [Arc<RunRecord>]) -> Sending<'a> {
         Box::pin(async move {
-            let spans = batch.iter().flat_map(|record| convert::spans_of(record, &self.0));
+            let spans = batch.iter().flat_map(|record| spans_of(record, &self.0));
             let lines: String = spans.map(|span| convert::line_of(&span) + "\n").collect();
             crate::export::to_standard_output(lines.as_bytes())
         })

@@ -221,3 +221,19 @@ fn a_name_that_nobody_has_is_the_hop() {
     assert_eq!(said.code, 1, "{said:?}");
     assert_eq!(finding(&findings(&said), "metrics")["stopped_at"], "the name", "{said:?}");
 }
+
+#[test]
+fn a_report_is_sent_to_sentry_and_its_key_is_never_shown() {
+    let (address, asked) = receiver();
+    let dsn = format!("{}/42", address.replace("http://", "http://5ec2e7@"));
+    let operator =
+        |dsn: &str| Operator::new().with("OBS_ENABLED", "false").with("OBS_SENTRY_DSN", dsn);
+    let said = operator(&dsn).call(&["doctor", "--json"]);
+    assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    assert_eq!(finding(&findings(&said), "errors")["state"], "ok", "{said:?}");
+    assert_eq!(asked.join().unwrap(), "POST /api/42/envelope/ HTTP/1.1");
+    let refused = operator("http://5ec2e7@127.0.0.1:1/42").call(&["doctor", "--json"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert_eq!(finding(&findings(&refused), "errors")["stopped_at"], "the connection");
+    assert!(!said.out.contains("5ec2e7") && !refused.out.contains("5ec2e7"), "{refused:?}");
+}

@@ -3,7 +3,7 @@
 use super::{CONFIG_FILE, Environment, error::ConfigError, file::File};
 
 /// Every variable of ours, and its key in the block `obs` of a file.
-pub(super) const KEYS: [(&str, &str); 28] = [
+pub(super) const KEYS: [(&str, &str); 34] = [
     ("OBS_CAPTURE_INPUT", "capture_input"),
     ("OBS_ENABLED", "enabled"),
     ("OBS_LOG", "log.level"),
@@ -20,6 +20,12 @@ pub(super) const KEYS: [(&str, &str); 28] = [
     ("OBS_RETENTION_OK", "retention.ok"),
     ("OBS_SAMPLE_BY", "policy.sample_by"),
     ("OBS_SAMPLE_RATE", "policy.sample_rate"),
+    ("OBS_SENTRY_DSN", "sentry.dsn"),
+    ("OBS_SENTRY_DSN_FILE", "sentry.dsn_file"),
+    ("OBS_SENTRY_ENVIRONMENT", "sentry.environment"),
+    ("OBS_SENTRY_PERSONAL_DATA", "sentry.personal_data"),
+    ("OBS_SENTRY_RELEASE", "sentry.release"),
+    ("OBS_SENTRY_TRACE_RATE", "sentry.trace_rate"),
     ("OBS_SLO", "policy.slo"),
     ("OBS_SPOOL", "spool.mode"),
     ("OBS_SPOOL_BYTES_MAX", "spool.bytes_max"),

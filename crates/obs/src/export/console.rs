@@ -21,7 +21,7 @@ pub(super) fn print(snapshot: &MetricsSnapshot) -> io::Result<()> {
 pub(crate) fn to_standard_output(lines: &[u8]) -> Result<u64, SendError> {
     let mut out = io::stdout().lock();
     let written = out.write_all(lines).and_then(|()| out.flush());
-    written.map(|()| 0).map_err(|error| SendError { reason: error.to_string(), again: false })
+    written.map(|()| 0).map_err(|error| SendError::new(error.to_string(), false))
 }
 
 struct Table<'a>(&'a MetricsSnapshot);

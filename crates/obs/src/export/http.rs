@@ -1,4 +1,4 @@
-//! A small HTTP client for OTLP: one POST per connection, which is what an export a minute needs.
+//! A small HTTP client: one POST per connection, which is what an export a minute needs.
 
 use std::{convert::Infallible, error::Error, time::Duration};
 
@@ -18,7 +18,8 @@ use super::{
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// Longer waits that a Collector asks for are cut to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+/// What OTLP sends.
+pub(super) const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
 /// Posts to one address.
 #[derive(Debug)]
@@ -26,10 +27,11 @@ pub(super) struct Client {
     pub(super) connector: Connector,
     pub(super) endpoint: Uri,
     pub(super) headers: HeaderMap,
+    pub(super) content_type: HeaderValue,
     pub(super) gzip: bool,
 }
 
-type Failed = Box<dyn Error + Send + Sync>;
+pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
 impl Client {
     pub(super) async fn post(&self, body: Bytes) -> Result<Bytes, Refusal> {
@@ -53,7 +55,8 @@ impl Client {
         Err(Refusal { reason: format!("the answer is HTTP {status}{gap}{said}"), again })
     }
 
-    async fn exchange(&self, body: Bytes) -> Result<Response<Bytes>, Failed> {
+    /// Posts once, and answers with whatever the server says.
+    pub(super) async fn exchange(&self, body: Bytes) -> Result<Response<Bytes>, Failed> {
         let request = self.request(body)?;
         let stream = self.connector.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
@@ -84,7 +87,7 @@ impl Client {
         let headers = request.headers_mut();
         headers.insert(header::HOST, HeaderValue::try_from(host)?);
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        headers.insert(header::CONTENT_TYPE, PROTOBUF);
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         if self.gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

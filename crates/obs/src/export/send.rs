@@ -114,6 +114,7 @@ impl Sender {
                 connector,
                 endpoint: settings.endpoint.clone(),
                 headers: settings.headers.clone(),
+                content_type: http::PROTOBUF,
                 gzip: settings.gzip,
             })),
             Protocol::Grpc => {

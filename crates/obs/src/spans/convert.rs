@@ -37,7 +37,7 @@ struct Node<'a> {
 }
 
 /// The run, and after it its nodes.
-pub(super) fn spans_of(record: &RunRecord, limits: &SpanLimits) -> Vec<SpanData> {
+pub(crate) fn spans_of(record: &RunRecord, limits: &SpanLimits) -> Vec<SpanData> {
     let own = SpanId::from_bytes(span_id_of(record.run_id).to_be_bytes());
     let id = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
     let trace = TraceId::from_hex(&id(&record.trace_id)).unwrap_or(TraceId::INVALID);

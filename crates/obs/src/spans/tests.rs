@@ -31,7 +31,7 @@ fn a_failed_run_is_a_span_with_its_ids_its_error_and_its_nodes_as_children() {
         });
     });
     let record = &records[0];
-    let spans = convert::spans_of(record, &SpanLimits::default());
+    let spans = spans_of(record, &SpanLimits::default());
     let [run, first, second] = &spans[..] else { panic!("{spans:?}") };
     assert_eq!(run.name, "dsl bonus");
     assert_eq!(run.span_kind, SpanKind::Internal);
@@ -77,7 +77,7 @@ fn a_span_sees_what_a_row_sees_after_redaction() {
             Err(RunFailure::error("AUTH").message("password=hunter2 is wrong"))
         });
     });
-    let spans = convert::spans_of(&records[0], &SpanLimits::default());
+    let spans = spans_of(&records[0], &SpanLimits::default());
     assert_eq!(spans.len(), 2);
     let text = format!("{spans:?}");
     assert!(!text.contains("hunter2"), "{text}");
@@ -92,10 +92,10 @@ fn attributes_beyond_their_limits_are_cut_and_counted() {
             Ok::<_, String>(())
         });
     });
-    let whole = convert::spans_of(&records[0], &SpanLimits::default());
+    let whole = spans_of(&records[0], &SpanLimits::default());
     let attributes = AttributeLimits { value_length: Some(5), count: 4 };
     let limits = SpanLimits { attributes, ..SpanLimits::default() };
-    let cut = convert::spans_of(&records[0], &limits);
+    let cut = spans_of(&records[0], &limits);
     assert_eq!(cut[0].attributes.len(), 4);
     assert_eq!(cut[0].dropped_attributes_count as usize, whole[0].attributes.len() - 4);
     assert_eq!(attribute(&cut[0], "obs.run.id").unwrap().len(), 5);
@@ -134,7 +134,7 @@ fn a_request_is_a_server_span_below_its_callers() {
             ..obs_core::FinishedRun::default()
         });
     });
-    let spans = convert::spans_of(&records[0], &SpanLimits::default());
+    let spans = spans_of(&records[0], &SpanLimits::default());
     let request = &spans[0];
     assert_eq!((&*request.name, &request.span_kind), ("GET /bonus/{user}", &SpanKind::Server));
     assert_eq!(request.span_context.trace_id(), TraceId::from(0xab_u128));

@@ -18,6 +18,7 @@ mod prometheus;
 mod promtool;
 mod secrets;
 mod seeds;
+mod sentry;
 mod startup;
 mod support;
 mod tasks;

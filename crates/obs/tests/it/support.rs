@@ -107,6 +107,7 @@ pub(crate) struct FakeCollector {
     status: Arc<AtomicU16>,
     body: Arc<Mutex<Vec<u8>>>,
     takes: Arc<AtomicUsize>,
+    headers: Arc<Mutex<String>>,
 }
 
 /// What was posted.
@@ -126,18 +127,22 @@ impl FakeCollector {
         let answers = Arc::clone(&body);
         let takes = Arc::new(AtomicUsize::new(usize::MAX));
         let limit = Arc::clone(&takes);
+        let headers: Arc<Mutex<String>> = Arc::default();
+        let more = Arc::clone(&headers);
         let server = Server::start(move |mut stream| {
             let Some(request) = read_request(&stream) else { return };
             let too_large = request.body.len() > limit.load(Ordering::SeqCst);
             taken.lock().unwrap().push(request);
             let status = if too_large { 503 } else { answer.load(Ordering::SeqCst) };
             let body = answers.lock().unwrap().clone();
-            let length = body.len();
-            let _ =
-                write!(stream, "HTTP/1.1 {status} Whatever\r\ncontent-length: {length}\r\n\r\n");
+            let (length, more) = (body.len(), more.lock().unwrap().clone());
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} Whatever\r\n{more}content-length: {length}\r\n\r\n"
+            );
             let _ = stream.write_all(&body);
         });
-        Self { server, requests, status, body, takes }
+        Self { server, requests, status, body, takes, headers }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -146,6 +151,15 @@ impl FakeCollector {
 
     pub(crate) fn answer_with(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// A header of the next answers.
+    #[cfg_attr(
+        not(feature = "sentry"),
+        expect(dead_code, reason = "only reports of errors heed any")
+    )]
+    pub(crate) fn answer_header(&self, name: &str, value: &str) {
+        *self.headers.lock().unwrap() = format!("{name}: {value}\r\n");
     }
 
     /// What is larger is answered with 503.

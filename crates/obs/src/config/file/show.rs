@@ -37,7 +37,7 @@ const ORDER: [&str; 10] = [
 pub(in crate::config) fn show(checked: &Checked, environment: &Environment) -> String {
     let document = file::Document::from(&checked.model);
     let mut value = serde_json::to_value(&document).unwrap_or_default();
-    value["obs"] = ours(environment);
+    value["obs"] = ours(checked, environment);
     if !checked.rules.is_empty() {
         let rules: Vec<_> = checked.rules.iter().map(file::Rule::from).collect();
         value["obs"]["policy"]["rules"] = serde_json::to_value(rules).unwrap_or_default();
@@ -52,7 +52,7 @@ pub(in crate::config) fn show(checked: &Checked, environment: &Environment) -> S
 }
 
 /// The block `obs`: what is set, and the defaults of the rest.
-fn ours(environment: &Environment) -> Value {
+fn ours(checked: &Checked, environment: &Environment) -> Value {
     let mut block = Value::Object(Map::new());
     let defaults = super::schema();
     for (variable, key) in KEYS {
@@ -60,6 +60,7 @@ fn ours(environment: &Environment) -> Value {
         let text = match (variable, set) {
             ("OBS_STORE", Some(STORE_OTLP)) => Some(STORE_OTLP.to_owned()),
             ("OBS_STORE", Some(url)) => StoreUrl::parse(url).ok().map(|url| url.to_string()),
+            ("OBS_SENTRY_DSN", Some(_)) => checked.sentry.as_ref().map(|it| it.dsn.to_string()),
             ("OBS_SUBJECT_KEY" | "OBS_PROMETHEUS_TOKEN", Some(_)) => Some(KEY_MASK.to_owned()),
             (_, set) => set.map(str::to_owned),
         };

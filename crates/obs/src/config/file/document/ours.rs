@@ -46,6 +46,8 @@ pub(crate) struct Obs {
     pub(crate) otlp: Option<Otlp>,
     /// Who may read the page for Prometheus.
     pub(crate) prometheus: Option<Scraper>,
+    /// Failed runs as events of Sentry. Needs the feature `sentry`.
+    pub(crate) sentry: Option<Sentry>,
 }
 
 /// Who may read the page for Prometheus.
@@ -58,6 +60,30 @@ pub(crate) struct Scraper {
     /// A file whose first line is the token, instead of `token`.
     #[schemars(with = "String", extend("x-variable" = "OBS_PROMETHEUS_TOKEN_FILE"))]
     pub(crate) token_file: Option<Text>,
+}
+
+/// Failed runs as events of Sentry.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sentry {
+    /// Where reports go, as the project's settings show it: `https://KEY@HOST/PROJECT`. Without it there are none.
+    #[schemars(with = "Secret", extend("x-variable" = "OBS_SENTRY_DSN"))]
+    pub(crate) dsn: Option<Text>,
+    /// A file whose first line is the DSN, instead of `dsn`.
+    #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_DSN_FILE"))]
+    pub(crate) dsn_file: Option<Text>,
+    /// Where the service runs; without it `deployment.environment.name` of the resource.
+    #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_ENVIRONMENT"))]
+    pub(crate) environment: Option<Text>,
+    /// What runs; without it `service.name@service.version` of the resource, where it has a version.
+    #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_RELEASE"))]
+    pub(crate) release: Option<Text>,
+    /// The share of traces whose kept runs are transactions, too.
+    #[schemars(with = "super::Share", extend("default" = 0.0, "x-variable" = "OBS_SENTRY_TRACE_RATE"))]
+    pub(crate) trace_rate: Option<Text>,
+    /// Whether reports have the subject and the redacted input of their run.
+    #[schemars(with = "bool", extend("default" = false, "x-variable" = "OBS_SENTRY_PERSONAL_DATA"))]
+    pub(crate) personal_data: Option<Text>,
 }
 
 /// Which runs become rows.

@@ -29,7 +29,7 @@ fn every_key_has_a_meaning() {
 }
 
 /// A value that each key of ours takes, and the one of the default.
-const OURS: [(&str, &str); 28] = [
+const OURS: [(&str, &str); 34] = [
     ("obs.log.level", "debug"),
     ("obs.log.format", "json"),
     ("obs.enabled", "false"),
@@ -58,6 +58,12 @@ const OURS: [(&str, &str); 28] = [
     ("obs.otlp.headers_file", "/dev/null"),
     ("obs.prometheus.token", "0123456789abcdef0123"),
     ("obs.prometheus.token_file", "/dev/null"),
+    ("obs.sentry.dsn", "https://abc@o1.example/42"),
+    ("obs.sentry.dsn_file", "/dev/null"),
+    ("obs.sentry.environment", "staging"),
+    ("obs.sentry.release", "\"1.4\""),
+    ("obs.sentry.trace_rate", "0.5"),
+    ("obs.sentry.personal_data", "true"),
 ];
 
 /// `obs.a.b: value` as a file.

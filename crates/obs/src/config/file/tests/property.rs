@@ -100,6 +100,7 @@ prop_compose! {
         records in 1..=1_000_000_u64,
         keys in proptest::collection::vec("[a-z]{1,6}", 0..3),
         subject in any::<bool>(),
+        sentry in proptest::option::of(0.0..=1.0_f64),
     ) -> String {
         let mut text = format!(
             "file_format: \"1.0\"\nresource:\n  attributes:\n    - {{ name: a, value: {} }}\n    - {{ name: b, value: {number}, type: int }}\n\
@@ -112,13 +113,20 @@ prop_compose! {
         if subject {
             text.push_str("  subject: { key: \"hunter2 hunter2 hunter2\" }\n");
         }
+        if let Some(rate) = sentry {
+            text.push_str(&format!("  sentry: {{ dsn: \"https://hunter2@o1.example/42\", trace_rate: {rate} }}\n"));
+        }
         text + &provider.unwrap_or_default()
     }
 }
 
 /// What is compared: everything but secrets.
 fn meaning(checked: &Checked, model: &Model) -> String {
-    format!("{:?} {:?} {:?} {model:?}", checked.policy, checked.limits, checked.safety.redaction)
+    let sentry = checked.sentry.as_ref().map(|it| (it.dsn.to_string(), it.trace_rate));
+    format!(
+        "{:?} {:?} {:?} {sentry:?} {model:?}",
+        checked.policy, checked.limits, checked.safety.redaction
+    )
 }
 
 fn shown(text: &str) -> (String, String) {
