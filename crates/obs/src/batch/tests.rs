@@ -201,7 +201,7 @@ fn a_child_that_was_forked_counts_what_it_would_have_put_and_touches_no_lock() {
     let queue = Queue(Arc::new(shared));
     let held = queue.clone();
     let _held = held.0.waiting();
-    let (say, hear) = mpsc::channel();
+    let (say, hear) = mpsc::sync_channel(1);
     let putting = queue.clone();
     thread::spawn(move || {
         putting.put(7, 8);

@@ -201,7 +201,7 @@ mod tests {
         writer.process += 1;
         let shared = Arc::clone(&writer.shared);
         let _held = shared.waiting();
-        let (say, hear) = mpsc::channel();
+        let (say, hear) = mpsc::sync_channel(1);
         thread::spawn(move || {
             writer.write(b"a line\n");
             writer.flush(PATIENCE);
