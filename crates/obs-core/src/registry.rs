@@ -383,14 +383,23 @@ pub mod attribute {
     /// `class`: The class of a record; each has lanes and a retention of its own.
     pub const CLASS: &str = "class";
 
+    /// `correlation.provenance`: Where a request's correlation id is from.
+    pub const CORRELATION_PROVENANCE: &str = "correlation.provenance";
+
     /// `endpoint`: The endpoint that delivered.
     pub const ENDPOINT: &str = "endpoint";
 
     /// `error.type`: The error's code, or what class of failure ended the operation.
     pub const ERROR_TYPE: &str = "error.type";
 
+    /// `http.request.body.size`: The size of the request's body.
+    pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
+
     /// `http.request.method`: The request's method, `_OTHER` where it is not a known one.
     pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+
+    /// `http.response.body.size`: The size of the answer's body, as far as it was sent.
+    pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 
     /// `http.response.status_code`: The answer's status.
     pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
@@ -427,6 +436,21 @@ pub mod attribute {
 
     /// `obs.kind`: The family of runs, as the program names it.
     pub const OBS_KIND: &str = "obs.kind";
+
+    /// `obs.node.branch`: The branch that it took.
+    pub const OBS_NODE_BRANCH: &str = "obs.node.branch";
+
+    /// `obs.node.phase`: The phase of the run that it belongs to.
+    pub const OBS_NODE_PHASE: &str = "obs.node.phase";
+
+    /// `obs.node.seq`: Its place in the trace, from 0; the trace of the row says the same.
+    pub const OBS_NODE_SEQ: &str = "obs.node.seq";
+
+    /// `obs.node.type`: What the node is.
+    pub const OBS_NODE_TYPE: &str = "obs.node.type";
+
+    /// `obs.node.value`: What it computed: a text, a number or a truth; anything else as its JSON.
+    pub const OBS_NODE_VALUE: &str = "obs.node.value";
 
     /// `obs.realm`: The tenant, `unknown` where none is stated.
     pub const OBS_REALM: &str = "obs.realm";

@@ -152,7 +152,7 @@ fn lines_spans_rows_and_metrics_of_one_request_share_its_ids() {
     assert_eq!(text(&run, "parent_span_id"), text(&request, "span_id"));
     assert_eq!(text(&request, "parent_span_id"), "00f067aa0ba902b7");
     assert_eq!(text(&run["attributes"], "obs.run.id"), run_id);
-    assert_eq!(text(&request["attributes"], "obs.correlation.id"), "4b0c1f");
+    assert_eq!(text(&request["attributes"], "obs.run.correlation_id"), "4b0c1f");
 
     let metrics =
         service.ask("/metrics", "Accept: application/openmetrics-text; version=1.0.0\r\n");

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use obs_stack::root;
+use obs_stack::{Registry, Requirement, Span, root};
 use serde_json::Value;
 
 use crate::programs::{COLLECTOR, PROMTOOL, run};
@@ -78,6 +78,22 @@ fn what_the_agent_and_the_gateway_promise_is_in_their_files() {
             assert_eq!(pipeline["processors"][0], "memory_limiter", "{file}: {name}");
         }
     }
+}
+
+#[test]
+fn the_gateway_keeps_traces_by_an_attribute_that_every_span_of_a_run_has() {
+    let config = yaml(&folder().join("gateway.yaml"));
+    let policies = config["processors"]["tail_sampling"]["policies"].as_array().unwrap();
+    let kept = policies.iter().find(|policy| policy["name"] == "kept-runs").unwrap();
+    let key = kept["string_attribute"]["key"].as_str().unwrap();
+    let registry = Registry::read(&root()).unwrap();
+    let runs = registry.spans.iter().filter(|span| span.name != "obs.node");
+    let has = |span: &Span| {
+        let mut attributes = span.attributes.iter();
+        attributes.any(|one| one.name == key && one.requirement == Requirement::Required)
+    };
+    let without: Vec<_> = runs.filter(|span| !has(span)).map(|span| &span.name).collect();
+    assert!(without.is_empty(), "{key} is not on each of {without:?}");
 }
 
 #[test]

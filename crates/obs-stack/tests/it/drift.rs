@@ -1,5 +1,7 @@
 //! What a running program exports is what the registry says, in both directions.
 
+mod spans;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -91,9 +93,13 @@ fn requests(telemetry: &Telemetry) {
         .route("/orders/{id}", get(async || "one"))
         .route("/broken", get(async || axum::http::StatusCode::INTERNAL_SERVER_ERROR))
         .layer(layer);
+    ask(&router, &["/orders/7", "/broken", "/nowhere"]);
+}
+
+fn ask(router: &Router, paths: &[&str]) {
     let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for path in ["/orders/7", "/broken", "/nowhere"] {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+    for path in paths {
+        let request = Request::get(*path).body(Body::empty()).unwrap();
         executor.block_on(async {
             let answer = router.clone().oneshot(request).await.unwrap();
             answer.into_body().collect().await.unwrap();

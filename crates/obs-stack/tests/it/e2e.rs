@@ -7,4 +7,6 @@ mod load;
 mod many;
 mod quickstart;
 mod seeds;
+mod spans;
 mod suite;
+mod tls;

@@ -22,7 +22,7 @@ pub(crate) use load::{Load, Made};
 use names::Names;
 pub(crate) use postgres::Postgres;
 pub(crate) use process::Process;
-pub(crate) use query::{Prometheus, get_at};
+pub(crate) use query::{Prometheus, get_at, post};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -49,10 +49,10 @@ pub(crate) struct Stack {
 /// What is other than in the files as they are shipped.
 #[derive(Default)]
 pub(crate) struct Shape {
-    /// Laid over `agent.yaml`.
-    pub(crate) agent: Option<&'static str>,
-    /// Laid over `gateway.yaml`.
-    pub(crate) gateway: Option<&'static str>,
+    /// Laid over `agent.yaml`; a name is one in `otel-collector`.
+    pub(crate) agent: Option<PathBuf>,
+    /// The same over `gateway.yaml`.
+    pub(crate) gateway: Option<PathBuf>,
     /// For all Collectors, beside those of each.
     pub(crate) settings: Vec<(&'static str, String)>,
 }
@@ -91,7 +91,7 @@ impl Stack {
             ),
             ("OBS_COLLECTOR_GATEWAY_PORT", gateway_port.to_string()),
         ];
-        let agent = tier.collector("agent", "agent.yaml", tier.shape.agent, &settings);
+        let agent = tier.collector("agent", "agent.yaml", tier.shape.agent.as_deref(), &settings);
         let stack = Self {
             agent,
             gateways,
@@ -147,17 +147,17 @@ impl Tier {
             ("OBS_COLLECTOR_PROMETHEUS_URL", prometheus.to_owned()),
         ];
         let name = format!("gateway-{number}");
-        self.collector(&name, "gateway.yaml", self.shape.gateway, &settings)
+        self.collector(&name, "gateway.yaml", self.shape.gateway.as_deref(), &settings)
     }
 
     fn collector(
         &self,
         name: &str,
         file: &str,
-        over: Option<&str>,
+        over: Option<&Path>,
         settings: &[(&str, String)],
     ) -> Process {
-        let files = [Some(file), over].into_iter().flatten();
+        let files = [Some(Path::new(file)), over].into_iter().flatten();
         let files = files.map(|file| root().join("otel-collector").join(file));
         let arguments: Vec<_> = files.map(|file| format!("--config={}", file.display())).collect();
         let mut all = settings.to_vec();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use obs_core::Timestamp;
+use obs_core::{Timestamp, registry::attribute};
 use opentelemetry::{
     InstrumentationScope, Key,
     logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity},
@@ -132,8 +132,11 @@ impl ToCollector {
             record.set_trace_context(trace, span, Some(TraceFlags::SAMPLED));
         }
         let named = [
-            ("obs.run.id", ids.run.map(|id| id.to_string())),
-            ("obs.correlation.id", ids.correlation.as_ref().map(|id| id.as_str().to_owned())),
+            (attribute::OBS_RUN_ID, ids.run.map(|id| id.to_string())),
+            (
+                attribute::OBS_RUN_CORRELATION_ID,
+                ids.correlation.as_ref().map(|id| id.as_str().to_owned()),
+            ),
         ];
         for (key, text) in named {
             if let Some(text) = text {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use obs_core::{RunRecord, span_id_of};
+use obs_core::{RunRecord, registry::attribute, span_id_of};
 use opentelemetry::{
     InstrumentationScope, KeyValue, Value,
     trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
@@ -106,7 +106,7 @@ fn node_id(run_id: Uuid, seq: u64) -> SpanId {
 /// `kind strategy`; a request is its method and its route, as OpenTelemetry's conventions want it.
 fn name_of(record: &RunRecord, attributes: &[KeyValue]) -> String {
     let method = (attributes.iter())
-        .find(|pair| pair.key.as_str() == "http.request.method")
+        .find(|pair| pair.key.as_str() == attribute::HTTP_REQUEST_METHOD)
         .map(|pair| pair.value.to_string());
     match method {
         Some(method) if &*record.kind == REQUESTS => format!("{method} {}", record.strategy_id),
@@ -124,27 +124,27 @@ fn status_of(record: &RunRecord) -> Status {
 
 fn attributes_of(record: &RunRecord) -> Vec<KeyValue> {
     let mut attributes = vec![
-        KeyValue::new("obs.run.id", record.run_id.to_string()),
-        KeyValue::new("obs.kind", record.kind.to_string()),
-        KeyValue::new("obs.strategy.id", record.strategy_id.to_string()),
-        KeyValue::new("obs.strategy.version", record.strategy_version.to_string()),
-        KeyValue::new("obs.run.status", record.status.as_str()),
-        KeyValue::new("obs.run.nodes", i64::try_from(record.nodes).unwrap_or(i64::MAX)),
-        KeyValue::new("obs.keep.reason", record.keep_reason.as_str()),
-        KeyValue::new("obs.keep.probability", record.inclusion_probability),
+        KeyValue::new(attribute::OBS_RUN_ID, record.run_id.to_string()),
+        KeyValue::new(attribute::OBS_KIND, record.kind.to_string()),
+        KeyValue::new(attribute::OBS_STRATEGY_ID, record.strategy_id.to_string()),
+        KeyValue::new(attribute::OBS_STRATEGY_VERSION, record.strategy_version.to_string()),
+        KeyValue::new(attribute::OBS_RUN_STATUS, record.status.as_str()),
+        KeyValue::new(attribute::OBS_RUN_NODES, i64::try_from(record.nodes).unwrap_or(i64::MAX)),
+        KeyValue::new(attribute::OBS_RUN_KEEP_REASON, record.keep_reason.as_str()),
+        KeyValue::new(attribute::OBS_RUN_INCLUSION_PROBABILITY, record.inclusion_probability),
     ];
     let texts = [
-        ("obs.realm", record.realm.as_deref()),
-        ("obs.strategy.type", record.strategy_type.as_deref()),
-        ("obs.correlation.id", record.correlation_id.as_deref()),
-        ("obs.run.case", record.case_name.as_deref()),
-        ("error.type", record.error_type.as_deref()),
-        ("obs.error.node", record.error_node.as_deref()),
+        (attribute::OBS_REALM, record.realm.as_deref()),
+        (attribute::OBS_STRATEGY_TYPE, record.strategy_type.as_deref()),
+        (attribute::OBS_RUN_CORRELATION_ID, record.correlation_id.as_deref()),
+        (attribute::OBS_RUN_CASE_NAME, record.case_name.as_deref()),
+        (attribute::ERROR_TYPE, record.error_type.as_deref()),
+        (attribute::OBS_RUN_ERROR_NODE, record.error_node.as_deref()),
     ];
     for (key, text) in texts {
         attributes.extend(text.map(|text| KeyValue::new(key, text.to_owned())));
     }
-    attributes.extend(record.value.map(|value| KeyValue::new("obs.run.value", value)));
+    attributes.extend(record.value.map(|value| KeyValue::new(attribute::OBS_RUN_VALUE, value)));
     let own: Map<String, Json> = record
         .attributes
         .as_ref()
@@ -158,16 +158,18 @@ fn attributes_of(record: &RunRecord) -> Vec<KeyValue> {
 
 fn node_attributes(node: &Node<'_>) -> Vec<KeyValue> {
     let mut attributes =
-        vec![KeyValue::new("obs.node.seq", i64::try_from(node.seq).unwrap_or(i64::MAX))];
+        vec![KeyValue::new(attribute::OBS_NODE_SEQ, i64::try_from(node.seq).unwrap_or(i64::MAX))];
     let texts = [
-        ("obs.node.type", &node.kind),
-        ("obs.node.phase", &node.phase),
-        ("obs.node.branch", &node.branch),
+        (attribute::OBS_NODE_TYPE, &node.kind),
+        (attribute::OBS_NODE_PHASE, &node.phase),
+        (attribute::OBS_NODE_BRANCH, &node.branch),
     ];
     for (key, text) in texts {
         attributes.extend(text.as_ref().map(|text| KeyValue::new(key, text.to_string())));
     }
-    attributes.extend(node.value.as_ref().map(|value| KeyValue::new("obs.node.value", any(value))));
+    attributes.extend(
+        node.value.as_ref().map(|value| KeyValue::new(attribute::OBS_NODE_VALUE, any(value))),
+    );
     attributes
 }
 

@@ -42,14 +42,14 @@ fn a_failed_run_is_a_span_with_its_ids_its_error_and_its_nodes_as_children() {
     let id = record.run_id.to_string();
     for (key, value) in [
         ("obs.run.id", id.as_str()),
-        ("obs.correlation.id", "4b0c1f"),
+        ("obs.run.correlation_id", "4b0c1f"),
         ("obs.realm", "acme"),
         ("obs.run.status", "error"),
         ("error.type", "DSL_DIVISION"),
-        ("obs.error.node", "n2"),
+        ("obs.run.error_node", "n2"),
         ("attempt", "2"),
         ("obs.run.value", "12.5"),
-        ("obs.keep.reason", "failure"),
+        ("obs.run.keep_reason", "failure"),
     ] {
         assert_eq!(attribute(run, key).as_deref(), Some(value), "{key}");
     }

@@ -49,7 +49,7 @@ fn a_gateway_of_two_that_is_killed_under_load_leaves_the_totals_exact_while_it_i
 }
 
 impl Stack {
-    fn prometheus_sees_more_than(&self, job: &str, runs: f64) {
+    pub(super) fn prometheus_sees_more_than(&self, job: &str, runs: f64) {
         let query = format!("sum(obs_run_duration_seconds_count{{job=\"{job}\"}})");
         until(
             || format!("more than {runs} runs of {job}"),
@@ -58,7 +58,7 @@ impl Stack {
     }
 
     /// Runs, errors and ledger, to the last one.
-    fn has_exactly(&self, job: &str, made: u64) {
+    pub(super) fn has_exactly(&self, job: &str, made: u64) {
         let of = |name: &str, matchers: &str| format!("sum({name}{{job=\"{job}\"{matchers}}})");
         let made_f64 = made as f64;
         super::quickstart::wait_for_total(self, job, made_f64);

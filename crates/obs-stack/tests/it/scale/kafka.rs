@@ -24,7 +24,7 @@ const SHARE: f64 = 1000.0;
 fn every_run_is_in_the_topic_after_a_broker_was_killed_under_load_and_after_another_one_was() {
     let Some(mut brokers) = Brokers::start() else { return };
     let settings = vec![("OBS_COLLECTOR_KAFKA", brokers.as_setting())];
-    let shape = Shape { gateway: Some("kafka.yaml"), settings, ..Shape::default() };
+    let shape = Shape { gateway: Some("kafka.yaml".into()), settings, ..Shape::default() };
     let Some(stack) = Stack::start_as(shape) else { return };
     let load = Load::start(telemetry(&stack));
     let before = stack.events_sent_beyond(SHARE);

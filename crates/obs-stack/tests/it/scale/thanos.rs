@@ -15,7 +15,7 @@ const SHARE: f64 = 4000.0;
 fn totals_are_exact_while_a_receiver_is_away_and_after_each_of_the_two_was_killed_under_load() {
     let Some(mut receivers) = Receivers::start() else { return };
     let settings = vec![("OBS_COLLECTOR_THANOS_URL", receivers.url())];
-    let shape = Shape { gateway: Some("thanos.yaml"), settings, ..Shape::default() };
+    let shape = Shape { gateway: Some("thanos.yaml".into()), settings, ..Shape::default() };
     let Some(stack) = Stack::start_as(shape) else { return };
     let load = Load::start(telemetry(&stack));
     receivers.sees_more_than(SHARE);

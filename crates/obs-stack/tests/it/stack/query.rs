@@ -104,6 +104,21 @@ pub(crate) fn get_at(host: &str, port: u16, path: &str) -> Option<String> {
     (status.starts_with('2') || status.starts_with('4')).then(|| body.to_owned())
 }
 
+/// The body of an answer of 2xx to a request with a body, at `http://HOST:PORT`.
+pub(crate) fn post(base: &str, path: &str, content_type: &str, body: &[u8]) -> Option<String> {
+    let mut stream = TcpStream::connect(base.strip_prefix("http://")?).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let length = body.len();
+    let head = format!("content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n");
+    write!(stream, "POST {path} HTTP/1.0\r\nhost: localhost\r\n{head}").ok()?;
+    stream.write_all(body).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.split(' ').nth(1)?.starts_with('2').then(|| body.to_owned())
+}
+
 fn encoded(query: &str) -> String {
     query
         .bytes()

@@ -74,7 +74,7 @@ fn lines_and_spans_of_a_run_share_its_ids(
         &format!("Trace ID       : {trace}"),
         &format!("ID             : {span}"),
         &format!("-> obs.run.id: Str({run_id})"),
-        "-> obs.keep.reason: Str(failure)",
+        "-> obs.run.keep_reason: Str(failure)",
     ] {
         assert!(run.contains(part), "{part} is not in {run}");
     }
