@@ -64,7 +64,8 @@ pub(crate) enum Command {
     /// Whether telemetry works: settings, store, exporters, spool, clock; exit code 1 if a part does not.
     ///
     /// Writes a row and an audit entry into the store and takes them back, sends to each exporter the
-    /// metrics of one run, of the kind `obs.doctor`, its span or a log line, and changes nothing else.
+    /// metrics of one run, of the kind `obs.doctor`, its span or a log line, and to Sentry a report; it
+    /// changes nothing else.
     Doctor {
         /// The file of settings [default: OTEL_CONFIG_FILE, or variables alone].
         #[arg(value_name = "FILE")]
