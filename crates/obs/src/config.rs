@@ -55,6 +55,9 @@ pub(crate) const QUEUE_RECORDS_MAX: usize = 1_000_000;
 /// The largest `OBS_TRACE_ENTRIES`; a row has no room for more.
 pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
 
+/// The least and the most time between two heartbeats.
+const HEARTBEATS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+
 /// Where metrics go.
 ///
 /// ```
@@ -141,6 +144,8 @@ pub(crate) struct Checked {
     pub(crate) rules: Vec<KeepRule>,
     pub(crate) safety: Safety,
     pub(crate) logs: LogSettings,
+    /// How often the process leaves a row of itself.
+    pub(crate) heartbeat: Option<Duration>,
     /// Where reports of errors go.
     pub(crate) sentry: Option<SentrySettings>,
     /// Where everything else goes, and who we are.
@@ -301,6 +306,7 @@ fn lift_rest(
         rules: Vec::new(),
         safety: safety::check(given, environment)?,
         logs: logs::check(environment, model.log_level)?,
+        heartbeat: parse::interval(environment, "OBS_HEARTBEAT", HEARTBEATS)?,
         sentry: sentry::check(given, environment, &model.resource)?,
         model,
         prometheus_token: secret::secret(
