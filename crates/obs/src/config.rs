@@ -282,10 +282,13 @@ fn lift(
     };
     refuse_unsupported(&model, environment, file)?;
     refuse_impossible(&model.meter_provider, file)?;
-    if let Some(only) = given.only {
-        model.keep_only(only);
+    let Some(only) = given.only else { return lift_rest(given, environment, model) };
+    model.keep_only(only);
+    let mut checked = lift_rest(given, environment, model)?;
+    if matches!(only, model::Only::Reader(_) | model::Only::Spans(_) | model::Only::Logs(_)) {
+        checked.sentry = None;
     }
-    lift_rest(given, environment, model)
+    Ok(checked)
 }
 
 /// What is ours.
