@@ -239,6 +239,7 @@ mod tests {
         };
         let quiet = of(&[]);
         assert_eq!((quiet.trace_rate, quiet.personal_data), (0.0, false));
+        assert_eq!(quiet.authority, None);
         assert_eq!(quiet.environment.as_deref(), Some("staging"));
         assert_eq!(quiet.release.as_deref(), Some("orders@1.4.0"));
         let named = of(&[("OBS_SENTRY_ENVIRONMENT", "eu"), ("OBS_SENTRY_RELEASE", "r7")]);
