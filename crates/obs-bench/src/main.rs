@@ -38,38 +38,43 @@ const FULL: Effort = Effort { rounds: 201, pairs: 40 };
 /// Names the benchmark of the drain, which is another program: it belongs to obs-persist.
 const DRAIN: &str = "--drain=";
 
-/// Only the table of failed runs.
-const ONLY_SPOOL: &str = "--only-spool";
+/// Only one of the tables.
+const ONLY: &str = "--only=";
+const TABLES: [&str; 7] = ["hot", "tail", "stores", "spool", "request", "drain", "growth"];
 
 fn main() -> ExitCode {
     let options: Vec<String> = env::args().skip(1).collect();
-    let known = |option: &String| {
-        ["--json", "--full", ONLY_SPOOL].contains(&option.as_str()) || option.starts_with(DRAIN)
+    let value_of = |name| options.iter().find_map(|option| option.strip_prefix(name));
+    let known = |option: &&String| {
+        ["--json", "--full"].contains(&option.as_str())
+            || option.starts_with(DRAIN)
+            || option.strip_prefix(ONLY).is_some_and(|table| TABLES.contains(&table))
     };
     if let Some(unknown) = options.iter().find(|option| !known(option)) {
         println!(
-            "unknown option {unknown}: there are --json, --full, {ONLY_SPOOL} and {DRAIN}PROGRAM"
+            "unknown option {unknown}: there are --json, --full, {DRAIN}PROGRAM, and {ONLY} with one of {}",
+            TABLES.join(", ")
         );
         return ExitCode::from(64);
     }
-    let drain = options.iter().find_map(|option| option.strip_prefix(DRAIN));
-    let json = options.iter().any(|option| option == "--json");
     let full = options.iter().any(|option| option == "--full");
     let effort = if full { FULL } else { SHORT };
-    let mut report = Report::new(json);
-    if options.iter().any(|option| option == ONLY_SPOOL) {
-        store::spool(effort, &mut report);
-        report.print();
-        return ExitCode::SUCCESS;
-    }
-    hot::run(effort, &mut report);
-    allocations::run(&mut report);
-    tail::run(effort, &mut report);
-    store::run(effort, &mut report);
-    engine::run(effort, &mut report);
-    drain::run(drain, full, &mut report);
-    if full {
-        growth::run(&mut report);
+    let mut report = Report::new(options.iter().any(|option| option == "--json"));
+    let only = value_of(ONLY);
+    for table in TABLES.into_iter().filter(|table| only.is_none_or(|only| only == *table)) {
+        match table {
+            "hot" => {
+                hot::run(effort, &mut report);
+                allocations::run(&mut report);
+            }
+            "tail" => tail::run(effort, &mut report),
+            "stores" => store::stores(effort, &mut report),
+            "spool" => store::spool(effort, &mut report),
+            "request" => engine::run(effort, &mut report),
+            "drain" => drain::run(value_of(DRAIN), full, &mut report),
+            _ if full || only.is_some() => growth::run(&mut report),
+            _ => {}
+        }
     }
     report.print();
     ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, ready},
     hint::black_box,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,6 +12,13 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use metrique::{
+    CloseValue as _, RootMetric,
+    emf::Emf,
+    timers::Timer,
+    unit_of_work,
+    writer::{EntrySink as _, FormatExt as _, sink::BackgroundQueueBuilder},
+};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::{
     error::OTelSdkResult,
@@ -28,8 +36,8 @@ const BOUNDS: [f64; 21] = [
     0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 ];
 
-pub(crate) fn variants() -> [Variant; 3] {
-    [metrics_handles(), prometheus_children(), span()]
+pub(crate) fn variants() -> [Variant; 4] {
+    [metrics_handles(), prometheus_children(), metrique_line(), span()]
 }
 
 fn metrics_handles() -> Variant {
@@ -90,6 +98,65 @@ fn prometheus_children() -> Variant {
         Some(family.get_metric().first()?.get_histogram().get_sample_count())
     };
     Variant::new("prometheus, children", WINDOW, run, exported)
+}
+
+/// What `metrique` has instead of instruments: a line for each unit of work.
+#[unit_of_work::metrics(rename_all = "snake_case")]
+struct Unit {
+    kind: &'static str,
+    realm: &'static str,
+    strategy_type: &'static str,
+    status: &'static str,
+    duration: Timer,
+    nodes: u64,
+}
+
+/// Counts lines, and lets go of them.
+#[derive(Debug)]
+struct CountsLines(Arc<AtomicU64>);
+
+impl io::Write for CountsLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.0.fetch_add(lines as u64, Ordering::Relaxed);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A run as a line that a thread of its own formats. Its queue holds a window, and is emptied between windows.
+fn metrique_line() -> Variant {
+    let lines = Arc::new(AtomicU64::new(0));
+    let stream = Emf::builder("bench".to_owned(), vec![vec!["kind".to_owned()]]).build();
+    let (queue, thread) =
+        BackgroundQueueBuilder::new()
+            .capacity(2 * SPAN_WINDOW as usize)
+            .build::<RootMetric<Unit>>(stream.output_to(CountsLines(Arc::clone(&lines))));
+    let flush = queue.clone();
+    let run = move || {
+        let mut unit = Unit {
+            kind: "dsl",
+            realm: "acme",
+            strategy_type: "chain",
+            status: "lost",
+            duration: Timer::start_now(),
+            nodes: 0,
+        };
+        unit.nodes = black_box(NODES);
+        unit.duration.stop();
+        unit.status = "ok";
+        queue.append(RootMetric::<Unit>::new(unit.close()));
+    };
+    let exported = move || {
+        let _alive = &thread;
+        Some(lines.load(Ordering::Relaxed))
+    };
+    let name = "metrique, a line a run";
+    let rest = move || futures_executor::block_on(flush.flush_async());
+    Variant::new(name, SPAN_WINDOW, run, exported).resting(rest)
 }
 
 #[derive(Debug)]

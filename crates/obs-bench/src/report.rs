@@ -141,9 +141,10 @@ impl Report {
 
 /// What stood side by side, as the workspace's lock file has it.
 fn versions() -> Map<String, Value> {
-    const OF: [&str; 9] = [
+    const OF: [&str; 10] = [
         "metrics",
         "metrics-exporter-prometheus",
+        "metrique",
         "opentelemetry",
         "opentelemetry_sdk",
         "prometheus",

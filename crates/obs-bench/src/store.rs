@@ -35,21 +35,16 @@ const WINDOW: u32 = 10_000;
 const KEPT_WINDOW: u32 = 500;
 const FILE_BYTES: u64 = 4 << 20;
 
-pub(crate) fn run(effort: Effort, report: &mut Report) {
-    stores(effort, report);
-    spool(effort, report);
-}
-
 /// A pipeline whose rows go to a store in memory.
-struct Pipeline {
-    exported: Exported,
+pub(crate) struct Pipeline {
+    pub(crate) exported: Exported,
     obs: Obs,
-    store: MemoryStore,
-    persister: Arc<Persister>,
+    pub(crate) store: MemoryStore,
+    pub(crate) persister: Arc<Persister>,
 }
 
 impl Pipeline {
-    fn new(store: MemoryStore, ok_rate: f64, spool: Option<&Path>) -> Self {
+    pub(crate) fn new(store: MemoryStore, ok_rate: f64, spool: Option<&Path>) -> Self {
         let exported = Exported::new();
         let options = MetricsOptions { bound: true, ..MetricsOptions::default() };
         let metrics = Metrics::new(&exported.provider.meter("obs"), options).unwrap();
@@ -63,13 +58,13 @@ impl Pipeline {
         Self { exported, obs: obs.build().unwrap(), store, persister }
     }
 
-    fn strategy(&self, id: &str) -> Strategy {
+    pub(crate) fn strategy(&self, id: &str) -> Strategy {
         self.obs.kind("dsl").realm("acme").type_("chain").lookup(id, "3")
     }
 }
 
 /// Runs that are not kept and runs that are, with a store that works, one that hangs, and one that fails.
-fn stores(effort: Effort, report: &mut Report) {
+pub(crate) fn stores(effort: Effort, report: &mut Report) {
     let mut variants = Vec::new();
     for (kept, names) in [
         (false, ["not kept, store works", "not kept, store hangs", "not kept, store fails"]),

@@ -73,15 +73,17 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
         }
     }
 
-    /// Takes a slot among the runs in flight. A step of its own, so that a frame is made where it stays.
+    /// Lets others know of the run, if anybody asks: takes a slot among the runs in flight, and says where the run
+    /// is while its body runs, if log lines may ask for it. A step of its own, so that a frame is made where it
+    /// stays.
     #[inline(always)]
-    pub(crate) fn enter(&mut self) {
-        self.slot = self.run.take_slot(self.strategy);
+    pub(crate) fn enter(&mut self) -> Option<Here<'a>> {
+        if self.strategy.core.is_watched { self.enter_watched() } else { None }
     }
 
-    /// Where the run is while its body runs, if log lines may ask for it.
     #[inline(always)]
-    pub(crate) fn here(&mut self) -> Option<Here<'a>> {
+    fn enter_watched(&mut self) -> Option<Here<'a>> {
+        self.slot = self.run.take_slot(self.strategy);
         self.strategy.core.current_run.then(|| {
             self.made = self.run.known_id();
             Here { strategy: self.strategy, run: self.run.address(), started: self.started }
@@ -105,8 +107,15 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     fn end_ok(&mut self) {
         self.begin_end();
         self.run.end_inlined(self.strategy, &OK, Some(&Owned(&self.input)));
+        self.end_end();
+    }
+
+    #[inline(always)]
+    fn end_end(&mut self) {
         self.run.let_go_of_clock();
-        self.strategy.leave(self.slot);
+        if self.slot.is_some() {
+            self.strategy.leave(self.slot);
+        }
     }
 
     #[inline(always)]
@@ -123,8 +132,7 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     fn end(&mut self, outcome: &Outcome<'_>) {
         self.begin_end();
         self.run.end(self.strategy, outcome, Some(&Owned(&self.input)));
-        self.run.let_go_of_clock();
-        self.strategy.leave(self.slot);
+        self.end_end();
     }
 
     #[cold]

@@ -98,6 +98,10 @@ pub(crate) type Id = Option<(Uuid, Timestamp)>;
 
 impl Slot {
     pub(crate) const NONE: Self = Self(u16::MAX);
+
+    pub(crate) const fn is_some(self) -> bool {
+        self.0 != Self::NONE.0
+    }
 }
 
 const _: () = assert!(SLOTS < u16::MAX as usize);

@@ -1,5 +1,6 @@
 //! The handle: what a process decides once, and the kinds that come from it.
 
+mod needs;
 mod read;
 
 use std::{
@@ -9,6 +10,8 @@ use std::{
 };
 
 use uuid::Uuid;
+
+pub(crate) use needs::Core;
 
 use crate::{
     adopter::Adopter,
@@ -25,9 +28,9 @@ use crate::{
     limits::{KINDS_MAX, Limits, TRACE_ENTRIES_MAX},
     page::{HeapPage, Page, PageOwner},
     policy::{InForce, KeepRule, LivePolicy, Policy},
-    recorder::{Drained, Recorder, RolledUp, Silent, Watched, otel::Metrics},
+    recorder::{Drained, RolledUp, Silent, Watched, otel::Metrics},
     recording::Recording,
-    redact::{Redaction, Rules},
+    redact::Redaction,
     rollup::RollupSink,
     sampler::Sampler,
     sink::{NoSink, Sink},
@@ -54,26 +57,6 @@ struct Shared {
     core: Arc<Core>,
     /// Kinds by name. Locked only where kinds are resolved, never by a run.
     kinds: Mutex<HashMap<String, Kind>>,
-}
-
-/// What every run needs.
-pub(crate) struct Core {
-    pub(crate) book: Arc<Book>,
-    pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) recorder: Arc<dyn Recorder>,
-    pub(crate) policy: InForce,
-    pub(crate) recording: Recording,
-    pub(crate) clock: Clock,
-    pub(crate) in_flight: Option<Arc<InFlight>>,
-    /// Whether a thread knows the run in whose body it is.
-    pub(crate) current_run: bool,
-    pub(crate) sampler: Sampler,
-    pub(crate) epoch: Uuid,
-    pub(crate) storms: Storms,
-    pub(crate) subject_key: Option<SubjectKey>,
-    pub(crate) rules: Rules,
-    pub(crate) capture: Capture,
-    pub(crate) shapes: Shapes,
 }
 
 impl Obs {
@@ -585,6 +568,7 @@ impl Builder {
             policy,
             recording: self.recording,
             clock: self.clock,
+            is_watched: in_flight.is_some() || self.current_run,
             in_flight,
             current_run: self.current_run,
             sampler: Sampler::new(self.seed),

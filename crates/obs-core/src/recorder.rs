@@ -152,15 +152,6 @@ impl Series {
         }
     }
 
-    /// What few runs have, of one whose end took the short way.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn measure_rare(&self, end: &RunEnd<'_>) {
-        if let Way::InCells(series) = &self.0 {
-            series.measure_rare(end);
-        }
-    }
-
     /// The series that strategies with the same labels share.
     pub(crate) fn shared(series: &Arc<Self>) -> &Arc<Self> {
         match &series.0 {
@@ -255,14 +246,20 @@ impl RunEnd<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunEnd<'a> {
     pub(crate) status: Status,
-    pub(crate) nanos: u64,
-    pub(crate) nodes: u64,
+    pub(crate) figures: Figures,
     /// How long the run waited for its start, where somebody said so.
     pub(crate) queued_nanos: Option<u64>,
     /// Only for failures.
     pub(crate) error_type: Option<&'a str>,
     /// A kept run has been counted by its ticket, or will be.
     pub(crate) kept: bool,
+}
+
+/// What every run has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) nanos: u64,
+    pub(crate) nodes: u64,
 }
 
 /// No metrics: only the losses are counted, for the ledger.

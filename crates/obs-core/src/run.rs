@@ -54,6 +54,8 @@ pub struct Run {
     /// How many entries its trace may have; 0 where none is wanted.
     entries_max: u32,
     recording: Recording,
+    /// How a frame records that began the run, and ends it. `None` where the run holds its strategy.
+    in_frame: Option<Recording>,
     forced: bool,
     /// The thread was unwinding already when the run started: then a drop is no panic of the run.
     started_in_unwind: bool,
@@ -71,6 +73,7 @@ impl Run {
     pub(crate) fn start(handle: Arc<Handle>, recording: Recording) -> Self {
         let started = Self::count_start(&handle, recording);
         let mut run = Self::begun(&handle, started, recording);
+        run.in_frame = None;
         run.remember_thread();
         run.slot = run.take_slot(&handle);
         run.handle = Some(handle);
@@ -81,6 +84,7 @@ impl Run {
     pub(crate) fn replay(handle: Arc<Handle>, recording: Recording) -> Self {
         let started = Self::count_start(&handle, recording);
         let mut run = Self::begun(&handle, started, recording);
+        run.in_frame = None;
         run.remember_thread();
         run.handle = Some(handle);
         run
@@ -128,6 +132,7 @@ impl Run {
             queued_nanos: NOT_QUEUED,
             entries_max: if recording == Recording::All { core.policy.entries_max() } else { 0 },
             recording,
+            in_frame: Some(recording),
             forced: false,
             started_in_unwind: false,
             open: recording != Recording::Nothing,

@@ -26,10 +26,11 @@ use crate::{
     obs::Core,
     per_thread::thread_index,
     policy::{Cached, Who},
-    recorder::{RunEnd, Series, SeriesLabels, Short},
+    recorder::{Figures, RunEnd, Series, SeriesLabels, Short},
     recording::Recording,
     run::Run,
     run_error::RunError,
+    status::Status,
     strategies::StrategyKey,
 };
 
@@ -230,15 +231,18 @@ impl StrategyShared {
         }
     }
 
-    /// One fewer in flight, and measured. For one that is not kept this counts its word in the ledger too.
+    /// One fewer in flight, and measured, of a run that has nothing which few runs have. For one that is not kept
+    /// this counts its word in the ledger too. False where it must be counted the long way.
     #[inline(always)]
-    pub(crate) fn count_end(&self, end: &RunEnd<'_>) {
-        let book = &self.core.book;
-        if !self.short.ended(book, end) {
-            self.series.ended(book, end);
-        } else if end.is_rare() {
-            self.series.measure_rare(end);
-        }
+    pub(crate) fn count_end(&self, status: Status, kept: bool, figures: Figures) -> bool {
+        self.short.ended(status, kept, figures)
+    }
+
+    /// The same for any run.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn count_any_end(&self, end: &RunEnd<'_>) {
+        self.series.ended(&self.core.book, end);
     }
 
     /// The last step of a run's end, so that a process that is killed before leaves a trace of the run: a
@@ -409,8 +413,7 @@ impl Strategy {
         E: RunError,
     {
         let mut frame = Frame::new(&self.outer.shared, self.recording, input);
-        frame.enter();
-        let here = frame.here();
+        let here = frame.enter();
         let (run, made) = (&mut frame.run, &mut frame.made);
         let body = || catch_unwind(AssertUnwindSafe(|| body(run)));
         let caught = match here {
@@ -456,12 +459,11 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
-        frame.enter();
         // Its end may come on another thread, and in another span.
+        let mut frame = Frame::new(&self.outer.shared, self.recording, input);
+        let here = frame.enter();
         frame.run.remember_thread();
         let caught = {
-            let here = frame.here();
             let (run, made) = (&mut frame.run, &mut frame.made);
             let mut body = pin!(body(run));
             std::future::poll_fn(|context| {

@@ -1,4 +1,8 @@
 //! When to write a batch: the worker's decision, without its loop.
+//!
+//! A statement and its commit cost what a hundred rows cost. So while few records come, and all of them are
+//! `ok`, batch after batch waits longer, up to [`LINGERS_MAX`] lingers; a full one ends that. Errors never wait
+//! longer than one linger.
 
 use std::time::Duration;
 
@@ -11,6 +15,37 @@ pub(crate) struct BatchLimits {
     pub(crate) linger: Duration,
 }
 
+/// So many lingers are the most that ok records wait for others while few come.
+const LINGERS_MAX: u32 = 10;
+
+/// A batch of less than this part of what it may hold waits longer the next time.
+const SMALL_PART: usize = 4;
+
+/// How long ok records wait for others, as the flow of them was so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    lingers: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { lingers: 1 }
+    }
+}
+
+impl Pace {
+    /// Learns from a batch that is about to be written.
+    fn learn(&mut self, limits: &BatchLimits, facts: &Facts) {
+        if is_full(limits, facts) {
+            *self = Self::default();
+        } else if facts.records < limits.records / SMALL_PART
+            && facts.bytes < limits.bytes / SMALL_PART
+        {
+            self.lingers = (self.lingers * 2).min(LINGERS_MAX);
+        }
+    }
+}
+
 /// What the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
@@ -20,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) bytes: usize,
     /// How long the oldest of them has waited.
     pub(crate) age: Duration,
+    /// There are errors among them.
+    pub(crate) errors: bool,
     /// Somebody waits for a flush, or for room.
     pub(crate) flushing: bool,
     /// No record can come any more.
@@ -39,29 +76,34 @@ pub(crate) enum Step {
     Stop,
 }
 
-/// What the worker does next.
-pub(crate) fn next(limits: &BatchLimits, facts: &Facts) -> Step {
+/// What the worker does next. `pace` learns from it.
+pub(crate) fn next(limits: &BatchLimits, pace: &mut Pace, facts: &Facts) -> Step {
     if facts.records == 0 {
         return if facts.closing { Step::Stop } else { Step::Idle };
     }
-    let full = facts.records >= limits.records || facts.bytes >= limits.bytes;
-    if full || facts.flushing || facts.closing {
-        return Step::Write;
+    let lingers = if facts.errors { 1 } else { pace.lingers };
+    let rest = limits.linger.saturating_mul(lingers).saturating_sub(facts.age);
+    let now = is_full(limits, facts) || facts.flushing || facts.closing || rest.is_zero();
+    if !now {
+        return Step::Linger(rest);
     }
-    match limits.linger.checked_sub(facts.age) {
-        None | Some(Duration::ZERO) => Step::Write,
-        Some(rest) => Step::Linger(rest),
-    }
+    pace.learn(limits, facts);
+    Step::Write
+}
+
+const fn is_full(limits: &BatchLimits, facts: &Facts) -> bool {
+    facts.records >= limits.records || facts.bytes >= limits.bytes
 }
 
 /// Whether the worker must be woken when the lanes went from `before` to `after` (records, bytes):
-/// something came, or a batch became full. In between it lingers anyway.
+/// something came, or the first error did, or a batch became full. In between it lingers anyway.
 pub(crate) const fn wakes(
     limits: &BatchLimits,
     before: (usize, usize),
     after: (usize, usize),
+    first_error: bool,
 ) -> bool {
-    let first = before.0 == 0;
+    let first = before.0 == 0 || first_error;
     let filled_records = before.0 < limits.records && after.0 >= limits.records;
     let filled_bytes = before.1 < limits.bytes && after.1 >= limits.bytes;
     first || filled_records || filled_bytes
@@ -73,20 +115,26 @@ mod tests {
 
     const LINGER: Duration = Duration::from_millis(100);
     const LIMITS: BatchLimits = BatchLimits { records: 256, bytes: 1 << 20, linger: LINGER };
-    const ONE: Facts =
-        Facts { records: 1, bytes: 500, age: Duration::ZERO, flushing: false, closing: false };
+    const ONE: Facts = Facts {
+        records: 1,
+        bytes: 500,
+        age: Duration::ZERO,
+        errors: false,
+        flushing: false,
+        closing: false,
+    };
+    const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
     fn a_batch_is_written_when_it_is_full_or_old_enough_or_somebody_waits() {
-        let ms = Duration::from_millis;
         let table = [
             ("nothing waits", Facts { records: 0, bytes: 0, ..ONE }, Step::Idle),
             ("nothing to flush", Facts { records: 0, bytes: 0, flushing: true, ..ONE }, Step::Idle),
             ("the end", Facts { records: 0, bytes: 0, closing: true, ..ONE }, Step::Stop),
             ("one fresh record", ONE, Step::Linger(LINGER)),
-            ("one older record", Facts { age: ms(99), ..ONE }, Step::Linger(ms(1))),
-            ("linger is over", Facts { age: ms(100), ..ONE }, Step::Write),
-            ("linger is long over", Facts { age: ms(5_000), ..ONE }, Step::Write),
+            ("one older record", Facts { age: MS(99), ..ONE }, Step::Linger(MS(1))),
+            ("linger is over", Facts { age: MS(100), ..ONE }, Step::Write),
+            ("linger is long over", Facts { age: MS(5_000), ..ONE }, Step::Write),
             ("one less than full", Facts { records: 255, ..ONE }, Step::Linger(LINGER)),
             ("full", Facts { records: 256, ..ONE }, Step::Write),
             (
@@ -99,22 +147,69 @@ mod tests {
             ("closing", Facts { closing: true, ..ONE }, Step::Write),
         ];
         for (name, facts, step) in table {
-            assert_eq!(next(&LIMITS, &facts), step, "{name}");
+            assert_eq!(next(&LIMITS, &mut Pace::default(), &facts), step, "{name}");
+        }
+    }
+
+    /// How long a record that comes alone waits now; then it is written.
+    fn wait_of_one(pace: &mut Pace, facts: Facts) -> Duration {
+        let Step::Linger(rest) = next(&LIMITS, pace, &facts) else { panic!("it waits") };
+        let just_before = Facts { age: rest - Duration::from_nanos(1), ..facts };
+        assert!(matches!(next(&LIMITS, pace, &just_before), Step::Linger(_)));
+        assert_eq!(next(&LIMITS, pace, &Facts { age: rest, ..facts }), Step::Write);
+        rest
+    }
+
+    #[test]
+    fn while_few_ok_records_come_each_batch_waits_longer_but_no_longer_than_ten_lingers() {
+        let mut pace = Pace::default();
+        let waits: Vec<Duration> = (0..7).map(|_| wait_of_one(&mut pace, ONE)).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1_000, 1_000, 1_000].map(MS));
+    }
+
+    #[test]
+    fn an_error_waits_one_linger_however_long_ok_records_do() {
+        let mut pace = Pace::default();
+        for _ in 0..5 {
+            wait_of_one(&mut pace, ONE);
+        }
+        let error = Facts { errors: true, ..ONE };
+        assert_eq!(wait_of_one(&mut pace, error), LINGER);
+        // It comes to ok records that have waited for longer than that already.
+        let late = Facts { records: 7, age: MS(300), ..error };
+        assert_eq!(next(&LIMITS, &mut pace, &late), Step::Write);
+    }
+
+    #[test]
+    fn a_full_batch_ends_the_long_waits_and_a_middling_one_keeps_them() {
+        let limits = BatchLimits { records: 256, ..LIMITS };
+        for (name, records, bytes, expected) in [
+            ("full", 256, 500, 100),
+            ("full of bytes", 9, 1 << 20, 100),
+            ("more than a quarter", 64, 500, 400),
+            ("more than a quarter of the bytes", 9, 1 << 18, 400),
+            ("less than a quarter", 63, 500, 800),
+        ] {
+            let mut pace = Pace { lingers: 4 };
+            let facts = Facts { records, bytes, age: MS(5_000), ..ONE };
+            assert_eq!(next(&limits, &mut pace, &facts), Step::Write, "{name}");
+            assert_eq!(wait_of_one(&mut pace, ONE), MS(expected), "{name}");
         }
     }
 
     #[test]
-    fn the_worker_is_woken_for_the_first_record_and_for_a_full_batch_only() {
+    fn the_worker_is_woken_for_the_first_record_the_first_error_and_a_full_batch_only() {
         let table = [
-            ("first", (0, 0), (1, 500), true),
-            ("second", (1, 500), (2, 1_000), false),
-            ("fills", (255, 500), (256, 1_000), true),
-            ("beyond full", (256, 500), (257, 1_000), false),
-            ("fills by bytes", (7, (1 << 20) - 1), (8, 1 << 20), true),
-            ("beyond full by bytes", (8, 1 << 20), (9, (1 << 20) + 1), false),
+            ("first", (0, 0), (1, 500), false, true),
+            ("second", (1, 500), (2, 1_000), false, false),
+            ("first error", (1, 500), (2, 1_000), true, true),
+            ("fills", (255, 500), (256, 1_000), false, true),
+            ("beyond full", (256, 500), (257, 1_000), false, false),
+            ("fills by bytes", (7, (1 << 20) - 1), (8, 1 << 20), false, true),
+            ("beyond full by bytes", (8, 1 << 20), (9, (1 << 20) + 1), false, false),
         ];
-        for (name, before, after, wakes_up) in table {
-            assert_eq!(wakes(&LIMITS, before, after), wakes_up, "{name}");
+        for (name, before, after, first_error, wakes_up) in table {
+            assert_eq!(wakes(&LIMITS, before, after, first_error), wakes_up, "{name}");
         }
     }
 }

@@ -71,7 +71,8 @@ pub struct PersistConfig {
     pub batch_records: usize,
     /// Bytes in a batch; a single larger record is a batch of its own (1 MiB).
     pub batch_bytes: usize,
-    /// How long the first record of a batch waits for others (100 ms).
+    /// How long the first record of a batch waits for others (100 ms). While few come, and none is an error,
+    /// batches wait longer step by step: ten times as long at most.
     pub linger: Duration,
     /// Deadline for connecting, migrating and making partitions (60 s; the connection alone
     /// has 5 s of its own).

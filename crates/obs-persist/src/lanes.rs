@@ -229,6 +229,11 @@ impl<T> Lanes<T> {
         Limit { records: self.ok.len() + self.error.len(), bytes: self.waiting_bytes }
     }
 
+    /// Whether errors wait to be taken.
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.error.is_empty()
+    }
+
     /// Items that are accepted and not settled yet, waiting or taken.
     pub(crate) const fn unsettled(&self) -> usize {
         self.ok_room.held.records + self.reserve.held.records + self.spilled

@@ -3,7 +3,7 @@
 //! Why a `std` mutex: it is held for a push, a pop, or a chunk of [`CHUNK`] of them, never across
 //! an await or I/O, and `submit` must work on any thread. Who wakes whom:
 //!
-//! * `work` wakes the worker: a first record, a full batch, a flush, the end;
+//! * `work` wakes the worker: a first record, a first error, a full batch, a flush, the end;
 //! * `hurry` wakes it out of the wait before its next attempt: somebody waits for an answer;
 //! * `end` wakes it out of an attempt that may have become pointless;
 //! * `clerk` wakes the clerk's thread, which keeps the deadlines and does the last things;
@@ -31,7 +31,7 @@ use obs_core::{
 };
 
 use crate::{
-    batch::{self, BatchLimits, Facts, Step},
+    batch::{self, BatchLimits, Facts, Pace, Step},
     config::PersistConfig,
     lanes::{Lanes, Limit, Place},
     maintenance::Due,
@@ -74,6 +74,7 @@ struct State {
     /// When the oldest waiting record came; `None` while none waits. It may be too early (never
     /// too late) while what is left of it waits.
     waiting_since: Option<Tick>,
+    pace: Pace,
     /// The batch that is being written, record by record: `None` is settled. The records are with
     /// the worker.
     in_flight: Vec<Option<Taken>>,
@@ -145,6 +146,7 @@ impl Shared {
                 lanes: Lanes::new(config.lanes()),
                 spilled: VecDeque::new(),
                 waiting_since: None,
+                pace: Pace::default(),
                 in_flight: Vec::with_capacity(config.batch_records),
                 under_way: spool.as_ref().map_or_else(|| UnderWay::on(None), Spool::under_way),
                 waiters: Waiters::default(),
@@ -309,23 +311,20 @@ impl Shared {
 
     /// What the worker should do now.
     pub(crate) fn next_step(&self) -> Step {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.worker != Worker::Running {
             return Step::Stop;
         }
         let Limit { records, bytes } = state.waiting();
-        let age = state.waiting_since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
-        let closing = !state.lanes.is_open();
-        batch::next(
-            &self.batch,
-            &Facts {
-                records,
-                bytes,
-                age,
-                flushing: state.waiters.any_flush() || state.room_waiters > 0,
-                closing,
-            },
-        )
+        let facts = Facts {
+            records,
+            bytes,
+            age: state.waiting_since.map_or(Duration::ZERO, |since| self.clock.now().since(since)),
+            errors: state.has_errors(),
+            flushing: state.waiters.any_flush() || state.room_waiters > 0,
+            closing: !state.lanes.is_open(),
+        };
+        batch::next(&self.batch, &mut state.pace, &facts)
     }
 
     /// Whether attempts make sense: something may still come, or something waits.
@@ -589,3 +588,6 @@ impl obs_core::Sink for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

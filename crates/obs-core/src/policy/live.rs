@@ -30,7 +30,8 @@ pub(crate) struct Who<'a> {
     pub(crate) own: Option<&'a KeepPolicy>,
 }
 
-/// The policy in force, and its number.
+/// The policy in force, and its number. What each run reads comes first.
+#[repr(C)]
 pub(crate) struct InForce {
     /// Changes whenever another answer is possible: with the policy, and when a rule ends.
     number: AtomicU32,
@@ -47,6 +48,9 @@ struct State {
 }
 
 impl InForce {
+    /// How much of it a run reads, in bytes from its beginning.
+    pub(crate) const HOT_BYTES: usize = std::mem::offset_of!(Self, state);
+
     pub(crate) fn new(policy: Policy, now: Timestamp) -> Self {
         let entries_max = entries_max(&policy);
         let state = State { policy: Arc::new(policy), ended: now };
@@ -141,18 +145,14 @@ impl InForce {
 }
 
 impl StrategyShared {
-    /// What decides about a run that ends now, and so. The policy itself is asked only after it has changed.
+    /// What decides about a run that ends now, and so; `None` after the policy has changed.
     #[inline(always)]
-    pub(crate) fn bar(&self, status: Status) -> Bar {
-        match self.keep.bar(self.core.policy.number(), status) {
-            Some(bar) => bar,
-            None => self.ask(status),
-        }
+    pub(crate) fn bar(&self, status: Status) -> Option<Bar> {
+        self.keep.bar(self.core.policy.number(), status)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn ask(&self, status: Status) -> Bar {
+    /// The same, from the policy itself.
+    pub(crate) fn ask(&self, status: Status) -> Bar {
         let who = Who {
             kind: &self.kind,
             id: &self.id,

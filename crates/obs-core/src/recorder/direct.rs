@@ -140,10 +140,11 @@ impl DirectSeries {
 
     pub(super) fn ended(&self, end: &RunEnd<'_>) {
         self.active.add(-1);
-        self.durations[end.status.index()].record(Duration::from_nanos(end.nanos).as_secs_f64());
-        self.nodes.record(end.nodes);
+        self.durations[end.status.index()]
+            .record(Duration::from_nanos(end.figures.nanos).as_secs_f64());
+        self.nodes.record(end.figures.nodes);
         if let Some(total) = &self.nodes_total {
-            total.add(end.nodes);
+            total.add(end.figures.nodes);
         }
         self.measure_rare(end);
     }

@@ -19,7 +19,7 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    Drained, Recorder, RunEnd, Series, SeriesLabels, Watched, Way,
+    Drained, Figures, Recorder, RunEnd, Series, SeriesLabels, Watched, Way,
     sharded::{DurationTable, places},
 };
 use crate::{
@@ -83,8 +83,9 @@ impl RolledSeries {
     #[inline(never)]
     pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
         let Rollups { table, places, cells, .. } = &*self.rollups;
-        let (_, place) = table.find(end.nanos);
-        let run = Measured { nanos: end.nanos, nodes: end.nodes, place, places: places.len() };
+        let Figures { nanos, nodes } = end.figures;
+        let (_, place) = table.find(nanos);
+        let run = Measured { nanos, nodes, place, places: places.len() };
         cells.with(|own| own.add(self.lease.number, end.status, &run));
         self.inner.ended(book, end);
     }

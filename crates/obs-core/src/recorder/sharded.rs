@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{RunEnd, direct::DirectSeries, exemplars::KeptRun};
+use super::{Figures, RunEnd, direct::DirectSeries, exemplars::KeptRun};
 use crate::{
     durations::Durations,
     exemplar::Exemplars,
@@ -63,8 +63,8 @@ impl Short {
 
     /// As for starts. What is rare about an end remains to be measured.
     #[inline(always)]
-    pub(crate) fn ended(self, book: &Book, end: &RunEnd<'_>) -> bool {
-        with_known_at(self.end, |own: &Cells| own.end(book, end)).is_some()
+    pub(crate) fn ended(self, status: Status, kept: bool, figures: Figures) -> bool {
+        with_known_at(self.end, |own: &Cells| own.end(status, kept, figures)).unwrap_or(false)
     }
 }
 
@@ -105,7 +105,7 @@ impl ShardedSeries {
     }
 
     pub(super) fn ended(&self, book: &Book, end: &RunEnd<'_>) {
-        self.cells.with(|own| own.end(book, end));
+        self.cells.with(|own| own.end_any(book, end));
         self.measure_rare(end);
     }
 

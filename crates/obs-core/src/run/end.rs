@@ -16,11 +16,11 @@ use crate::{
     current::Current,
     encode::discard,
     ids,
-    keep::{Facts, Keep, decide},
+    keep::{Bar, Facts, Keep, decide},
     limits::NODES_MAX,
     outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
-    recorder::{KeptRun, RunEnd},
+    recorder::{Figures, KeptRun, RunEnd},
     recording::Recording,
     run_error::{RunError, RunFailure},
     sink::{Ack, Kept},
@@ -154,28 +154,70 @@ impl Run {
     ) -> Option<Ack> {
         self.nodes = self.nodes.min(NODES_MAX);
         // 2 The decision: pure, from the policy and the facts.
-        let keep = self.decide(strategy, outcome.status, nanos);
-        // 3 Every run is measured: one fewer in flight, duration, nodes, error. For one that is not kept
-        //   this counts its word in the ledger too.
-        let end = RunEnd {
-            status: outcome.status,
-            nanos,
-            nodes: self.nodes,
-            queued_nanos: (self.queued_nanos != NOT_QUEUED).then_some(self.queued_nanos),
-            error_type: outcome.error_type.as_deref(),
-            kept: keep.is_some(),
+        let Some(keep) = self.decide(strategy, outcome.status, nanos) else {
+            self.count_end(strategy, outcome, (nanos, false));
+            return None;
         };
-        strategy.count_end(&end);
-        // 4 A run that is kept becomes a record, and the record goes to the sink.
-        let keep = keep?;
         let duration = Duration::from_nanos(nanos);
-        Some(self.hand_off(strategy, &Ended { outcome, duration, keep: &keep, input }))
+        Some(self.end_kept(strategy, nanos, &Ended { outcome, duration, keep: &keep, input }))
+    }
+
+    /// 3 Every run is measured: one fewer in flight, duration, nodes, error. For one that is not kept this counts
+    ///   its word in the ledger too.
+    #[inline(always)]
+    fn count_end(
+        &self,
+        strategy: &StrategyShared,
+        outcome: &Outcome<'_>,
+        (nanos, kept): (u64, bool),
+    ) {
+        let status = outcome.status;
+        let figures = Figures { nanos, nodes: self.nodes };
+        let is_rare = self.queued_nanos != NOT_QUEUED || status.is_failure();
+        if is_rare || !strategy.count_end(status, kept, figures) {
+            let queued_nanos = (self.queued_nanos != NOT_QUEUED).then_some(self.queued_nanos);
+            let error_type = outcome.error_type.as_deref();
+            strategy.count_any_end(&RunEnd { status, figures, queued_nanos, error_type, kept });
+        }
+    }
+
+    /// 4 A run that is kept becomes a record, and the record goes to the sink.
+    #[cold]
+    #[inline(never)]
+    fn end_kept(&mut self, strategy: &StrategyShared, nanos: u64, ended: &Ended<'_>) -> Ack {
+        self.count_end(strategy, ended.outcome, (nanos, true));
+        self.hand_off(strategy, ended)
     }
 
     #[inline(always)]
     fn decide(&mut self, strategy: &StrategyShared, status: Status, nanos: u64) -> Option<Keep> {
-        // One reading of the policy for the whole decision: the rate in the row is the one that was drawn for.
-        let bar = strategy.bar(status);
+        match strategy.bar(status) {
+            Some(bar) => self.decide_by(strategy, &bar, (status, nanos)),
+            None => self.decide_anew(strategy, status, nanos),
+        }
+    }
+
+    /// The first decision after the policy has changed.
+    #[cold]
+    #[inline(never)]
+    fn decide_anew(
+        &mut self,
+        strategy: &StrategyShared,
+        status: Status,
+        nanos: u64,
+    ) -> Option<Keep> {
+        let bar = strategy.ask(status);
+        self.decide_by(strategy, &bar, (status, nanos))
+    }
+
+    /// By one reading of the policy, so that the rate in the row is the one that was drawn for.
+    #[inline(always)]
+    fn decide_by(
+        &mut self,
+        strategy: &StrategyShared,
+        bar: &Bar,
+        (status, nanos): (Status, u64),
+    ) -> Option<Keep> {
         let matters = bar.how.draws();
         let mut draw = strategy.core.sampler.draw(matters);
         if matters && let Some(by) = bar.how.by_an_id() {
@@ -183,7 +225,7 @@ impl Run {
         }
         let facts =
             Facts { status, nanos, forced: self.forced, first: strategy.takes_first(), draw };
-        decide(&bar, &facts)
+        decide(bar, &facts)
     }
 
     /// What an id says that others know too, if there is one.
@@ -203,8 +245,6 @@ impl Run {
         }
     }
 
-    #[cold]
-    #[inline(never)]
     fn hand_off(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> Ack {
         let core = &strategy.core;
         let ticket = core.book.kept(ended.outcome.status, strategy.series.drops());
@@ -295,7 +335,7 @@ impl Run {
 
     /// Whether a frame that records so may end this run: it was begun by one that does.
     pub(crate) fn may_end_in_frame(&self, recording: Recording) -> bool {
-        self.handle.is_none() && self.recording == recording
+        self.in_frame == Some(recording)
     }
 
     /// How a run ends that nobody finished.

@@ -5,11 +5,13 @@
 //! are made within a round, and their medians with the middle half of the spread are printed. What
 //! each side wrote is counted afterwards: a wrong fast number ends the benchmark.
 //!
-//! `--full` takes more rows and more rounds; `--json` prints one object with the ratios.
+//! `--full` takes more rows and more rounds, and then writes onto a million and ten million rows; `--json` prints
+//! one object with the ratios.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop when something is wrong")]
 
+mod growth;
 mod measure;
 mod postgres;
 mod rows;
@@ -17,6 +19,7 @@ mod sqlite;
 
 use std::{path::PathBuf, thread, time::Duration};
 
+use growth::Grown;
 use measure::{Ratio, Sample, Summary, measure, summary};
 use obs_core::{Kept, RunRecord, StoreMetrics, StoreState, testing::TestObs};
 use obs_persist::{PersistConfig, Persister, StoreUrl};
@@ -87,7 +90,8 @@ fn main() {
             rounds.push(samples);
         }
     }
-    report(&rounds, as_json);
+    let grown = if full { growth::run(&postgres) } else { Vec::new() };
+    report(&rounds, &grown, as_json);
 }
 
 fn one_round(
@@ -147,9 +151,22 @@ fn open(url: &str) -> Persister {
     persister
 }
 
-/// Ours: from the first record that is submitted to the last one that is committed, through lanes,
-/// batches and ledger, over so many persisters with one connection each. With a server, they are warm.
+/// Ours, over so many persisters with one connection each. With a server, they are warm.
 fn drain(url: &str, connections: usize, rows: &[RunRecord], server: Option<&Postgres>) -> Sample {
+    match server {
+        Some(server) => drain_warm(url, connections, (&rows[..WARM_UP], &|| server.clear()), rows),
+        None => drain_warm(url, connections, (&[], &|| {}), rows),
+    }
+}
+
+/// Ours: from the first record that is submitted to the last one that is committed, through lanes,
+/// batches and ledger. Before, each persister writes some rows, and then something is done.
+pub(crate) fn drain_warm(
+    url: &str,
+    connections: usize,
+    (warm_up, then): (&[RunRecord], &dyn Fn()),
+    rows: &[RunRecord],
+) -> Sample {
     let test = TestObs::new();
     let persisters: Vec<Persister> = (0..connections).map(|_| open(url)).collect();
     // Whatever a fresh connection does first is over.
@@ -159,16 +176,14 @@ fn drain(url: &str, connections: usize, rows: &[RunRecord], server: Option<&Post
     let keep = |rows: &[RunRecord]| -> Vec<Kept> {
         rows.iter().map(|row| test.kept_record(row.clone())).collect()
     };
-    if let Some(server) = server {
-        for persister in &persisters {
-            let sink = persister.sink();
-            for kept in keep(&rows[..WARM_UP]) {
-                sink.submit(kept);
-            }
-            assert!(persister.flush_blocking(DEADLINE).complete);
+    for persister in &persisters {
+        let sink = persister.sink();
+        for kept in keep(warm_up) {
+            sink.submit(kept);
         }
-        server.clear();
+        assert!(persister.flush_blocking(DEADLINE).complete);
     }
+    then();
     let kept = keep(rows);
     let sample = measure(Some(WORKER), rows.len(), || {
         let sinks: Vec<_> = persisters.iter().map(Persister::sink).collect();
@@ -184,7 +199,7 @@ fn drain(url: &str, connections: usize, rows: &[RunRecord], server: Option<&Post
     sample
 }
 
-fn report(rounds: &[Round], as_json: bool) {
+fn report(rounds: &[Round], grown: &[Grown], as_json: bool) {
     type Side = fn(&Round) -> &Sample;
     let speed =
         |side: Side| summary(rounds.iter().map(|round| side(round).rows_per_second()).collect());
@@ -229,9 +244,10 @@ fn report(rounds: &[Round], as_json: bool) {
         ("SQLite: by hand", |r| &r.sqlite_by_hand),
     ];
     if as_json {
+        let sides = sides.iter().map(|(name, side)| ((*name).to_owned(), speed(*side)));
         let ns: serde_json::Map<_, _> = sides
-            .iter()
-            .map(|(name, side)| ((*name).to_owned(), json!(1e9 / speed(*side).median)))
+            .chain(grown.iter().map(|grown| (grown.name.clone(), grown.speed)))
+            .map(|(name, speed)| (name, json!(1e9 / speed.median)))
             .collect();
         let ratios: Vec<_> = ratios.iter().map(Ratio::json).collect();
         println!("{}", json!({"ratios": ratios, "ns": ns}));
@@ -239,9 +255,9 @@ fn report(rounds: &[Round], as_json: bool) {
     }
     println!("{:<48} {:>10}  {:>19}  {:>9}", "", "rows/s", "middle half", "CPU us");
     for (name, side) in sides {
-        let Summary { median, low, high } = speed(side);
-        println!("{name:<48} {median:>10.0}  {low:>9.0}-{high:<9.0}  {:>9.2}", cpu(side).median);
+        println!("{}  {:>9.2}", line(name, &speed(side)), cpu(side).median);
     }
+    grown.iter().for_each(|grown| println!("{}", line(&grown.name, &grown.speed)));
     println!();
     for ratio in &ratios {
         let Summary { median, low, high } = ratio.value;
@@ -252,4 +268,8 @@ fn report(rounds: &[Round], as_json: bool) {
             ratio.name, ratio.aim
         );
     }
+}
+
+fn line(name: &str, Summary { median, low, high }: &Summary) -> String {
+    format!("{name:<48} {median:>10.0}  {low:>9.0}-{high:<9.0}")
 }

@@ -73,6 +73,35 @@ impl Postgres {
         while shown() != micros.to_string() {}
     }
 
+    /// Makes rows of today, from its first seconds on, that are as ours without inputs and traces.
+    pub(crate) fn make_rows(&self, from: u64, count: u64) {
+        let rows = format!(
+            "SELECT i, midnight + i / 1000 * interval '1 ms' AS at, (
+                 lpad(to_hex((extract(epoch FROM midnight) * 1000)::bigint + i / 1000), 12, '0')
+                 || '7' || lpad(to_hex(i % 1000), 3, '0') || '8' || lpad(to_hex(i), 15, '0'))::uuid AS id
+             FROM generate_series({from}, {from} + {count} - 1) AS i,
+                 (SELECT date_trunc('day', now(), 'UTC')) AS day (midnight)"
+        );
+        self.execute(&format!(
+            "INSERT INTO obs.run_ok ({RUN}) SELECT id, '00000000-0000-0000-0000-000000000000', 'test', 'acme',
+                 'strategy-' || i % 200, '7', 'chain', NULL, 'user-' || i % 5000, 'order-' || i, NULL, 'ok', NULL, NULL,
+                 NULL, 12.5, NULL, at, at + interval '3 ms', 3000000, 22, false, 'sampled', 0.05, 0.05,
+                 '0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331', false FROM ({rows}) AS row"
+        ));
+        self.execute(&format!(
+            "INSERT INTO obs.run_ok_payload ({PAYLOAD}) SELECT id, NULL, 0, false, NULL, NULL, 22, 0, 0
+             FROM ({rows}) AS row"
+        ));
+    }
+
+    /// How many rows there are in both tables.
+    pub(crate) fn count(&self) -> [i64; 2] {
+        ["run_ok", "run_ok_payload"].map(|table| {
+            let query = format!("SELECT count(*) FROM obs.{table}");
+            self.runtime.block_on(self.client.query_one(&query, &[])).unwrap().get(0)
+        })
+    }
+
     /// What is in the tables is what was written.
     pub(crate) fn check(&self, side: &str, rows: &[RunRecord]) {
         let query = "SELECT (SELECT count(*) FROM obs.run_ok), count(*), \

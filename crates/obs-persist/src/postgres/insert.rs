@@ -5,7 +5,7 @@
 //! prepared once per connection. Both tables get their rows in one statement, so a row and its
 //! payload are committed together; a row that is there already is left alone.
 
-use std::{fmt, io::Write};
+use std::{cell::Cell, fmt, io::Write};
 
 use diesel::{
     QueryResult,
@@ -25,6 +25,13 @@ use crate::{
 
 /// Postgres counts microseconds from 2000-01-01.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// Where an array is put together keeps this much memory for the next one; a batch's traces fit.
+const SCRATCH_BYTES_MAX: usize = 2 << 20;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Which statement writes a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,26 +220,32 @@ where
         const HAS_NULLS: i32 = 1;
         const LOWER_BOUND: i32 = 1;
         let element = <Pg as HasSqlType<ST>>::metadata(out.metadata_lookup()).oid()?;
-        out.write_all(&DIMENSIONS.to_be_bytes())?;
-        out.write_all(&HAS_NULLS.to_be_bytes())?;
-        out.write_all(&element.to_be_bytes())?;
-        out.write_all(&i32::try_from(self.rows.len())?.to_be_bytes())?;
-        out.write_all(&LOWER_BOUND.to_be_bytes())?;
+        // In memory that is there already, so that the bind itself is made in its size and does not grow.
+        let mut array = SCRATCH.take();
+        array.clear();
+        array.extend_from_slice(&DIMENSIONS.to_be_bytes());
+        array.extend_from_slice(&HAS_NULLS.to_be_bytes());
+        array.extend_from_slice(&element.to_be_bytes());
+        array.extend_from_slice(&i32::try_from(self.rows.len())?.to_be_bytes());
+        array.extend_from_slice(&LOWER_BOUND.to_be_bytes());
         for row in self.rows {
-            write_element(out, (self.column.read)(row))?;
+            write_element(&mut array, (self.column.read)(row))?;
         }
+        out.write_all(&array)?;
+        array.shrink_to(SCRATCH_BYTES_MAX);
+        SCRATCH.set(array);
         Ok(IsNull::No)
     }
 }
 
 fn write_element(
-    out: &mut impl Write,
+    out: &mut Vec<u8>,
     value: Value<'_>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     const NULL: i32 = -1;
     let mut write = |bytes: &[u8]| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        out.write_all(&i32::try_from(bytes.len())?.to_be_bytes())?;
-        out.write_all(bytes)?;
+        out.extend_from_slice(&i32::try_from(bytes.len())?.to_be_bytes());
+        out.extend_from_slice(bytes);
         Ok(())
     };
     match value {
@@ -242,7 +255,10 @@ fn write_element(
         Value::Float(number) => write(&number.to_be_bytes()),
         Value::Boolean(truth) => write(&[u8::from(truth)]),
         Value::Time(micros) => write(&micros.saturating_sub(POSTGRES_EPOCH).to_be_bytes()),
-        Value::Null => Ok(out.write_all(&NULL.to_be_bytes())?),
+        Value::Null => {
+            out.extend_from_slice(&NULL.to_be_bytes());
+            Ok(())
+        }
     }
 }
 

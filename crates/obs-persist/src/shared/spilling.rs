@@ -51,6 +51,11 @@ impl State {
         Limit { records: records + self.spilled.len(), bytes }
     }
 
+    /// Whether errors wait, in the lanes or only in the spool.
+    pub(super) fn has_errors(&self) -> bool {
+        self.lanes.has_errors() || !self.spilled.is_empty()
+    }
+
     /// What becomes of an error that finds no room: in the spool it waits, or stays for the next
     /// process. Gives back what is lost.
     pub(super) fn spill(
@@ -80,6 +85,7 @@ impl Shared {
     ) -> Result<(), (Ticket, DropReason)> {
         let mut state = self.lock();
         let before = state.waiting();
+        let first_error = class == Class::Error && !state.has_errors();
         // What came before is only in the spool: so is this, or it would overtake.
         let refused = if queued.slot.is_some() && !state.spilled.is_empty() {
             Some((queued, DropReason::QueueFull))
@@ -93,7 +99,7 @@ impl Shared {
             state.waiting_since = Some(self.clock.now());
         }
         drop(state);
-        if crate::batch::wakes(&self.batch, super::pair(before), super::pair(after)) {
+        if crate::batch::wakes(&self.batch, super::pair(before), super::pair(after), first_error) {
             self.work.notify_one();
         }
         lost.map_or(Ok(()), Err)

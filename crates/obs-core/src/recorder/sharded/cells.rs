@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     ledger::{Book, Runs},
-    recorder::RunEnd,
+    recorder::{Figures, RunEnd},
     status::Status,
 };
 
@@ -82,23 +82,30 @@ impl Cells {
         }
     }
 
-    /// A run ended. One that is not kept is counted in the ledger, too. Not a part of its caller, which looks
-    /// this thread's cells up in a closure that the compiler takes apart only while it is small. It calls nothing
-    /// but in its place, so it has no registers to save.
+    /// A run ended. One that is not kept is counted in the ledger, too. False for the first that ends so on this
+    /// thread, and for those of ending threads: nothing was counted then. Not a part of its caller, which looks
+    /// this thread's cells up in a closure that the compiler takes apart only while it is small; so what it needs
+    /// travels in registers.
     #[inline(never)]
-    pub(super) fn end(&self, book: &Book, end: &RunEnd<'_>) {
-        match (self.durations[end.status.index()].get(), &self.runs) {
-            (Some(durations), Some(runs)) => {
-                self.measure(durations, end);
-                if !end.kept {
-                    runs.not_kept(end.status);
-                }
-            }
-            _ => self.end_first(book, end),
+    pub(super) fn end(&self, status: Status, kept: bool, figures: Figures) -> bool {
+        let (Some(durations), Some(runs)) = (self.durations[status.index()].get(), &self.runs)
+        else {
+            return false;
+        };
+        self.measure(durations, figures);
+        if !kept {
+            runs.not_kept(status);
+        }
+        true
+    }
+
+    /// The same for any run.
+    pub(super) fn end_any(&self, book: &Book, end: &RunEnd<'_>) {
+        if !self.end(end.status, end.kept, end.figures) {
+            self.end_first(book, end);
         }
     }
 
-    /// The first run that ends so on this thread, and those of ending threads.
     #[cold]
     #[inline(never)]
     fn end_first(&self, book: &Book, end: &RunEnd<'_>) {
@@ -107,7 +114,7 @@ impl Cells {
             buckets: (0..table.len()).map(|_| Bucket::default()).collect(),
             fine: Fine::new(table),
         });
-        self.measure(durations, end);
+        self.measure(durations, end.figures);
         match &self.runs {
             _ if end.kept => {}
             Some(runs) => runs.not_kept(end.status),
@@ -116,9 +123,9 @@ impl Cells {
     }
 
     #[inline(always)]
-    fn measure(&self, durations: &Spreads, end: &RunEnd<'_>) {
-        self.nodes[node_bucket(end.nodes)].add(end.nodes);
-        durations.add(end.nanos, &self.table);
+    fn measure(&self, durations: &Spreads, Figures { nanos, nodes }: Figures) {
+        self.nodes[node_bucket(nodes)].add(nodes);
+        durations.add(nanos, &self.table);
     }
 
     pub(super) fn read_started(&self) -> u64 {

@@ -1,0 +1,57 @@
+//! What wakes the worker, and how long it may rest, as records come in.
+
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use obs_core::{
+    Clock, ManualClock, Status, StoreMetrics,
+    testing::{TestObs, record},
+};
+
+use super::Shared;
+use crate::{batch::Step, config::PersistConfig, waiters::Fate};
+
+/// Whether somebody has woken the worker since it was asked last.
+fn is_woken(shared: &Shared) -> bool {
+    pin!(shared.work.notified()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+#[test]
+fn an_error_ends_the_long_wait_of_the_few_ok_records_before_it() {
+    let (clock, test) = (ManualClock::new(), TestObs::new());
+    let ms = Duration::from_millis;
+    let config = PersistConfig::default();
+    let shared = Shared::new(&config, StoreMetrics::default(), None, Clock::from(&clock));
+    let submit = |status| {
+        let mut record = record("bonus", "1");
+        record.status = status;
+        shared.submit(test.kept_record(record));
+    };
+    // One at a time, for some seconds.
+    for _ in 0..5 {
+        submit(Status::Ok);
+        clock.advance(10 * config.linger);
+        assert_eq!(shared.next_step(), Step::Write);
+        assert_eq!(shared.take_batch().len(), 1);
+        shared.settle(0..1, Fate::Persisted);
+    }
+    submit(Status::Ok);
+    assert!(is_woken(&shared));
+    assert_eq!(shared.next_step(), Step::Linger(10 * config.linger));
+    clock.advance(ms(40));
+    submit(Status::Ok);
+    assert!(!is_woken(&shared), "it would wait on anyway");
+    submit(Status::Error);
+    assert!(is_woken(&shared));
+    assert_eq!(shared.next_step(), Step::Linger(config.linger - ms(40)));
+    submit(Status::Error);
+    assert!(!is_woken(&shared));
+    clock.advance(config.linger);
+    assert_eq!(shared.next_step(), Step::Write);
+    assert_eq!(shared.take_batch().len(), 4);
+    shared.settle(0..4, Fate::Persisted);
+    test.assert_balanced();
+}
