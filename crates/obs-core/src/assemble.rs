@@ -10,6 +10,7 @@ use crate::{
     payload::{Payload, Sources},
     record::RunRecord,
     run::{Run, end::Ended},
+    span_ids::hex,
     strategy::StrategyShared,
     subject::SubjectKey,
 };
@@ -66,8 +67,8 @@ impl Run {
             inclusion_probability: keep.probability,
             sample_rate: keep.rate,
             slim,
-            trace_id: Some(trace_id.to_string().into()),
-            span_id: (span_id != SpanId::INVALID).then(|| span_id.to_string().into()),
+            trace_id: Some(hex(&trace_id.to_bytes())),
+            span_id: (span_id != SpanId::INVALID).then(|| hex(&span_id.to_bytes())),
             input: payload.input,
             input_bytes: payload.input_bytes,
             input_truncated: payload.input_truncated,

@@ -261,4 +261,46 @@ mod tests {
         let ledger = ClassLedger { recorded: 2, persisted: 3, ..ClassLedger::default() };
         assert_eq!(ledger.imbalance(), -1);
     }
+
+    #[test]
+    fn every_term_of_both_classes_is_in_the_law_on_its_side() {
+        let balanced = || {
+            let mut terms =
+                ClassLedger { recorded: 40, adopted: 6, sampled_out: 5, ..ClassLedger::default() };
+            (terms.persisted, terms.quarantined, terms.in_queue, terms.spooled) = (7, 8, 9, 10);
+            terms.dropped.0[DropReason::Crash.index()] = 3;
+            terms.dropped.0[DropReason::QueueFull.index()] = 4;
+            Ledger { ok: terms.clone(), error: terms, ..Ledger::default() }
+        };
+        assert_eq!(balanced().imbalance(), 0);
+        let left: [fn(&mut ClassLedger); 2] =
+            [|terms| terms.recorded += 1, |terms| terms.adopted += 1];
+        let right: [fn(&mut ClassLedger); 6] = [
+            |terms| terms.sampled_out += 1,
+            |terms| terms.persisted += 1,
+            |terms| terms.quarantined += 1,
+            |terms| terms.in_queue += 1,
+            |terms| terms.spooled += 1,
+            |terms| terms.dropped.0[DropReason::Crash.index()] += 1,
+        ];
+        for class in Class::ALL {
+            for (more, imbalance) in
+                left.map(|more| (more, 1)).into_iter().chain(right.map(|more| (more, -1)))
+            {
+                let mut ledger = balanced();
+                more(ledger.class_mut(class));
+                assert_eq!(ledger.imbalance(), imbalance, "{class}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_class_says_every_term_that_is_not_zero() {
+        let mut terms = ClassLedger { recorded: 1, adopted: 2, ..ClassLedger::default() };
+        (terms.quarantined, terms.in_queue, terms.spooled) = (1, 1, 1);
+        assert_eq!(
+            terms.to_string(),
+            "1 recorded + 2 adopted = 0 sampled_out + 0 persisted + 1 quarantined + 1 in_queue + 1 spooled"
+        );
+    }
 }

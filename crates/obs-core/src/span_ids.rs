@@ -37,6 +37,20 @@ pub(crate) fn own(run_id: Uuid) -> (TraceId, SpanId) {
     (TraceId::from_bytes(trace), SpanId::from_bytes(span))
 }
 
+/// An id as rows and headers have it: lowercase hexadecimal. The formatter of `fmt` takes several times as long.
+pub(crate) fn hex(id: &[u8]) -> Box<str> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Of a trace id, the longer one.
+    const BYTES_MAX: usize = 16;
+    debug_assert!(id.len() <= BYTES_MAX, "no id is longer");
+    let mut text = [0; 2 * BYTES_MAX];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xF)]]);
+    }
+    let text = text.get(..2 * id.len()).unwrap_or_default();
+    str::from_utf8(text).unwrap_or_default().into()
+}
+
 /// Run ids of a thread are counted up, so each bit of theirs must reach all of these. 0 is no id.
 fn mixed(run_id: Uuid, salt: u64) -> u64 {
     let (high, low) = run_id.as_u64_pair();
@@ -55,6 +69,16 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn ids_are_written_as_opentelemetry_writes_them() {
+        for number in 0..500_u128 {
+            let trace = TraceId::from_bytes((number * 0x0123_4567_89ab_cdef_fedc).to_be_bytes());
+            assert_eq!(*hex(&trace.to_bytes()), *trace.to_string());
+            let span = SpanId::from_bytes(finalized(number as u64).to_be_bytes());
+            assert_eq!(*hex(&span.to_bytes()), *span.to_string());
+        }
+    }
 
     #[test]
     fn run_ids_that_are_counted_up_make_ids_that_are_spread_evenly() {

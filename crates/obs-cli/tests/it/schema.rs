@@ -25,15 +25,35 @@ fn migrate_makes_the_schema_once_however_often_it_is_called() {
     let operator = Operator::new().with("OBS_STORE", &url);
     let first = operator.call(&["migrate"]);
     assert_eq!((first.code, &*first.err), (0, ""));
-    assert_eq!(first.out, format!("{url}: the schema is up to date\n"));
+    let said = format!("{url}: the schema is up to date; there is room for 7 days ahead\n");
+    assert_eq!(first.out, said);
     assert_eq!(count(&url, "obs.run"), 0);
     let applied = count(&url, "obs.__diesel_schema_migrations");
     assert!(applied > 0);
 
     let again = &operator.json(&["migrate"])[0];
-    assert_eq!(again["migrated"], true);
+    assert_eq!((&again["migrated"], &again["days_ahead"]), (&true.into(), &7.into()));
     assert_eq!(again["store"], url.as_str());
     assert_eq!(count(&url, "obs.__diesel_schema_migrations"), applied);
+}
+
+#[test]
+fn migrate_fails_when_a_day_ahead_cannot_be_made_and_says_why() {
+    let url = database();
+    let operator = Operator::new().with("OBS_STORE", &url);
+    operator.json(&["migrate"]);
+    let in_two_days = "to_char((now() AT TIME ZONE 'UTC')::date + 2, 'YYYYMMDD')";
+    postgres(
+        &url,
+        &format!(
+            "DO $$ BEGIN EXECUTE 'DROP TABLE obs.run_ok_' || {in_two_days}; \
+             EXECUTE 'CREATE TABLE obs.run_ok_' || {in_two_days} || ' (kept int)'; END $$"
+        ),
+    );
+    let said = operator.call(&["migrate"]);
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("days ahead are missing"), "{}", said.err);
+    assert!(said.err.contains("already exists"), "{}", said.err);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Each rule of the encoder, at its limit and one past it.
 
+mod edges;
 mod glance;
 mod hostile;
 mod property;

@@ -410,8 +410,20 @@ fn texts_that_would_lie_beyond_the_page_are_unknown() {
     assert_eq!(texts::decode(usize::MAX >> 1, len, read), None);
 }
 
+/// In a process of its own: what it says there, the locks of every other test would hear.
 #[test]
 fn a_forked_child_that_says_so_begins_ids_of_its_own_at_once() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "in_flight::tests::says_that_it_was_forked", "--ignored"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "the test above runs it"]
+fn says_that_it_was_forked() {
     let setting = Setting::new();
     let low = |id: Uuid| id.as_u64_pair().1;
     let (before, next) = (low(setting.enter().1), low(setting.enter().1));

@@ -50,3 +50,47 @@ impl Glance {
         self.0 & (SIGN | SIGN_OF_LONG) != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::{Redaction, patterns};
+
+    #[test]
+    fn what_stands_in_json_as_it_is_is_what_serde_json_does_not_escape() {
+        for byte in 0..=127_u8 {
+            let text = char::from(byte).to_string();
+            let escaped = serde_json::to_string(&text).unwrap() != format!("\"{text}\"");
+            // U+007F has no escape there.
+            assert_eq!(Glance::at(&text).is_plain(), !escaped, "{byte}");
+        }
+        assert!(Glance::at("é\u{10FFFF}").is_plain());
+    }
+
+    #[test]
+    fn the_shortest_secret_of_each_sort_is_seen_at_a_glance() {
+        let keys = Redaction::default().check().unwrap().keys;
+        let shortest = [
+            "a@b.co",
+            "pwd=x",
+            "pwd=\"x\"",
+            "\"pwd\":1",
+            "cookie:x",
+            "//x:y://u:p@h",
+            "x://u:p@h",
+            "eyJ.eyJ",
+            "-----BEGIN ",
+            "4222222222222",
+            "npm_0123456789abcdef",
+            "sk-0123456789abcdef",
+            "xoxb-0123456789abcdef",
+            "AKIA0123456789ABCDEF",
+            "ya29.0123456789abcdef",
+            "AIza0123456789abcdef",
+        ];
+        for secret in shortest {
+            assert!(patterns::find(secret, 0, &keys).is_some(), "{secret}");
+            assert!(Glance::at(secret).has_signs(), "{secret}");
+        }
+    }
+}

@@ -238,25 +238,30 @@ mod system {
         fn a_childs_runs_have_other_ids_than_its_parents() {
             let _watched = Process::current();
             let test = obs_core::testing::TestObs::new();
-            let id = || test.kept("bonus", "1").into_parts().0.run_id;
-            let (before, mut pipe, mut theirs) = (id(), [0; 2], [0_u8; 16]);
+            let kept = || test.kept("bonus", "1").into_parts().0.run_id;
+            // Of a run of this process, and of one that happened elsewhere, all at one time.
+            let at = obs_core::Clock::default().wall();
+            let ids = || [kept(), obs_core::new_run_id(at)];
+            let (before, mut pipe, mut theirs) = (ids(), [0; 2], [[0_u8; 16]; 2]);
             // SAFETY: two descriptors to fill.
             assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
             // The allocator of the C library, which a run needs, takes care of its locks itself.
             let code = fork(|| {
-                let id = id().into_bytes();
+                let ids = ids().map(uuid::Uuid::into_bytes);
                 // SAFETY: our bytes, our descriptor.
-                unsafe { libc::write(pipe[1], id.as_ptr().cast(), id.len()) == 16 }
+                unsafe { libc::write(pipe[1], ids.as_ptr().cast(), 32) == 32 }
             });
             assert_eq!(code, 0);
-            // SAFETY: 16 bytes to fill, and our descriptors.
+            // SAFETY: 32 bytes to fill, and our descriptors.
             unsafe {
-                assert_eq!(libc::read(pipe[0], theirs.as_mut_ptr().cast(), 16), 16);
+                assert_eq!(libc::read(pipe[0], theirs.as_mut_ptr().cast(), 32), 32);
                 libc::close(pipe[0]);
                 libc::close(pipe[1]);
             }
-            let theirs = uuid::Uuid::from_bytes(theirs);
-            assert!(theirs != before && theirs != id(), "{theirs}");
+            let ours = [before, ids()].concat();
+            for id in theirs.map(uuid::Uuid::from_bytes) {
+                assert!(!ours.contains(&id), "{id}");
+            }
         }
 
         #[test]

@@ -127,7 +127,7 @@ pub(super) async fn maintain(
         ));
     }
     if !planned.make.is_empty() && may_make(connection).await? {
-        make_days(connection, &planned.make, &mut done).await;
+        make_days(connection, &planned.make, clock, &mut done).await;
     }
     drop_days(connection, days, &planned.drop, clock, &mut done).await;
     let left = catalog(connection).await?.present;
@@ -137,11 +137,21 @@ pub(super) async fn maintain(
     Ok(done)
 }
 
-async fn make_days(connection: &mut AsyncPgConnection, wanted: &[Day], done: &mut Maintained) {
+/// Goes on after a failure, as long as there is time: one day that cannot be made is no reason to have none
+/// of those behind it.
+async fn make_days(
+    connection: &mut AsyncPgConnection,
+    wanted: &[Day],
+    clock: &Clock,
+    done: &mut Maintained,
+) {
+    let start = clock.now();
     for day in wanted {
         if let Err(error) = make(connection, *day).await {
             done.problem = done.problem.take().or_else(|| Some(error.chain()));
-            return;
+            if clock.now().since(start) > PASS_BUDGET {
+                return;
+            }
         }
     }
 }

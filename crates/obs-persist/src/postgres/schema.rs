@@ -1,5 +1,7 @@
 //! The schema `obs`: brought up to date by whoever comes first, under a lock.
 
+use std::iter;
+
 use diesel::{
     QueryResult,
     dsl::sql,
@@ -28,7 +30,8 @@ const LOCK_KEY: i64 = 0x6f62_732d_7065_7273;
 /// the server's `statement_timeout`.
 const LOCK_TIMEOUT: &str = "8s";
 
-/// Migrates if need be and allowed, and makes the partitions of the days around `today`.
+/// Migrates if need be and allowed, and makes the partitions of the days around `today`. Only its own have
+/// to be there: maintenance, which follows at once, tries the others again and says why they are missing.
 pub(super) async fn prepare(
     connection: AsyncPgConnection,
     migrations: Migrations,
@@ -45,7 +48,10 @@ pub(super) async fn prepare(
     let mut days = Days::default();
     // A role that may make no days lives on what others make, and is warned when that runs out.
     if may_make(&mut connection).await? {
-        days.ensure(&mut connection, today.around()).await?;
+        days.ensure(&mut connection, iter::once(today)).await?;
+        if let Err(error) = days.ensure(&mut connection, today.around()).await {
+            tracing::debug!(error = %error.chain(), "not all days ahead are there");
+        }
     }
     Ok((connection, days))
 }

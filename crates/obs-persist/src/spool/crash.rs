@@ -33,9 +33,24 @@ pub(crate) struct Question {
     failures: u32,
 }
 
+/// What is in the segments that a process left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InSegments {
+    pub(super) records: u64,
+    pub(super) damaged: u64,
+}
+
+impl InSegments {
+    /// How many are not there any more of the records that the process had in its spool. Some of those that
+    /// are there were settled, so what is damaged may be one of the others: it counts as one.
+    fn lacks(self, spooled: u64) -> u64 {
+        spooled.saturating_sub(self.records).max(self.damaged.min(spooled))
+    }
+}
+
 /// Enters what surely died in a process's memory, and what it said was in its spool and is not. What is
 /// not sure is to be asked.
-pub(super) fn enter(dead: &Arc<DeadEpoch>, found: u64, books: &Adopter) -> Option<Question> {
+pub(super) fn enter(dead: &Arc<DeadEpoch>, found: InSegments, books: &Adopter) -> Option<Question> {
     let path = dead.directory.join(LEDGER_PAGE);
     let page = match platform::read_words(&path, ledger::PAGE_WORDS) {
         Ok(words) => match ledger::read_page(&words) {
@@ -56,7 +71,7 @@ pub(super) fn enter(dead: &Arc<DeadEpoch>, found: u64, books: &Adopter) -> Optio
         let spooled: u64 = Class::ALL.map(|class| page.spooled_here(class)).iter().sum();
         let ok = page.died(Class::Ok).saturating_sub(unsettled.ok.len() as u64);
         let error = page.died(Class::Error).saturating_sub(unsettled.error.len() as u64);
-        count(dead, (ok, error + spooled.saturating_sub(found)), books);
+        count(dead, (ok, error + found.lacks(spooled)), books);
     }
     if unsettled.is_empty() {
         let _ = fs::remove_file(dead.directory.join(BATCH_PAGE));

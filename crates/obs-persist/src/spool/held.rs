@@ -23,8 +23,15 @@ use crate::platform;
 /// How often a file may turn out to be unreadable, before its epoch goes on without it.
 pub(super) const LOOKS_MAX: u32 = 5;
 
-/// A segment that can be taken over: its number, and how many records there are in it.
-pub(super) type Readable = (u64, u64);
+/// A segment that can be taken over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readable {
+    pub(super) number: u64,
+    /// How many records are in it.
+    pub(super) records: u64,
+    /// At how many places there is something that is none.
+    pub(super) damaged: u64,
+}
 
 /// What is known of the epochs that were not touched.
 #[derive(Debug, Default)]
@@ -118,14 +125,18 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
             why.get_or_insert(error);
             continue;
         }
-        let mut records = 0;
-        for (_, frame) in log.bugs.scan(&buffer, Seed::new(dead.epoch, number)) {
+        let (mut records, mut unreadable) = (0, 0);
+        let mut scan = log.bugs.scan(&buffer, Seed::new(dead.epoch, number));
+        for (_, frame) in scan.by_ref() {
             if let Some(schema) = codec::other_schema(frame.payload) {
                 return Err(Trouble::Schema(path, schema));
             }
-            records += u64::from(codec::decode(frame.payload).is_ok());
+            match codec::decode(frame.payload) {
+                Ok(_) => records += 1,
+                Err(_) => unreadable += 1,
+            }
         }
-        readable.push((number, records));
+        readable.push(Readable { number, records, damaged: scan.damaged() + unreadable });
     }
     for (name, words) in PAGES {
         let path = dead.directory.join(name);

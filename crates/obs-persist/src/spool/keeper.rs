@@ -134,6 +134,8 @@ impl Log {
         let mut state = self.lock();
         if let Ok(prepared) = self.made(&mut state, made) {
             match state.active {
+                // Closed meanwhile, with what is not needed given up: so is this.
+                _ if state.closing => state.waste.push(prepared.into_segment()),
                 None => {
                     let number = prepared.number();
                     state.segments.insert(number, prepared.into_segment());

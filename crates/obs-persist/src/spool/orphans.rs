@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     adopt::{DeadEpoch, Found, RUNS_PAGE, read_segment},
     codec,
-    crash::{self, Question},
+    crash::{self, InSegments, Question},
     frame::{self, Seed},
     held::{Held, Readable},
     log::{Log, Refusal},
@@ -29,8 +29,8 @@ use crate::{
 pub(crate) struct Orphans {
     log: Arc<Log>,
     segments: VecDeque<(Arc<DeadEpoch>, Readable)>,
-    /// The epochs whose pages are not entered yet, and how many records their segments hold.
-    pages: VecDeque<(Arc<DeadEpoch>, u64)>,
+    /// The epochs whose pages are not entered yet, and what is in their segments.
+    pages: VecDeque<(Arc<DeadEpoch>, InSegments)>,
     /// What only the store knows.
     questions: VecDeque<Question>,
 }
@@ -49,7 +49,10 @@ impl Orphans {
         let (mut segments, mut pages) = (VecDeque::new(), VecDeque::new());
         for epoch in dead {
             let Some(readable) = held.admits(&epoch, &log) else { continue };
-            let found = readable.iter().map(|(_, records)| records).sum();
+            let found = InSegments {
+                records: readable.iter().map(|segment| segment.records).sum(),
+                damaged: readable.iter().map(|segment| segment.damaged).sum(),
+            };
             segments.extend(readable.into_iter().map(|segment| (Arc::clone(&epoch), segment)));
             pages.push_back((epoch, found));
         }
@@ -113,7 +116,7 @@ impl Orphans {
     fn adopt_segment(
         &self,
         epoch: &Arc<DeadEpoch>,
-        (number, expected): Readable,
+        Readable { number, records: expected, .. }: Readable,
         books: &Adopter,
     ) -> Vec<Adopted> {
         let path = path_of(&epoch.directory, number);

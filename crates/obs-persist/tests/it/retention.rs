@@ -257,6 +257,32 @@ fn days_ahead_appear_while_the_process_runs() {
 }
 
 #[test]
+fn a_day_ahead_that_cannot_be_made_holds_up_neither_rows_nor_the_days_behind_it() {
+    listen();
+    let url = database();
+    fill(&url, &[0]);
+    // Three days ahead the name is taken by something else.
+    let taken = format!("obs.run_ok_{}", date(&url, -3));
+    let ahead: Vec<_> =
+        (1..=7).flat_map(|days| [("run_ok", -days), ("run_ok_payload", -days)]).collect();
+    for (table, days) in ahead {
+        execute(&url, &format!("DROP TABLE obs.{table}_{}", date(&url, days)));
+    }
+    execute(&url, &format!("CREATE TABLE {taken} (kept int)"));
+    let moved = Moved::open(&url);
+    moved.write(record("today", "1"));
+    assert_eq!(count(&url, "obs.run WHERE strategy_id = 'today'"), 1);
+    until("it is said", || said(&url, "held up") == 1);
+    assert_eq!(said(&url, "is down"), 0);
+    until("metrics show it", || moved.metrics.days_ahead() == Some(2));
+    assert!(exists(&url, "run_ok_payload", -7), "the days behind it are there");
+    execute(&url, &format!("DROP TABLE {taken}"));
+    moved.pass(MINUTE);
+    until("it is made", || moved.metrics.days_ahead() == Some(7));
+    until("that is said, too", || said(&url, "work again") == 1);
+}
+
+#[test]
 fn a_role_that_may_only_insert_is_warned_three_days_before_the_days_run_out() {
     listen();
     let url = database();

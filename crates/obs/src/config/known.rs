@@ -3,9 +3,10 @@
 use super::{CONFIG_FILE, Environment, error::ConfigError, file::File};
 
 /// Every variable of ours, and its key in the block `obs` of a file.
-pub(super) const KEYS: [(&str, &str); 34] = [
+pub(super) const KEYS: [(&str, &str); 35] = [
     ("OBS_CAPTURE_INPUT", "capture_input"),
     ("OBS_ENABLED", "enabled"),
+    ("OBS_HEARTBEAT", "heartbeat"),
     ("OBS_LOG", "log.level"),
     ("OBS_LOG_FORMAT", "log.format"),
     ("OBS_LOST_RUNS", "lost_runs"),

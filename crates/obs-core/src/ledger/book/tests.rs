@@ -50,6 +50,35 @@ fn a_settled_ticket_is_not_abandoned_as_well() {
 }
 
 #[test]
+fn a_move_of_which_half_is_missing_shows_in_the_ledger() {
+    let (book, drops) = book();
+    book.started();
+    let ticket = book.kept(Status::Error, &drops);
+    let (end, queue) = page::settle(Class::Error, Lies::InMemory, page::End::Persisted);
+    assert!(queue.is_some());
+    book.shard(ticket_shard(&book)).row.apply((end, None));
+    let ledger = book.snapshot();
+    assert_eq!((ledger.imbalance(), ledger.error.in_queue), (-1, 1), "{ledger}");
+    ticket.stays();
+}
+
+/// The shard in which the only record is.
+fn ticket_shard(book: &Book) -> usize {
+    let holds = |shard: &usize| book.shard(*shard).row.read(Term::InQueue(Class::Error)) > 0;
+    (0..SHARDS).find(holds).unwrap()
+}
+
+#[test]
+fn a_process_that_is_said_to_be_forked_and_is_not_goes_on_with_its_locks() {
+    let mut book = Book::default();
+    book.forks = book.forks.wrapping_sub(1);
+    assert_eq!(book.generation(), 0);
+    // A child that has its parent's copy.
+    book.pid = book.pid.wrapping_add(1);
+    assert_eq!(book.generation(), 1);
+}
+
+#[test]
 fn every_snapshot_balances_while_threads_start_end_and_settle() {
     const THREADS: usize = 4;
     const RUNS: usize = 20_000;

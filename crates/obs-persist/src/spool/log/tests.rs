@@ -96,6 +96,113 @@ fn the_keeper_reads_the_segments_that_it_makes_so_that_their_pages_are_in_memory
     assert_eq!((disk.used(), disk.bytes_read()), (2 * SEGMENT as u64, 2 * SEGMENT as u64));
 }
 
+/// What happens once, while a disk is at something else.
+type Happens = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+
+/// A disk on which something happens while a file is being made, or a directory synced.
+struct Meanwhile {
+    disk: SimDisk,
+    making: Happens,
+    syncing: Happens,
+}
+
+impl Meanwhile {
+    fn log(disk: &SimDisk) -> (Arc<Self>, Arc<Log>) {
+        let [making, syncing] = [Happens::default(), Happens::default()];
+        let meanwhile = Arc::new(Self { disk: disk.clone(), making, syncing });
+        let place = (DIRECTORY.into(), EPOCH);
+        let clock = Clock::from(&ManualClock::new());
+        let log = Log::new(Arc::clone(&meanwhile) as _, place, limits(4), clock);
+        log.expect_keeper();
+        (meanwhile, Arc::new(log))
+    }
+}
+
+fn happen(happens: &Happens) {
+    let happens = happens.lock().unwrap().take();
+    if let Some(happens) = happens {
+        happens();
+    }
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl Disk for Meanwhile {
+    fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let made = self.disk.create_reserved(path, bytes);
+        happen(&self.making);
+        made
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path)
+    }
+
+    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<String>> {
+        self.disk.list(directory, most)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.disk.unlink(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        happen(&self.syncing);
+        self.disk.sync_dir(directory)
+    }
+}
+
+#[test]
+fn a_segment_that_is_being_made_when_the_log_is_closed_does_not_stay() {
+    for with_active in [false, true] {
+        let disk = SimDisk::new(1);
+        let (meanwhile, log) = Meanwhile::log(&disk);
+        if with_active {
+            let slot = log.append(&mut frame_of(1, b"x")).unwrap();
+            log.settle(slot);
+        }
+        let closed = Arc::clone(&log);
+        *meanwhile.making.lock().unwrap() = Some(Box::new(move || closed.close()));
+        tend_all(&log);
+        assert_eq!(disk.used(), 0, "with an active one: {with_active}");
+    }
+}
+
+#[test]
+fn what_is_durable_already_needs_no_other_sync_and_what_is_being_synced_is_not_yet() {
+    let disk = SimDisk::new(1);
+    let (meanwhile, log) = Meanwhile::log(&disk);
+    assert!(is_durable(&log), "there is nothing");
+    tend_all(&log);
+    // The names of the segments that were made.
+    assert!(!is_durable(&log));
+    tend_all(&log);
+    let begun = log.lock().rounds_started;
+    assert!(is_durable(&log));
+    assert_eq!(log.tend(), Tended::Nothing(None), "nobody has to sync for that");
+
+    log.append(&mut frame_of(1, b"x")).unwrap();
+    assert!(!is_durable(&log), "it was written just now");
+    log.lock().names_unsynced = true;
+    let (asked, seen) = (Arc::clone(&log), Arc::new(Mutex::new(None)));
+    let saw = Arc::clone(&seen);
+    let ask = move || *saw.lock().unwrap() = Some(is_durable(&asked));
+    *meanwhile.syncing.lock().unwrap() = Some(Box::new(ask));
+    tend_all(&log);
+    assert_eq!(*seen.lock().unwrap(), Some(false), "its sync had only begun");
+    assert!(is_durable(&log));
+    // Whoever asked in between waits for a round of their own.
+    assert_eq!(log.lock().rounds_started, begun + 2);
+}
+
 #[test]
 fn a_segment_goes_when_its_last_record_is_settled_and_not_before() {
     let disk = SimDisk::new(1);

@@ -12,6 +12,7 @@ use super::{
         disk::RealDisk,
         keeper::Tended,
         log::{Fsync, LogLimits},
+        recover::Scan,
         under_way::{self, Mark, UnderWay},
     },
     *,
@@ -66,6 +67,11 @@ impl Life {
 
     /// Errors that are in its spool when it dies.
     fn fail(&self, errors: u64) {
+        self.fail_and(errors, Ticket::stays);
+    }
+
+    /// Errors whose frames are there, and with whose tickets this is done.
+    fn fail_and(&self, errors: u64, then: impl Fn(Ticket)) {
         let mut buffer = Vec::new();
         for _ in 0..errors {
             let mut record = record("bonus", "1");
@@ -76,7 +82,7 @@ impl Life {
             self.log.append(&mut buffer).unwrap();
             let (_, mut ticket) = self.test.kept_record(record).into_parts();
             ticket.spooled();
-            ticket.stays();
+            then(ticket);
         }
     }
 
@@ -151,6 +157,38 @@ fn what_a_process_had_written_of_a_dead_one_does_not_count_as_lost_when_it_is_ki
     assert_eq!((error.adopted, error.persisted), (ERRORS - written, ERRORS - written));
     drop(orphans);
     assert!(!directory.exists());
+}
+
+#[test]
+fn a_damaged_record_counts_as_lost_also_beside_records_that_were_settled() {
+    const SETTLED: u64 = 3;
+    for (errors, damaged, lost) in [(2, 0, 0), (2, 1, 1), (2, 2, 2), (0, 1, 0), (1, 2, 1)] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        let dead = Life::begin(&root, Uuid::from_u128(1));
+        // They are in the segment for as long as another one is.
+        dead.fail_and(SETTLED, Ticket::persisted);
+        dead.fail(errors);
+        let segment = path_of(&dead.home.directory, 1);
+        drop(dead);
+        // From the back, every other frame at most: stretches that touch are one.
+        let mut bytes = fs::read(&segment).unwrap();
+        let scan = Scan::new(&bytes, Seed::new(Uuid::from_u128(1), 1));
+        let frames: Vec<usize> = scan.map(|(at, _)| at).collect();
+        for at in frames.into_iter().rev().step_by(2).take(damaged) {
+            bytes[at + frame::HEADER] ^= 1;
+        }
+        fs::write(&segment, bytes).unwrap();
+
+        let heir = Life::begin(&root, Uuid::from_u128(2));
+        let mut orphans = heir.finds(Uuid::from_u128(2));
+        while !orphans.is_empty() {
+            let adopted = orphans.adopt_next(&heir.test.adopter());
+            heir.settle(adopted);
+        }
+        let crashed = heir.error().dropped.of(DropReason::Crash);
+        assert_eq!(crashed, lost, "{damaged} damaged beside {errors} that were not settled");
+    }
 }
 
 #[test]

@@ -11,7 +11,10 @@ use obs_core::{Ack, Clock, DropReason, ManualClock, Obs, StoreMetrics};
 use obs_persist::{Persister, testing::MemoryStore};
 
 use super::{Life, poisoned::copy, with_spool};
-use crate::support::{LONG, until};
+use crate::{
+    support::{LONG, until},
+    worker::{lines, listen},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -20,11 +23,16 @@ const LOOKS: u32 = 5;
 
 /// Leaves behind what a process does that is killed with this many errors in its spool.
 fn leave(root: &Path, errors: usize) -> PathBuf {
+    leave_after(root, |life| (0..errors).for_each(|_| assert_eq!(life.fail(), Some(Ack::Os))))
+}
+
+/// Leaves behind what a process does that is killed after this, with a store that does not answer.
+fn leave_after(root: &Path, does: impl FnOnce(&Life)) -> PathBuf {
     let elsewhere = tempfile::tempdir().unwrap();
     let store = MemoryStore::new();
     store.set_stalled(true);
     let life = Life::begin(&elsewhere.path().join("spool"), store);
-    (0..errors).for_each(|_| assert_eq!(life.fail(), Some(Ack::Os)));
+    does(&life);
     let live = fs::read_dir(elsewhere.path().join("spool")).unwrap().next().unwrap().unwrap();
     let dead = root.join(live.file_name());
     fs::create_dir_all(root).unwrap();
@@ -73,6 +81,34 @@ fn a_living_process_takes_over_what_others_leave_behind_without_a_restart() {
         until("its directory is gone", || !dead.exists());
     }
     assert_eq!((life.crashed(), life.store.rows().len()), (0, 12 + 4));
+}
+
+#[test]
+fn what_died_in_memory_is_said_in_one_line_and_nothing_is_where_nothing_died() {
+    listen();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("spool");
+    let keep = |life: &Life| {
+        let mut run = life.kind().strategy("bonus").version("1").build().unwrap().start();
+        run.keep();
+        assert_eq!(run.finish_ack(Ok::<_, String>(())).1, Some(Ack::Memory));
+    };
+    let nothing = leave(&root, 2);
+    let ok = leave_after(&root, keep);
+    let error = leave(&root, 3);
+    fs::remove_file(error.join("00000001.seg")).unwrap();
+    let (life, _) = living(&root);
+    until("it has looked", || [&nothing, &ok, &error].iter().all(|dead| !dead.exists()));
+    for (dead, counts) in
+        [(nothing, None), (ok, Some("ok=1 error=0")), (error, Some("ok=0 error=3"))]
+    {
+        let epoch = dead.file_name().unwrap().to_str().unwrap();
+        let mut said = lines(epoch);
+        said.retain(|line| line.contains("died in the memory"));
+        assert_eq!(said.len(), usize::from(counts.is_some()), "{said:?}");
+        assert!(said.iter().all(|line| line.contains(counts.unwrap_or_default())), "{said:?}");
+    }
+    assert_eq!((life.error().adopted, life.crashed()), (2 + 3, 3));
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub(crate) struct Obs {
     pub(crate) enabled: Option<Text>,
     /// Which runs become rows, and how much of them. Read again when the file changes, within a second or two.
     pub(crate) policy: Option<Policy>,
+    /// How often the process leaves a row of itself: 1 s to a day, or `off`.
+    #[schemars(with = "NumberOrText", extend("default" = "off", "x-unit" = "s", "x-variable" = "OBS_HEARTBEAT"))]
+    pub(crate) heartbeat: Option<Text>,
     /// Where rows go.
     pub(crate) store: Option<Store>,
     /// What waits for the store.

@@ -29,10 +29,11 @@ fn every_key_has_a_meaning() {
 }
 
 /// A value that each key of ours takes, and the one of the default.
-const OURS: [(&str, &str); 34] = [
+const OURS: [(&str, &str); 35] = [
     ("obs.log.level", "debug"),
     ("obs.log.format", "json"),
     ("obs.enabled", "false"),
+    ("obs.heartbeat", "60"),
     ("obs.policy.sample_by", "trace"),
     ("obs.policy.sample_rate", "0.5"),
     ("obs.policy.slo", "250ms"),

@@ -1,0 +1,109 @@
+//! Short ways end where a limit is: whatever is a byte below it, at it or past it comes out as on the long
+//! way.
+
+use super::{super::encoder::Encoder, *};
+use crate::redact::{Redaction, Rules};
+
+/// Longer than what is written by one store, with its quotes and colon.
+const LONGEST: usize = 18;
+
+/// What one store writes, and a little.
+const AT_ONCE_AND_MORE: usize = 20;
+
+/// What came out, what was changed, and how it went.
+type Written = (String, Sanitized, Encoded);
+
+fn written(value: &Value, limits: EncodeLimits, rules: &Rules, short_ways: bool) -> Written {
+    let (mut out, mut changed) = (Vec::new(), Sanitized::default());
+    let redact = Redact { rules, place: Place::Input, shapes: None };
+    let mut encoder = Encoder::guarded(&mut out, &limits, redact);
+    if let Some(guard) = encoder.guard.as_mut().filter(|_| !short_ways) {
+        guard.is_simple = false;
+    }
+    let encoded = walk(value, encoder, &mut changed);
+    (String::from_utf8(out).unwrap(), changed, encoded)
+}
+
+/// A document whose last field ends so many bytes behind the filler.
+fn document(filler: usize, name: usize, text: usize) -> Value {
+    json!([" ".repeat(filler), {"n".repeat(name): "t".repeat(text)}])
+}
+
+#[test]
+fn names_and_texts_at_the_limit_come_out_whole_and_past_it_as_on_the_long_way() {
+    let rules = Redaction::default().check().unwrap();
+    for (name, text) in (0..=LONGEST).flat_map(|name| (0..=LONGEST).map(move |text| (name, text))) {
+        let whole = document(60, name, text).to_string();
+        for bytes_max in whole.len() - 40..whole.len() + AT_ONCE_AND_MORE {
+            let limits = EncodeLimits { bytes_max: bytes_max.max(BYTES_FLOOR), ..LIMITS };
+            let value = document(60, name, text);
+            let short = written(&value, limits, &rules, true);
+            assert_eq!(short, written(&value, limits, &rules, false), "{bytes_max} of {whole}");
+            assert_eq!(short.2.bytes_total, whole.len() as u64, "{bytes_max} of {whole}");
+            assert_eq!(short.0 == whole, whole.len() <= limits.bytes_max, "{bytes_max} of {whole}");
+        }
+    }
+}
+
+#[test]
+fn the_walk_ends_at_the_same_place_on_both_ways() {
+    let rules = Redaction::default().check().unwrap();
+    for (name, text) in [(0, 0), (1, 3), (5, 5), (13, 14), (14, 13), (15, 16), (17, 18)] {
+        let value = document(10, name, text);
+        let whole = value.to_string().len() as u64;
+        for walk_bytes_max in 0..whole + 4 {
+            let limits = EncodeLimits { walk_bytes_max, ..LIMITS };
+            let short = written(&value, limits, &rules, true);
+            assert_eq!(short, written(&value, limits, &rules, false), "{walk_bytes_max}");
+            assert_eq!(short.2.truncated, walk_bytes_max < whole, "{walk_bytes_max} of {whole}");
+        }
+    }
+}
+
+/// JSON text, with the rules for it and without.
+fn rewritten(text: &str, rules: Option<&Rules>) -> (String, Sanitized) {
+    let (mut out, limits) = (Vec::new(), LIMITS);
+    let mut encoder = match rules {
+        Some(rules) => {
+            let redact = Redact { rules, place: Place::Trace, shapes: None };
+            Encoder::guarded(&mut out, &limits, redact)
+        }
+        None => Encoder::new(&mut out, &limits),
+    };
+    super::super::raw::rewrite(&mut encoder, text).unwrap();
+    let changed = encoder.changed;
+    (String::from_utf8(out).unwrap(), changed)
+}
+
+#[test]
+fn text_that_no_rule_concerns_is_rewritten_as_without_rules() {
+    let rules = Redaction::default().check().unwrap();
+    let texts = [
+        r#"[]"#,
+        r#"[{"name":"","value":{}}]"#,
+        r#"[ "" , "a" , "plain text" ]"#,
+        r#"["\n","a\n","\na","a\nb\tc","\"quoted\"","back\\slash","\/"]"#,
+        r#"["\u0041\u00e9","\ud83d\ude00","x\u0000y"]"#,
+        r#"["\ud800","\udc00 x","\ude00\ud83d","a\ud800b\ud800"]"#,
+        r#"{"a\nb":1,"a b" : "c" , "é":{"":[true,false,null,-1.5e3]}}"#,
+        r#"[1e999,12345678,"12345678"]"#,
+        r#"["unfinished"#,
+        r#"["unfinished\"#,
+        r#"["unfinished\n"#,
+    ];
+    for text in texts {
+        assert_eq!(rewritten(text, Some(&rules)), rewritten(text, None), "{text}");
+    }
+    assert_eq!(rewritten(r#"["a\nb","c"]"#, Some(&rules)).0, r#"["a\nb","c"]"#);
+}
+
+#[test]
+fn a_redactor_that_panicked_counts_also_where_the_value_then_fails() {
+    let rules = Redaction::default().hook(|_| panic!("no")).check().unwrap();
+    let redact = Redact { rules: &rules, place: Place::Input, shapes: None };
+    let (mut out, mut changed) = (Vec::new(), Sanitized::default());
+    let encoder = Encoder::guarded(&mut out, &LIMITS, redact);
+    walk(&("text", Fails), encoder, &mut changed);
+    assert_eq!(out, UNENCODABLE.as_bytes());
+    assert_eq!(changed, Sanitized { encode: 1, redactor: 1, ..CLEAN });
+}
