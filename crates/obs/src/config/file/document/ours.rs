@@ -75,6 +75,9 @@ pub(crate) struct Sentry {
     /// A file whose first line is the DSN, instead of `dsn`.
     #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_DSN_FILE"))]
     pub(crate) dsn_file: Option<Text>,
+    /// A PEM file of the authority that is trusted, instead of those of the machine.
+    #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_CERTIFICATE"))]
+    pub(crate) certificate: Option<Text>,
     /// Where the service runs; without it `deployment.environment.name` of the resource.
     #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_ENVIRONMENT"))]
     pub(crate) environment: Option<Text>,

@@ -29,7 +29,7 @@ fn every_key_has_a_meaning() {
 }
 
 /// A value that each key of ours takes, and the one of the default.
-const OURS: [(&str, &str); 35] = [
+const OURS: [(&str, &str); 36] = [
     ("obs.log.level", "debug"),
     ("obs.log.format", "json"),
     ("obs.enabled", "false"),
@@ -61,6 +61,7 @@ const OURS: [(&str, &str); 35] = [
     ("obs.prometheus.token_file", "/dev/null"),
     ("obs.sentry.dsn", "https://abc@o1.example/42"),
     ("obs.sentry.dsn_file", "/dev/null"),
+    ("obs.sentry.certificate", "/dev/null"),
     ("obs.sentry.environment", "staging"),
     ("obs.sentry.release", "\"1.4\""),
     ("obs.sentry.trace_rate", "0.5"),
