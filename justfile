@@ -91,7 +91,7 @@ collector *options:
 registry:
     cargo run -p obs-stack --locked
 
-# The whole stack: what programs print is what Prometheus has, also after kills; ~10 minutes. `just e2e quickstart` for a part.
+# The whole stack: what programs print is what Prometheus has, also after kills; ~4 minutes. `just e2e quickstart` for a part.
 e2e *tests:
     scripts/e2e {{ tests }}
 

@@ -6,7 +6,9 @@ use std::time::Instant;
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
     pub(crate) runs_per_window: u32,
-    run: Box<dyn FnMut()>,
+    /// Instances, whose windows take turns. What costs a few nanoseconds costs a few more where its memory lies badly, and
+    /// where it lies is drawn anew for each instance.
+    runs: Vec<Box<dyn FnMut()>>,
     /// Between windows, outside of what is measured, e.g. to let an exporter catch up.
     rest: Box<dyn FnMut()>,
     /// The runs that it exported.
@@ -24,34 +26,52 @@ impl Variant {
         Self {
             name,
             runs_per_window,
-            run: Box::new(run),
+            runs: vec![Box::new(run)],
             rest: Box::new(|| {}),
             exported: Box::new(exported),
             nanos: Vec::new(),
         }
     }
 
+    /// Several instances of one variant, each as another.
+    pub(crate) fn of_instances(instances: Vec<Self>) -> Self {
+        let mut instances = instances.into_iter();
+        let first = instances.next().unwrap();
+        instances.fold(first, |mut all, mut one| {
+            all.runs.append(&mut one.runs);
+            let mut before = all.exported;
+            all.exported = Box::new(move || Some(before()? + (one.exported)()?));
+            all
+        })
+    }
+
     pub(crate) fn resting(mut self, rest: impl FnMut() + 'static) -> Self {
         self.rest = Box::new(rest);
         self
     }
+
+    fn window(&mut self, instance: usize) {
+        let run = &mut self.runs[instance];
+        let before = Instant::now();
+        (0..self.runs_per_window).for_each(|_| run());
+        let nanos = before.elapsed().as_secs_f64() * 1e9 / f64::from(self.runs_per_window);
+        (self.rest)();
+        self.nanos.push(nanos);
+    }
 }
 
-/// Lets the variants take turns, and checks what each exported. One window more at first warms up.
+/// Lets the variants take turns, and checks what each exported. One window of each instance more at first warms up.
 pub(crate) fn take_turns(variants: &mut [Variant], rounds: usize) {
-    for round in 0..=rounds {
-        for variant in variants.iter_mut() {
-            let before = Instant::now();
-            (0..variant.runs_per_window).for_each(|_| (variant.run)());
-            let nanos = before.elapsed().as_secs_f64() * 1e9 / f64::from(variant.runs_per_window);
-            (variant.rest)();
-            if round > 0 {
-                variant.nanos.push(nanos);
-            }
-        }
+    for variant in variants.iter_mut() {
+        (0..variant.runs.len()).for_each(|instance| variant.window(instance));
+        variant.nanos.clear();
+    }
+    for round in 0..rounds {
+        variants.iter_mut().for_each(|variant| variant.window(round % variant.runs.len()));
     }
     for variant in variants {
-        let made = u64::from(variant.runs_per_window) * (rounds as u64 + 1);
+        let windows = rounds + variant.runs.len();
+        let made = u64::from(variant.runs_per_window) * windows as u64;
         if let Some(exported) = (variant.exported)() {
             assert_eq!(exported, made, "{}: exported and made", variant.name);
         }

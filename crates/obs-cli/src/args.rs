@@ -63,8 +63,9 @@ pub(crate) enum Command {
     Config(Settings),
     /// Whether telemetry works: settings, store, exporters, spool, clock; exit code 1 if a part does not.
     ///
-    /// Writes a row into the store and takes it back, sends the metrics of one run, of the kind
-    /// `obs.doctor`, to each exporter, and changes nothing else.
+    /// Writes a row and an audit entry into the store and takes them back, sends to each exporter the
+    /// metrics of one run, of the kind `obs.doctor`, its span or a log line, and to Sentry a report; it
+    /// changes nothing else.
     Doctor {
         /// The file of settings [default: OTEL_CONFIG_FILE, or variables alone].
         #[arg(value_name = "FILE")]

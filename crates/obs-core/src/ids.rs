@@ -51,6 +51,17 @@ pub fn forks_are_told() {
     ARE_FORKS_TOLD.store(true, Ordering::Relaxed);
 }
 
+/// The id of this process: another one in a child that was forked from it. Cheap where
+/// [forks are told](forks_are_told); else the system is asked.
+///
+/// ```
+/// assert_eq!(obs_core::process_id(), std::process::id());
+/// ```
+#[must_use]
+pub fn process_id() -> u32 {
+    PROCESS.id(ARE_FORKS_TOLD.load(Ordering::Relaxed), forks())
+}
+
 pub(crate) fn forks() -> u64 {
     FORKS.load(Ordering::Relaxed) & u64::from(u32::MAX)
 }
@@ -147,8 +158,7 @@ fn put_together(started_at: Timestamp, free: u128) -> Uuid {
 
 /// A forked child inherits base and counter, but not the process id.
 fn forked(free: u128) -> u128 {
-    let process = PROCESS.id(ARE_FORKS_TOLD.load(Ordering::Relaxed), forks());
-    free ^ (u128::from(process).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 24)
+    free ^ (u128::from(process_id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 24)
 }
 
 fn random() -> u128 {

@@ -101,7 +101,7 @@ pub use error::BuildError;
 pub use escape::Escaped;
 pub use exemplar::{Exemplar, Exemplars};
 pub use finished::{FinishedNode, FinishedRun};
-pub use ids::{after_fork, forks_are_told, new_run_id};
+pub use ids::{after_fork, forks_are_told, new_run_id, process_id};
 pub use input_run::InputRun;
 pub use keep::{KeepPolicy, KeepReason, Rate, RateError, SLO_DEFAULT};
 pub use kind::{Kind, KindSpec};

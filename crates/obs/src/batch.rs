@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Escaped, registry::metric};
+use obs_core::{Escaped, process_id, registry::metric};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
@@ -101,6 +101,8 @@ struct Shared<T> {
     waiting: Mutex<Waiting<T>>,
     full: Notify,
     lost: Losses,
+    /// Whose thread takes batches out.
+    process: u32,
 }
 
 struct Waiting<T> {
@@ -119,6 +121,8 @@ struct Losses {
     export: AtomicU64,
     shutdown: AtomicU64,
     rate: AtomicU64,
+    /// In a child that was forked from the process whose thread takes batches out.
+    forked: AtomicU64,
 }
 
 /// The running task. Dropping it is a stop.
@@ -178,6 +182,11 @@ impl<T> Queue<T> {
     /// Takes an item of about so many bytes; never waits for room.
     pub(crate) fn put(&self, item: T, bytes: usize) {
         let shared = &self.0;
+        if shared.is_forked() {
+            // Before the lock: a thread of the parent may have held it.
+            shared.lost.forked.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let mut waiting = shared.waiting();
         if waiting.closed {
             shared.lost.shutdown.fetch_add(1, Ordering::Relaxed);
@@ -231,6 +240,10 @@ impl<T> Waiting<T> {
 }
 
 impl<T> Shared<T> {
+    fn is_forked(&self) -> bool {
+        process_id() != self.process
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -264,6 +277,7 @@ impl Batches {
             }),
             full: Notify::new(),
             lost: Losses::default(),
+            process: process_id(),
         }));
         let work = Arc::new(Work {
             queue: queue.clone(),
@@ -435,12 +449,16 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
     }
 
     fn lost(&self) -> u64 {
-        let Losses { queue_full, export, shutdown, rate } = &self.queue.0.lost;
-        let lost = [queue_full, export, shutdown, rate].map(|lost| lost.load(Ordering::Relaxed));
+        let Losses { queue_full, export, shutdown, rate, forked } = &self.queue.0.lost;
+        let lost = [queue_full, export, shutdown, rate, forked];
+        let lost = lost.map(|lost| lost.load(Ordering::Relaxed));
         lost.iter().sum::<u64>() + self.target.limited().unwrap_or(0)
     }
 
     fn close(&self) {
+        if self.queue.0.is_forked() {
+            return;
+        }
         let mut waiting = self.queue.0.waiting();
         waiting.closed = true;
         let left = std::mem::take(&mut waiting.items).len() as u64;
@@ -463,13 +481,14 @@ impl<T: Send + Sync + 'static, X: Target<T>> Drain for Work<T, X> {
             .with_description(metric::OBS_EXPORT_DROPPED.brief)
             .with_unit(metric::OBS_EXPORT_DROPPED.unit)
             .with_callback(move |observer| {
-                let Losses { queue_full, export, shutdown, rate } = &self.queue.0.lost;
+                let Losses { queue_full, export, shutdown, rate, forked } = &self.queue.0.lost;
                 let now = |lost: &AtomicU64| Some(lost.load(Ordering::Relaxed));
                 let rate = self.queue.0.limits.per_minute.and_then(|_| now(rate));
                 let reasons = [
                     ("queue_full", now(queue_full)),
                     ("export", now(export)),
                     ("shutdown", now(shutdown)),
+                    ("forked", now(forked)),
                     ("rate", rate),
                     ("rate_limited", self.target.limited()),
                 ];

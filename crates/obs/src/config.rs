@@ -55,6 +55,9 @@ pub(crate) const QUEUE_RECORDS_MAX: usize = 1_000_000;
 /// The largest `OBS_TRACE_ENTRIES`; a row has no room for more.
 pub(crate) const TRACE_ENTRIES_MAX: usize = 10_000;
 
+/// The least and the most time between two heartbeats.
+const HEARTBEATS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+
 /// Where metrics go.
 ///
 /// ```
@@ -141,6 +144,8 @@ pub(crate) struct Checked {
     pub(crate) rules: Vec<KeepRule>,
     pub(crate) safety: Safety,
     pub(crate) logs: LogSettings,
+    /// How often the process leaves a row of itself.
+    pub(crate) heartbeat: Option<Duration>,
     /// Where reports of errors go.
     pub(crate) sentry: Option<SentrySettings>,
     /// Where everything else goes, and who we are.
@@ -277,10 +282,13 @@ fn lift(
     };
     refuse_unsupported(&model, environment, file)?;
     refuse_impossible(&model.meter_provider, file)?;
-    if let Some(only) = given.only {
-        model.keep_only(only);
+    let Some(only) = given.only else { return lift_rest(given, environment, model) };
+    model.keep_only(only);
+    let mut checked = lift_rest(given, environment, model)?;
+    if matches!(only, model::Only::Reader(_) | model::Only::Spans(_) | model::Only::Logs(_)) {
+        checked.sentry = None;
     }
-    lift_rest(given, environment, model)
+    Ok(checked)
 }
 
 /// What is ours.
@@ -298,6 +306,7 @@ fn lift_rest(
         rules: Vec::new(),
         safety: safety::check(given, environment)?,
         logs: logs::check(environment, model.log_level)?,
+        heartbeat: parse::interval(environment, "OBS_HEARTBEAT", HEARTBEATS)?,
         sentry: sentry::check(given, environment, &model.resource)?,
         model,
         prometheus_token: secret::secret(

@@ -11,6 +11,8 @@ use obs_core::KeepPolicy;
 use obs_persist::Store as _;
 use uuid::Uuid;
 
+#[cfg(feature = "sentry")]
+use crate::config::{Protocol, model::TlsFiles};
 use crate::{
     builder::Builder,
     config::{
@@ -62,11 +64,13 @@ enum Way {
     Page,
     /// Rows as log events.
     Store(Box<Otlp>),
+    #[cfg(feature = "sentry")]
+    Sentry(http::Uri),
 }
 
 impl Configuration {
-    /// Where telemetry goes: each exporter, the page for Prometheus, and a store that is a Collector. A
-    /// [database](Self::store) is not among them.
+    /// Where telemetry goes: each exporter, the page for Prometheus, a store that is a Collector, and, with the
+    /// feature `sentry`, reports of errors. A [database](Self::store) is not among them.
     ///
     /// ```
     /// use obs::{Configuration, Environment};
@@ -104,6 +108,11 @@ impl Configuration {
         if let Rows::On { store: StoreAddress::Otlp(otlp), .. } = &self.checked.rows {
             found.push(("rows", otlp.endpoint.to_string(), Way::Store(otlp.clone())));
         }
+        #[cfg(feature = "sentry")]
+        if let Some(sentry) = self.checked.reports() {
+            let way = Way::Sentry(sentry.dsn.endpoint().clone());
+            found.push(("errors", sentry.dsn.to_string(), way));
+        }
         let destination = |(signal, target, way)| Destination {
             signal,
             target,
@@ -128,8 +137,13 @@ impl Configuration {
             .init()
             .map_err(|error| Unreached::at("the settings", error.to_string()))?;
         let run = telemetry.kind(KIND).lookup("canary", "1").start();
-        // It has no error type of its own: nothing can go wrong in it.
-        let _ = run.finish(Ok::<(), String>(()));
+        // Only what fails is reported as an error.
+        #[cfg(feature = "sentry")]
+        let result = if only == Only::Errors { Err(LINE.to_owned()) } else { Ok(()) };
+        #[cfg(not(feature = "sentry"))]
+        let result = Ok::<(), String>(());
+        // It is what was handed in.
+        let _ = run.finish(result);
         telemetry.export_line(KIND, LINE);
         Ok(telemetry.shutdown_blocking(deadline))
     }
@@ -152,7 +166,7 @@ const fn exporter_of(processor: &Processor) -> &Exporter {
 }
 
 impl Destination {
-    /// What goes there: `metrics`, `traces`, `logs` or `rows`.
+    /// What goes there: `metrics`, `traces`, `logs`, `rows` or `errors`.
     ///
     /// ```
     /// # let environment = obs::Environment::from_iter([("OTEL_LOGS_EXPORTER", "console")]);
@@ -182,7 +196,7 @@ impl Destination {
     /// can. Each hop may take so much time. Waits: not for a runtime's own thread.
     ///
     /// A Collector has afterwards what it took: the metrics of a run of the kind `obs.doctor`, its span, a log
-    /// line. Of rows it gets an empty batch.
+    /// line. Of rows it gets an empty batch. Sentry has a report of an error more.
     ///
     /// # Errors
     /// The hop at which it stopped.
@@ -209,14 +223,25 @@ impl Destination {
             },
             Way::Collector { otlp, only } => {
                 let settings = otlp.clone();
-                within(hop, async move { reach(&settings, hop).await })?;
+                within(hop, async move {
+                    reach(&settings.endpoint, settings.protocol, &settings.tls, hop).await
+                })?;
                 arrived(*only, self.settings.say_something(*only, hop)?)
+            }
+            #[cfg(feature = "sentry")]
+            Way::Sentry(endpoint) => {
+                let endpoint = endpoint.clone();
+                within(hop, async move {
+                    let tls = TlsFiles::default();
+                    reach(&endpoint, Protocol::HttpProtobuf, &tls, hop).await
+                })?;
+                arrived(Only::Errors, self.settings.say_something(Only::Errors, hop)?)
             }
             Way::Store(otlp) => {
                 let (settings, otlp) = (otlp.clone(), otlp.clone());
                 let resource = resource::resource(checked, Uuid::nil());
                 within(hop, async move {
-                    reach(&settings, hop).await?;
+                    reach(&settings.endpoint, settings.protocol, &settings.tls, hop).await?;
                     let mut store = OtlpStore::new(otlp, &resource);
                     match tokio::time::timeout(hop, store.prepare()).await {
                         Ok(taken) => {
@@ -252,6 +277,8 @@ fn arrived(only: Only, report: Report) -> Result<&'static str, Unreached> {
     }
     Ok(match only {
         Only::Logs(_) => "a log line was sent and taken",
+        #[cfg(feature = "sentry")]
+        Only::Errors => "a report was sent and taken",
         _ => "a span was sent and taken",
     })
 }

@@ -22,6 +22,7 @@ use crate::{
         Exports, Reader, Readers,
         pull::{Pull, Source},
     },
+    heartbeat::Heartbeat,
     instruments::Book,
     kept::{Hears, told},
     logs::Logs,
@@ -69,6 +70,7 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
     let obs = obs(&config, metrics, (rows.as_ref(), heard), (epoch, builder.seed))?;
     let drainer = is_read.then(|| Drainer::start(&obs)).flatten();
     let policy_watch = policy_watch((&builder.given, &environment), &config, &obs)?;
+    let heartbeat = heartbeat(&config, &obs, rows.as_ref())?;
     let instruments = Book::new(&provider);
     let pull = match &asked {
         Some(reader) => pull(&config, (&obs, rows.as_ref()), reader, &provider)?,
@@ -85,11 +87,24 @@ pub(crate) fn set_up(builder: Builder) -> Result<Telemetry, InitError> {
         instruments,
         drainer,
         policy_watch,
+        heartbeat,
         logs,
         pipelines,
         #[cfg(feature = "http")]
         propagation: propagation(&config),
     }))
+}
+
+/// Lets the process leave rows of itself, where that is asked for.
+fn heartbeat(
+    config: &Checked,
+    obs: &Obs,
+    rows: Option<&RowStore>,
+) -> Result<Option<Heartbeat>, InitError> {
+    let Some(interval) = config.heartbeat else { return Ok(None) };
+    let version = config.model.resource.attributes.get("service.version").map(ToString::to_string);
+    let store = rows.map(|rows| rows.persister.watch());
+    Ok(Heartbeat::start(obs, version.as_deref(), store, interval)?)
 }
 
 /// Who is told of kept runs.

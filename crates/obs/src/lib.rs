@@ -66,6 +66,7 @@ mod drainer;
 mod error;
 mod export;
 pub mod for_tracing;
+mod heartbeat;
 mod init;
 pub mod instruments;
 mod kept;

@@ -183,6 +183,7 @@ impl Logs {
                 let reasons = [
                     ("queue_full", logs.0.writer.refused()),
                     ("write", logs.0.writer.failed()),
+                    ("forked", logs.0.writer.forked()),
                     ("rate", logs.0.held_back.load(Ordering::Relaxed)),
                 ];
                 for (reason, lines) in reasons {

@@ -29,6 +29,8 @@ use crate::{
 use event::Item;
 use limits::{Category, RateLimits};
 
+/// Names the file of who is trusted.
+const CERTIFICATE: &str = "OBS_SENTRY_CERTIFICATE";
 /// What leaves, as metrics and messages name it.
 pub(crate) const SIGNAL: &str = "errors";
 /// Reports that wait.
@@ -136,10 +138,11 @@ impl ToServer {
             auth.set_sensitive(true);
             headers.insert("x-sentry-auth", auth);
         }
+        let trusted = (CERTIFICATE, settings.authority.as_deref());
         let envelope = HeaderValue::from_static("application/x-sentry-envelope");
         Ok(Self {
             name: settings.dsn.to_string(),
-            client: PlainClient::new(settings.dsn.endpoint(), headers, envelope)?,
+            client: PlainClient::new(settings.dsn.endpoint(), trusted, headers, envelope)?,
             service: event::Service {
                 environment: settings.environment.clone(),
                 release: settings.release.clone(),

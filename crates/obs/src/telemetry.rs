@@ -11,6 +11,7 @@ use crate::{
     block_on::block_on,
     drainer::Drainer,
     export::{ExportError, Exports, Reader, pull::Pull},
+    heartbeat::Heartbeat,
     instruments::{Book, Instruments},
     logs::{Logs, LogsError},
     pipelines::Pipelines,
@@ -63,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) instruments: Arc<Book>,
     pub(crate) drainer: Option<Drainer>,
     pub(crate) policy_watch: Option<PolicyWatch>,
+    pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) logs: Logs,
     pub(crate) pipelines: Pipelines,
     #[cfg(feature = "http")]
@@ -361,6 +363,10 @@ impl Telemetry {
         let mut ended = self.ended.lock().await;
         if let Some(report) = &*ended {
             return report.clone();
+        }
+        // While its row can still be written.
+        if let Some(heartbeat) = &self.parts.heartbeat {
+            heartbeat.stop();
         }
         let rows = match &self.parts.rows {
             Some(rows) => {

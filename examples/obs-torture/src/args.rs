@@ -68,6 +68,9 @@ pub(crate) struct Args {
     /// FILE.child; the parent waits for it.
     #[arg(long)]
     pub(crate) fork: bool,
+    /// Log a line for each run, on standard error.
+    #[arg(long)]
+    pub(crate) log_lines: bool,
     /// Every 100 ms, and at the end, this file is replaced by the ledger as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
@@ -130,7 +133,7 @@ mod tests {
     fn the_whole_contract_is_taken() {
         let args = parse(
             "--runs 5 --rate 2 --threads 4 --error-every 3 --inflight-at-end 1 --row-bytes 10 --seed 9 --spool d \
-             --db sqlite:x --durability disk --shutdown-ms 50 --runtime multi --fork --metrics-file f --ack-fd 3",
+             --db sqlite:x --durability disk --shutdown-ms 50 --runtime multi --fork --log-lines --metrics-file f --ack-fd 3",
         );
         assert_eq!(args.check(), Ok(()));
         assert_eq!(args.durability(), Durability::Disk);

@@ -66,6 +66,7 @@ fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
         acks,
         pace: Pace::new(args.rate),
         stop: stop.clone(),
+        log_lines: args.log_lines,
     });
     let ground = Ground::new(args.runtime, args.threads)?;
 

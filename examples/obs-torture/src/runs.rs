@@ -42,6 +42,7 @@ pub(crate) struct Work {
     pub(crate) acks: Acks,
     pub(crate) pace: Pace,
     pub(crate) stop: Stop,
+    pub(crate) log_lines: bool,
 }
 
 /// The numbers of the runs, each given out once.
@@ -131,6 +132,9 @@ impl Work {
         result: &Result<(), RunFailure>,
         ack: Option<Ack>,
     ) {
+        if self.log_lines {
+            tracing::info!(seq, "a run has ended");
+        }
         let class = if result.is_ok() { Class::Ok } else { Class::Error };
         if let Some(ack) = ack {
             self.acks.log(seq, id, class, ack);

@@ -22,7 +22,7 @@ pub(crate) fn telemetry(args: &Args) -> Result<Telemetry, Box<dyn Error>> {
         ok_rate: all,
         ..KeepPolicy::default()
     };
-    let mut builder = obs::builder().policy(policy).rows(args.db.is_some());
+    let mut builder = obs::builder().policy(policy).rows(args.db.is_some()).logs(args.log_lines);
     if let Some(url) = &args.db {
         builder = builder.store(url);
     }

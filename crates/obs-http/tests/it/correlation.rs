@@ -88,7 +88,9 @@ fn whom_a_run_calls_learns_of_the_trace_the_run_the_baggage_and_the_request() {
             .unwrap()
     };
     let service = HttpLayer::builder().build().layer(inner);
-    futures_executor::block_on(service.oneshot(request())).unwrap();
+    // A handler that panics, as where one of its assertions fails, is answered for.
+    let answer = futures_executor::block_on(service.oneshot(request())).unwrap();
+    assert_eq!(answer.status(), 200, "see the panic of the handler");
 
     let stranger = tower::service_fn(async |_: http::Request<obs_http::RequestBody<String>>| {
         let mut headers = HeaderMap::new();
@@ -101,7 +103,8 @@ fn whom_a_run_calls_learns_of_the_trace_the_run_the_baggage_and_the_request() {
     });
     let inside_only = Propagation { trace_context: false, baggage: false };
     let service = HttpLayer::builder().propagation(inside_only).build().layer(stranger);
-    futures_executor::block_on(service.oneshot(request())).unwrap();
+    let answer = futures_executor::block_on(service.oneshot(request())).unwrap();
+    assert_eq!(answer.status(), 200, "see the panic of the handler");
 }
 
 #[test]

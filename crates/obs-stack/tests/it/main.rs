@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod collectors;
+mod compose;
 mod drift;
 mod e2e;
 mod generated;
+mod links;
 mod programs;
 mod rules;
 mod runbook;

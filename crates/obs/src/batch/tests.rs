@@ -174,3 +174,39 @@ fn what_is_left_at_the_end_is_counted_and_so_is_what_comes_after() {
     assert_eq!(batches.lost(), 6);
     assert!(flushed(&batches, PATIENCE).failure.unwrap().contains("have stopped"));
 }
+
+#[test]
+fn a_child_that_was_forked_counts_what_it_would_have_put_and_touches_no_lock() {
+    let limits = Limits {
+        delay: Duration::from_secs(3_600),
+        timeout: PATIENCE,
+        queue_max: 10,
+        batch_max: 10,
+        per_minute: None,
+    };
+    let shared = Shared {
+        signal: "logs",
+        limits,
+        waiting: Mutex::new(Waiting {
+            items: VecDeque::new(),
+            bytes: 0,
+            closed: false,
+            minute: None,
+        }),
+        full: Notify::new(),
+        lost: Losses::default(),
+        // Somebody else's: what a child sees of its parent.
+        process: process_id() + 1,
+    };
+    let queue = Queue(Arc::new(shared));
+    let held = queue.clone();
+    let _held = held.0.waiting();
+    let (say, hear) = mpsc::sync_channel(1);
+    let putting = queue.clone();
+    thread::spawn(move || {
+        putting.put(7, 8);
+        say.send(()).unwrap();
+    });
+    hear.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(queue.0.lost.forked.load(Ordering::Relaxed), 1);
+}

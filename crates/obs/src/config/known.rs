@@ -3,9 +3,10 @@
 use super::{CONFIG_FILE, Environment, error::ConfigError, file::File};
 
 /// Every variable of ours, and its key in the block `obs` of a file.
-pub(super) const KEYS: [(&str, &str); 34] = [
+pub(super) const KEYS: [(&str, &str); 36] = [
     ("OBS_CAPTURE_INPUT", "capture_input"),
     ("OBS_ENABLED", "enabled"),
+    ("OBS_HEARTBEAT", "heartbeat"),
     ("OBS_LOG", "log.level"),
     ("OBS_LOG_FORMAT", "log.format"),
     ("OBS_LOST_RUNS", "lost_runs"),
@@ -20,6 +21,7 @@ pub(super) const KEYS: [(&str, &str); 34] = [
     ("OBS_RETENTION_OK", "retention.ok"),
     ("OBS_SAMPLE_BY", "policy.sample_by"),
     ("OBS_SAMPLE_RATE", "policy.sample_rate"),
+    ("OBS_SENTRY_CERTIFICATE", "sentry.certificate"),
     ("OBS_SENTRY_DSN", "sentry.dsn"),
     ("OBS_SENTRY_DSN_FILE", "sentry.dsn_file"),
     ("OBS_SENTRY_ENVIRONMENT", "sentry.environment"),

@@ -37,6 +37,9 @@ pub(crate) enum Only {
     Reader(usize),
     Spans(usize),
     Logs(usize),
+    /// Reports of errors.
+    #[cfg(feature = "sentry")]
+    Errors,
 }
 
 /// OpenTelemetry's part of the settings.
@@ -61,6 +64,8 @@ impl Model {
             Only::Reader(index) => (Some(index), None, None),
             Only::Spans(index) => (None, Some(index), None),
             Only::Logs(index) => (None, None, Some(index)),
+            #[cfg(feature = "sentry")]
+            Only::Errors => (None, None, None),
         };
         keep(&mut self.meter_provider.readers, reader);
         keep(&mut self.tracer_provider.processors, spans);

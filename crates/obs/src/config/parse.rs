@@ -109,6 +109,21 @@ pub(super) fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> 
     }
 }
 
+/// A duration within limits, or `off`.
+pub(super) fn interval(
+    environment: &Environment,
+    name: &'static str,
+    (least, most): (Duration, Duration),
+) -> Result<Option<Duration>, ConfigError> {
+    let Some(text) = environment.get(name)?.filter(|text| *text != "off") else { return Ok(None) };
+    let interval = duration(name, text)?;
+    if !(least..=most).contains(&interval) {
+        let rule = format!("outside {least:?} to {most:?}: use a value inside, or off");
+        return Err(ConfigError::new(name, text, rule));
+    }
+    Ok(Some(interval))
+}
+
 /// Whole days, or `off`.
 pub(super) fn days(name: &str, text: &str) -> Result<Retain, ConfigError> {
     const DAY: Duration = Duration::from_secs(86_400);

@@ -1,6 +1,6 @@
 //! Where reports of errors go, and what they say of us.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use http::Uri;
 use opentelemetry::Value;
@@ -21,6 +21,8 @@ const MASK: &str = "****************";
 )]
 pub(crate) struct SentrySettings {
     pub(crate) dsn: Dsn,
+    /// A PEM file: who is trusted instead of whom the machine trusts.
+    pub(crate) authority: Option<PathBuf>,
     /// Where the service runs, e.g. `production`.
     pub(crate) environment: Option<String>,
     /// What of the service runs.
@@ -68,6 +70,7 @@ pub(super) fn check(
         .map_err(|error| ConfigError::secret_because(setting, error))?;
     Ok(Some(SentrySettings {
         dsn,
+        authority: environment.get("OBS_SENTRY_CERTIFICATE")?.map(PathBuf::from),
         environment: runs_in.or_else(|| text(resource, "deployment.environment.name")),
         release: release.or_else(|| release_of(resource)),
         trace_rate: trace_rate.unwrap_or(0.0),
@@ -236,6 +239,7 @@ mod tests {
         };
         let quiet = of(&[]);
         assert_eq!((quiet.trace_rate, quiet.personal_data), (0.0, false));
+        assert_eq!(quiet.authority, None);
         assert_eq!(quiet.environment.as_deref(), Some("staging"));
         assert_eq!(quiet.release.as_deref(), Some("orders@1.4.0"));
         let named = of(&[("OBS_SENTRY_ENVIRONMENT", "eu"), ("OBS_SENTRY_RELEASE", "r7")]);

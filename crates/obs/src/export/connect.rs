@@ -72,6 +72,20 @@ pub(crate) enum TlsError {
     Host { host: String },
 }
 
+impl TlsError {
+    /// The same of a file that another setting names.
+    #[cfg(feature = "sentry")]
+    pub(super) fn of(self, variable: &'static str) -> Self {
+        match self {
+            Self::Certificates { path, source, .. } => {
+                Self::Certificates { variable, path, source }
+            }
+            Self::NoCertificate { path, .. } => Self::NoCertificate { variable, path },
+            other => other,
+        }
+    }
+}
+
 impl Connector {
     /// Reads certificates, if the endpoint needs any.
     pub(super) fn new(

@@ -1,5 +1,7 @@
 //! Posts that are not OTLP, over the same connections.
 
+use std::path::Path;
+
 use ::http::{HeaderMap, HeaderValue, Response, Uri};
 use bytes::Bytes;
 
@@ -11,13 +13,17 @@ use crate::config::{Protocol, model::TlsFiles};
 pub(crate) struct PlainClient(Client);
 
 impl PlainClient {
-    /// Must be called inside the runtime that requests are sent on.
+    /// Trusts the authority whose file a setting names, or whom the machine trusts. Must be called inside the runtime
+    /// that requests are sent on.
     pub(crate) fn new(
         endpoint: &Uri,
+        (named, authority): (&'static str, Option<&Path>),
         headers: HeaderMap,
         content_type: HeaderValue,
     ) -> Result<Self, SenderError> {
-        let connector = Connector::new(endpoint, Protocol::HttpProtobuf, &TlsFiles::default())?;
+        let files = TlsFiles { authority: authority.map(Path::to_owned), client: None };
+        let connector = Connector::new(endpoint, Protocol::HttpProtobuf, &files)
+            .map_err(|error| error.of(named))?;
         let endpoint = endpoint.clone();
         Ok(Self(Client { connector, endpoint, headers, content_type, gzip: false }))
     }

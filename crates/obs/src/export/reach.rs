@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
+use http::Uri;
 use obs_core::Escaped;
 use tokio::{
     net::{TcpStream, lookup_host},
     time,
 };
 
-use super::{
-    connect::Connector,
-    send::{SenderError, Service},
-    sentence,
-};
-use crate::config::model::Otlp;
+use super::{connect::Connector, send::SenderError, sentence};
+use crate::config::{Protocol, model::TlsFiles};
 
 /// The hop at which something stopped, and why.
 ///
@@ -45,13 +42,15 @@ impl Unreached {
 }
 
 /// Goes as far as a connection that could carry a request.
-pub(crate) async fn reach(settings: &Otlp, hop: Duration) -> Result<(), Unreached> {
-    let connector = Connector::new(&settings.endpoint, settings.protocol, &settings.tls);
+pub(crate) async fn reach(
+    endpoint: &Uri,
+    protocol: Protocol,
+    tls: &TlsFiles,
+    hop: Duration,
+) -> Result<(), Unreached> {
+    let connector = Connector::new(endpoint, protocol, tls);
     let connector = connector
         .map_err(|error| Unreached::at("the certificates", sentence(&SenderError::from(error))))?;
-    // What a client of gRPC refuses, it refuses before it connects.
-    super::Sender::new(settings, Service::Logs)
-        .map_err(|error| Unreached::at("the settings", sentence(&error)))?;
     let stream = connect(&connector, hop).await?;
     let Some((tls, name)) = connector.tls() else { return Ok(()) };
     match time::timeout(hop, tls.connect(name.clone(), stream)).await {

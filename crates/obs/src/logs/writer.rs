@@ -2,6 +2,9 @@
 //!
 //! Lines wait in one buffer, which the thread takes as a whole. A line that finds no room is counted, and how
 //! many there were is the next line that is written.
+//!
+//! A forked child has neither the thread nor a say in the lock, which the thread may have held at the fork: it
+//! touches nothing here, and its lines are counted.
 
 use std::{
     io::Write,
@@ -13,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use obs_core::process_id;
+
 /// What may wait while the target stalls.
 pub(super) const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What the thread takes at once keeps at most so much memory afterwards.
@@ -23,6 +28,10 @@ pub(super) struct Writer {
     /// The target, until the thread that writes to it is started by the first line.
     target: Mutex<Option<Box<dyn Write + Send>>>,
     started: OnceLock<bool>,
+    /// Whose thread it is.
+    process: u32,
+    /// Lines of children of that process.
+    forked: AtomicU64,
 }
 
 struct Shared {
@@ -60,11 +69,17 @@ impl Writer {
             shared: Arc::new(shared),
             target: Mutex::new(Some(target)),
             started: OnceLock::new(),
+            process: process_id(),
+            forked: AtomicU64::new(0),
         }
     }
 
     /// Takes a line, which ends in a line break. Waits for nothing but other lines that are taken.
     pub(super) fn write(&self, line: &[u8]) {
+        if self.is_forked() {
+            self.forked.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if !self.started.get_or_init(|| self.start()) {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return;
@@ -84,6 +99,9 @@ impl Writer {
 
     /// Waits until every line so far is written, but not longer.
     pub(super) fn flush(&self, deadline: Duration) {
+        if self.is_forked() {
+            return;
+        }
         let waiting = self.shared.waiting();
         let until = waiting.taken;
         // Whether it was in time shows in what is lost, and nobody can do anything about it.
@@ -103,6 +121,15 @@ impl Writer {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
+    /// Lines of a child, which has nobody to write them.
+    pub(super) fn forked(&self) -> u64 {
+        self.forked.load(Ordering::Relaxed)
+    }
+
+    fn is_forked(&self) -> bool {
+        process_id() != self.process
+    }
+
     fn start(&self) -> bool {
         let Some(target) = self.target.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return false;
@@ -117,6 +144,9 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         self.shared.waiting().closed = true;
         self.shared.changed.notify_one();
     }
@@ -154,5 +184,31 @@ impl Shared {
                 tracing::warn!(target: "obs", lost = unsaid, "log lines were lost: what reads them does not keep up");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::mpsc};
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_was_forked_counts_its_lines_and_touches_no_lock() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let mut writer = Writer::new(Box::new(io::sink()));
+        // Somebody else's: what a child sees of its parent.
+        writer.process += 1;
+        let shared = Arc::clone(&writer.shared);
+        let _held = shared.waiting();
+        let (say, hear) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            writer.write(b"a line\n");
+            writer.flush(PATIENCE);
+            let lost = (writer.forked(), writer.refused());
+            drop(writer);
+            say.send(lost).unwrap();
+        });
+        assert_eq!(hear.recv_timeout(PATIENCE), Ok((1, 0)));
     }
 }

@@ -8,6 +8,7 @@ mod environment;
 mod exporters;
 mod exports;
 mod grpc;
+mod heartbeat;
 mod http;
 mod logs;
 mod matrix;

@@ -10,14 +10,24 @@ fn a_program_without_the_feature_says_so_instead_of_reporting_nothing() {
 
 #[cfg(feature = "sentry")]
 mod reported {
-    use std::time::Duration;
+    use std::{
+        io::Write as _,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use obs::{Builder, Report, Telemetry};
+    use rustls::{
+        ServerConfig, ServerConnection,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    };
     use serde_json::Value as Json;
 
     use crate::support::{
-        FakeCollector, PATIENCE, Request, Stalled, free_port, metrics_only, timed, total, until,
+        FakeCollector, PATIENCE, Request, Server, Stalled, free_port, metrics_only, read_request,
+        timed, total, until,
     };
+    use crate::tls::Certificates;
 
     const KEY: &str = "0123456789abcdefhunter2";
 
@@ -257,6 +267,54 @@ mod reported {
         fail(&telemetry, 1);
         let report = telemetry.shutdown_blocking(PATIENCE);
         assert!(report.signals.is_empty() && server.requests().is_empty(), "{report}");
+    }
+
+    /// A server behind TLS that takes everything.
+    fn behind_tls(certificates: &Certificates) -> (Server, Arc<Mutex<Vec<Request>>>) {
+        let chain = CertificateDer::pem_file_iter(&certificates.server).unwrap();
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(&certificates.server_key).unwrap();
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let (config, requests) = (Arc::new(config), Arc::<Mutex<Vec<Request>>>::default());
+        let taken = Arc::clone(&requests);
+        let server = Server::start(move |mut stream| {
+            let mut session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::Stream::new(&mut session, &mut stream);
+            let Some(request) = read_request(&mut stream) else { return };
+            taken.lock().unwrap().push(request);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        });
+        (server, requests)
+    }
+
+    #[test]
+    fn over_tls_only_a_server_that_is_trusted_gets_reports() {
+        let certificates = Certificates::new();
+        let (server, requests) = behind_tls(&certificates);
+        let dsn = format!("https://{KEY}@localhost:{}/42", server.address.port());
+        let reported = |authority: &std::path::Path| {
+            let variables = [("OBS_SENTRY_CERTIFICATE", authority.as_os_str())];
+            let environment = obs::Environment::from_iter(variables);
+            let telemetry = metrics_only().environment(environment).sentry(&dsn).init()?;
+            fail(&telemetry, 1);
+            Ok::<_, obs::InitError>(telemetry.shutdown_blocking(PATIENCE))
+        };
+        let report = reported(&certificates.authority).unwrap();
+        assert_eq!((errors_of(&report).lost, &errors_of(&report).failure), (0, &None), "{report}");
+        assert_eq!(requests.lock().unwrap().len(), 1);
+
+        let report = reported(&Certificates::new().authority).unwrap();
+        assert!(errors_of(&report).failure.is_some(), "{report}");
+        assert_eq!(requests.lock().unwrap().len(), 1, "a stranger is told nothing");
+
+        let error = reported("nowhere.pem".as_ref()).unwrap_err().to_string();
+        assert!(error.starts_with("OBS_SENTRY_CERTIFICATE=\"nowhere.pem\""), "{error}");
     }
 
     #[test]

@@ -42,3 +42,20 @@ fn every_run_of_a_forked_child_is_stored_or_counted_and_the_parent_does_not_noti
         assert!(child.term(&[class, "dropped", "forked"]) >= refused, "{}", child.ledger);
     }
 }
+
+/// The child is forked while the parent's thread that writes lines has work: whatever lock that thread had, the
+/// child does not wait for it, and nothing of the parent's is written twice.
+#[test]
+fn a_forked_child_that_logs_is_not_stuck_and_its_parents_lines_are_written_once_each() {
+    const RUNS: u64 = 4_000;
+    let rack = Rack::new();
+    let flags = format!("--runs {RUNS} --threads 2 --fork --log-lines --shutdown-ms 3000");
+    let (ended, both) = rack.run("logs", &flags);
+    assert_eq!(ended.code, Some(0), "{}", ended.out);
+    assert!(ended.out.contains("child report: "), "{}", ended.out);
+    assert_eq!(both.acks.len() as u64, RUNS + RUNS / 2);
+    let lines = ended.err.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut logged: Vec<u64> = lines.filter_map(|line| line["seq"].as_u64()).collect();
+    logged.sort_unstable();
+    assert!(logged.into_iter().eq(0..RUNS), "{}", ended.err);
+}

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{Read, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -28,6 +28,7 @@ pub(crate) struct Victim {
     child: Child,
     acks: PathBuf,
     out: PathBuf,
+    err: PathBuf,
     ledger: PathBuf,
 }
 
@@ -86,8 +87,8 @@ impl Rack {
         name: &str,
         flags: &str,
     ) -> Victim {
-        let [acks, ledger, out] =
-            ["acks", "json", "out"].map(|end| self.path(&format!("{name}.{end}")));
+        let [acks, ledger, out, err] =
+            ["acks", "json", "out", "err"].map(|end| self.path(&format!("{name}.{end}")));
         File::create(&acks).unwrap();
         // The shell gives descriptor 3 to it, as any harness does.
         let mut command = Command::new("sh");
@@ -105,8 +106,8 @@ impl Rack {
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
-            .stderr(Stdio::piped());
-        Victim { child: command.spawn().unwrap(), acks, out, ledger }
+            .stderr(File::create(&err).unwrap());
+        Victim { child: command.spawn().unwrap(), acks, out, err, ledger }
     }
 
     /// Runs a process to its end.
@@ -164,8 +165,7 @@ impl Victim {
         let start = clock.now();
         until("it ends", || self.child.try_wait().unwrap().is_some());
         let took = clock.now().since(start);
-        let (out, mut err) = (fs::read_to_string(&self.out).unwrap(), String::new());
-        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        let [out, err] = [&self.out, &self.err].map(|path| fs::read_to_string(path).unwrap());
         Ended { code: self.child.wait().unwrap().code(), out, err, took }
     }
 

@@ -22,6 +22,9 @@ pub(crate) struct Obs {
     pub(crate) enabled: Option<Text>,
     /// Which runs become rows, and how much of them. Read again when the file changes, within a second or two.
     pub(crate) policy: Option<Policy>,
+    /// How often the process leaves a row of itself: 1 s to a day, or `off`.
+    #[schemars(with = "NumberOrText", extend("default" = "off", "x-unit" = "s", "x-variable" = "OBS_HEARTBEAT"))]
+    pub(crate) heartbeat: Option<Text>,
     /// Where rows go.
     pub(crate) store: Option<Store>,
     /// What waits for the store.
@@ -72,6 +75,9 @@ pub(crate) struct Sentry {
     /// A file whose first line is the DSN, instead of `dsn`.
     #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_DSN_FILE"))]
     pub(crate) dsn_file: Option<Text>,
+    /// A PEM file of the authority that is trusted, instead of those of the machine.
+    #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_CERTIFICATE"))]
+    pub(crate) certificate: Option<Text>,
     /// Where the service runs; without it `deployment.environment.name` of the resource.
     #[schemars(with = "String", extend("x-variable" = "OBS_SENTRY_ENVIRONMENT"))]
     pub(crate) environment: Option<Text>,

@@ -29,10 +29,11 @@ fn every_key_has_a_meaning() {
 }
 
 /// A value that each key of ours takes, and the one of the default.
-const OURS: [(&str, &str); 34] = [
+const OURS: [(&str, &str); 36] = [
     ("obs.log.level", "debug"),
     ("obs.log.format", "json"),
     ("obs.enabled", "false"),
+    ("obs.heartbeat", "60"),
     ("obs.policy.sample_by", "trace"),
     ("obs.policy.sample_rate", "0.5"),
     ("obs.policy.slo", "250ms"),
@@ -60,6 +61,7 @@ const OURS: [(&str, &str); 34] = [
     ("obs.prometheus.token_file", "/dev/null"),
     ("obs.sentry.dsn", "https://abc@o1.example/42"),
     ("obs.sentry.dsn_file", "/dev/null"),
+    ("obs.sentry.certificate", "/dev/null"),
     ("obs.sentry.environment", "staging"),
     ("obs.sentry.release", "\"1.4\""),
     ("obs.sentry.trace_rate", "0.5"),
