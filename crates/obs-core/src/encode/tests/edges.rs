@@ -107,3 +107,38 @@ fn a_redactor_that_panicked_counts_also_where_the_value_then_fails() {
     assert_eq!(out, UNENCODABLE.as_bytes());
     assert_eq!(changed, Sanitized { encode: 1, redactor: 1, ..CLEAN });
 }
+
+/// Shows itself as this text, and then fails if it shall.
+struct Shown(&'static str, fmt::Result);
+
+impl Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)?;
+        self.1
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[test]
+fn under_rules_a_displayed_value_is_cut_like_a_text_and_fails_by_itself_only() {
+    let rules = Redaction::default().check().unwrap();
+    let redact = Redact { rules: &rules, place: Place::Input, shapes: None };
+    let limits = EncodeLimits { string_bytes_max: 4, ..LIMITS };
+    let cases = [
+        (Shown("abcd", Ok(())), r#""abcd""#, CLEAN),
+        (Shown("abcde", Ok(())), r#""abcd""#, Sanitized { size: 1, ..CLEAN }),
+        (Shown("abcdefghijklmnop", Ok(())), r#""abcd""#, Sanitized { size: 1, ..CLEAN }),
+        (Shown("ab", Err(fmt::Error)), UNENCODABLE, Sanitized { encode: 1, ..CLEAN }),
+        (Shown("abcd", Err(fmt::Error)), UNENCODABLE, Sanitized { encode: 1, ..CLEAN }),
+    ];
+    for (shown, expected, sanitized) in cases {
+        let (mut out, mut changed) = (Vec::new(), Sanitized::default());
+        walk(&shown, Encoder::guarded(&mut out, &limits, redact), &mut changed);
+        assert_eq!((str::from_utf8(&out).unwrap(), changed), (expected, sanitized), "{}", shown.0);
+    }
+}

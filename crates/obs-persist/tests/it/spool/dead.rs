@@ -21,6 +21,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How often an unreadable segment is looked at.
 const LOOKS: u32 = 5;
 
+/// What a test writes to be sure that a worker has looked.
+const RECORDS_OF_A_LOOK: usize = 2;
+
 /// Leaves behind what a process does that is killed with this many errors in its spool.
 fn leave(root: &Path, errors: usize) -> PathBuf {
     leave_after(root, |life| (0..errors).for_each(|_| assert_eq!(life.fail(), Some(Ack::Os))))
@@ -41,6 +44,17 @@ fn leave_after(root: &Path, does: impl FnOnce(&Life)) -> PathBuf {
     dead
 }
 
+/// The segment with its records. It need not be the first: the keeper may have been making that one when the
+/// first record came.
+fn segment_in_use(dead: &Path) -> PathBuf {
+    let mut files = fs::read_dir(dead).unwrap().map(|file| file.unwrap().path());
+    let is_used = |path: &PathBuf| {
+        let is_segment = path.extension().is_some_and(|end| end == "seg");
+        is_segment && fs::read(path).unwrap().iter().any(|byte| *byte != 0)
+    };
+    files.find(is_used).unwrap()
+}
+
 /// A process in which only the test lets time pass.
 fn living(root: &Path) -> (Life, ManualClock) {
     let (manual, store) = (ManualClock::new(), MemoryStore::new());
@@ -54,10 +68,13 @@ fn living(root: &Path) -> (Life, ManualClock) {
 }
 
 impl Life {
-    /// Its worker has looked since what happened before.
+    /// Its worker has looked since what happened before. It looks before it writes, and may have been between
+    /// the two when the first record came: not when the second did.
     fn looked(&self) {
-        assert_eq!(self.fail(), Some(Ack::Os));
-        assert!(self.persister.flush_blocking(LONG).complete);
+        for _ in 0..RECORDS_OF_A_LOOK {
+            assert_eq!(self.fail(), Some(Ack::Os));
+            assert!(self.persister.flush_blocking(LONG).complete);
+        }
     }
 
     fn crashed(&self) -> u64 {
@@ -80,7 +97,7 @@ fn a_living_process_takes_over_what_others_leave_behind_without_a_restart() {
         assert!(life.persister.flush_blocking(LONG).complete);
         until("its directory is gone", || !dead.exists());
     }
-    assert_eq!((life.crashed(), life.store.rows().len()), (0, 12 + 4));
+    assert_eq!((life.crashed(), life.store.rows().len()), (0, 12 + 4 * RECORDS_OF_A_LOOK));
 }
 
 #[test]
@@ -96,12 +113,7 @@ fn what_died_in_memory_is_said_in_one_line_and_nothing_is_where_nothing_died() {
     let nothing = leave(&root, 2);
     let ok = leave_after(&root, keep);
     let error = leave(&root, 3);
-    // The next segment is made ahead, and may be in use already.
-    for file in fs::read_dir(&error).unwrap().map(|file| file.unwrap().path()) {
-        if file.extension().is_some_and(|end| end == "seg") {
-            fs::remove_file(file).unwrap();
-        }
-    }
+    fs::remove_file(segment_in_use(&error)).unwrap();
     let (life, _) = living(&root);
     until("it has looked", || [&nothing, &ok, &error].iter().all(|dead| !dead.exists()));
     for (dead, counts) in
@@ -121,7 +133,7 @@ fn what_cannot_be_read_is_left_whole_until_it_can_be_and_is_never_counted_as_los
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("spool");
     let dead = leave(&root, 4);
-    let (segment, kept) = (dead.join("00000001.seg"), folder.path().join("kept"));
+    let (segment, kept) = (segment_in_use(&dead), folder.path().join("kept"));
     // A directory opens and cannot be read.
     fs::rename(&segment, &kept).unwrap();
     fs::create_dir(&segment).unwrap();
@@ -147,9 +159,9 @@ fn what_can_never_be_read_is_set_aside_after_five_looks_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("spool");
     let dead = leave(&root, 4);
-    // The records are in the first one; the one made ahead is empty.
-    fs::remove_file(dead.join("00000001.seg")).unwrap();
-    fs::create_dir(dead.join("00000001.seg")).unwrap();
+    let segment = segment_in_use(&dead);
+    fs::remove_file(&segment).unwrap();
+    fs::create_dir(&segment).unwrap();
     let (life, calendar) = living(&root);
     life.looked();
     for look in 2..=LOOKS {
