@@ -85,13 +85,19 @@ impl Program {
 }
 
 /// One of our own programs, beside the test's and in the same profile. Built if need be.
+#[expect(clippy::disallowed_methods, reason = "what cargo has set for this test")]
 pub(crate) fn built(package: &str) -> PathBuf {
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", package])
-        .current_dir(root())
-        .status()
-        .unwrap();
-    assert!(build.success(), "{package} is not built");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--locked", "--package", package]).current_dir(root());
+    // What cargo says of this package to its test: a build script that looks at it (ring's does) would run again, and all
+    // that depends on it be built again, here and at the next `cargo test`.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|part| name.starts_with(part)) {
+            build.env_remove(name);
+        }
+    }
+    assert!(build.status().unwrap().success(), "{package} is not built");
     let own = env::current_exe().unwrap();
     own.ancestors().nth(2).unwrap().join(package)
 }

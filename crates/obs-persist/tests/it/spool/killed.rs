@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use obs_core::Status;
+use obs_core::{Ack, Status};
 use obs_persist::testing::MemoryStore;
 use uuid::Uuid;
 
@@ -36,8 +36,11 @@ fn child() {
         run.keep();
         let id = run.id();
         if at % 3 == 0 {
-            run.finish(Ok::<_, String>(())).unwrap();
-            writeln!(out, "ok {id}").unwrap();
+            let (_, ack) = run.finish_ack(Ok::<_, String>(()));
+            // One that finds the queue full is no secret: this process has counted it itself.
+            if ack == Some(Ack::Memory) {
+                writeln!(out, "ok {id}").unwrap();
+            }
         } else {
             let (_, ack) = run.finish_ack(Err::<(), _>("no such field".to_owned()));
             writeln!(out, "{} {id}", ack.unwrap()).unwrap();
