@@ -61,6 +61,17 @@ skips_thanos() { [[ ${OBS_SKIP_THANOS:-} == 1 ]]; }
 # Where scripts/instructions has bounds to compare with.
 counts_instructions() { [[ $(uname -sm) == 'Linux x86_64' ]]; }
 
+# What this shell has set for a program of its own must not decide what is tested here.
+forget_settings() {
+    local name
+    for name in "${!OTEL_@}" "${!OBS_@}"; do
+        case $name in
+        OBS_TEST_* | OBS_SKIP_* | OBS_PG_*) ;;
+        *) unset "$name" ;;
+        esac
+    done
+}
+
 # True on Debian, Ubuntu and their children when packages may be installed without asking anybody.
 can_apt() { have apt-get && [[ $(id -u) == 0 ]]; }
 

@@ -10,14 +10,19 @@ pub(crate) use std::{
 };
 
 use std::{
+    hint,
     sync::{PoisonError, TryLockError, atomic::AtomicUsize},
     thread,
 };
 
 pub(crate) use crate::ids::forks;
 
-/// How often a child looks whether a lock is free, giving way in between.
-const LOOKS: u32 = 100;
+/// How often a child looks whether a lock is free: some 10 µs where it is not, and more than all that is
+/// ever done under such a lock.
+const LOOKS: u32 = 1_000;
+/// Between so many looks it gives way, to whom may have the lock. Not more often: where many processes want
+/// the processor, each time costs the turns of all of them.
+const LOOKS_A_TURN: u32 = 250;
 
 /// Locks what may have been held when this process was forked, by a thread that it does not have: such a
 /// lock never comes free. `None` is one that is taken to be so.
@@ -25,11 +30,12 @@ pub(crate) fn lock_after_fork<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> 
     if forks() == 0 {
         return Some(mutex.lock().unwrap_or_else(PoisonError::into_inner));
     }
-    for _ in 0..LOOKS {
+    for look in 1..=LOOKS {
         match mutex.try_lock() {
             Ok(guard) => return Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => thread::yield_now(),
+            Err(TryLockError::WouldBlock) if look % LOOKS_A_TURN == 0 => thread::yield_now(),
+            Err(TryLockError::WouldBlock) => hint::spin_loop(),
         }
     }
     None

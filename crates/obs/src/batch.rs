@@ -26,7 +26,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::export::{Again, PrivateRuntime, Refusal};
+use crate::export::{Again, ExportError, PrivateRuntime, Refusal, Stop};
 
 /// How often a batch is sent before it is given up.
 const TRIES_MAX: u32 = 3;
@@ -46,6 +46,12 @@ pub(crate) trait Target<T>: fmt::Debug + Send + Sync + 'static {
     fn limited(&self) -> Option<u64> {
         None
     }
+
+    /// How many items from the beginning of the batch that was sent last are settled, and how many of those the
+    /// target rejected, also where sending was cut. Says so once, and only of a batch that did not arrive whole.
+    fn take_settled(&self) -> (usize, u64) {
+        (0, 0)
+    }
 }
 
 pub(crate) type Sending<'a> = Pin<Box<dyn Future<Output = Result<u64, SendError>> + Send + 'a>>;
@@ -56,22 +62,11 @@ pub(crate) struct SendError {
     pub(crate) reason: String,
     /// Whether sending it again could help.
     pub(crate) again: bool,
-    /// How many items from its beginning are settled, and need not be sent again.
-    done: usize,
-    /// How many of those the target rejected.
-    rejected: u64,
 }
 
 impl SendError {
-    /// Of a batch of which nothing arrived.
     pub(crate) const fn new(reason: String, again: bool) -> Self {
-        Self { reason, again, done: 0, rejected: 0 }
-    }
-
-    /// Of a batch whose first items are settled.
-    #[cfg(feature = "sentry")]
-    pub(crate) fn after(self, done: usize, rejected: u64) -> Self {
-        Self { done, rejected, ..self }
+        Self { reason, again }
     }
 }
 
@@ -130,7 +125,7 @@ pub(crate) struct Batches {
     signal: &'static str,
     runtime: Handle,
     work: Arc<dyn Drain>,
-    stop: Mutex<Option<oneshot::Sender<()>>>,
+    stop: Stop,
 }
 
 /// What is known of a signal when everything is done.
@@ -286,35 +281,40 @@ impl Batches {
             failures: OnceLock::new(),
             failing: AtomicBool::new(false),
         });
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = Stop::new();
         let handle = runtime.handle.clone();
         let periodic = Arc::clone(&work).periodic(stopped);
         runtime.spawn(&format!("obs-{signal}"), periodic)?;
-        Ok((queue, Self { signal, runtime: handle, work, stop: Mutex::new(Some(stop)) }))
+        Ok((queue, Self { signal, runtime: handle, work, stop }))
     }
 
-    /// Sends all that waits by now. The future may be awaited on any executor, or dropped.
+    /// Sends all that waits by now. The future may be awaited on any executor, or dropped. In a forked child it is
+    /// done at once: there is no thread that could send, and what was put in there is counted.
     pub(crate) fn flush(
         &self,
         deadline: Duration,
     ) -> impl Future<Output = Drained> + Send + 'static {
-        let drained = self.runtime.spawn(Arc::clone(&self.work).drain(deadline));
+        let spawn = || self.runtime.spawn(Arc::clone(&self.work).drain(deadline));
+        let drained = (!self.stop.is_forked()).then(spawn);
         let (work, signal) = (Arc::clone(&self.work), self.signal);
         async move {
             let stopped = || Err("exports have stopped: flush before shutdown".to_owned());
-            let failure = drained.await.unwrap_or_else(|_| stopped()).err();
+            let failure = match drained {
+                Some(drained) => drained.await.unwrap_or_else(|_| stopped()).err(),
+                None => Some(format!("{signal} are not exported: {}", ExportError::Forked)),
+            };
             Drained { signal, lost: work.lost(), failure }
         }
     }
 
     /// Ends the task. What still waits is counted as lost.
     pub(crate) fn stop(&self) {
-        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stop) = stop {
-            self.work.close();
-            // A task that is gone already needs no word.
-            let _ = stop.send(());
+        if self.stop.is_forked() {
+            // What waits is the parent's, and so may be its lock.
+            return;
         }
+        self.work.close();
+        self.stop.stop();
     }
 
     /// Items that were lost so far.
@@ -347,7 +347,9 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
             () = self.turns() => {}
         }
         // The batch that was under way.
-        let left = std::mem::take(&mut self.turn.lock().await.batch).len() as u64;
+        let mut turn = self.turn.lock().await;
+        self.settle(&mut turn);
+        let left = std::mem::take(&mut turn.batch).len() as u64;
         self.queue.0.lost.shutdown.fetch_add(left, Ordering::Relaxed);
     }
 
@@ -367,6 +369,8 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
     /// at the next turn.
     async fn send_all(&self, until: Instant) -> Result<(), String> {
         let mut turn = self.turn.lock().await;
+        // Whatever cut the last one.
+        self.settle(&mut turn);
         let mut left = turn.batch.len() + self.queue.len();
         while left > 0 {
             if turn.batch.is_empty() {
@@ -389,8 +393,7 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
                     turn.batch.clear();
                 }
                 Err(error) => {
-                    turn.batch.drain(..error.done);
-                    self.queue.0.lost.export.fetch_add(error.rejected, Ordering::Relaxed);
+                    self.settle(&mut turn);
                     if !error.again || turn.tries >= TRIES_MAX {
                         self.give_up(&mut turn.batch);
                     }
@@ -404,6 +407,17 @@ impl<T: Send + Sync + 'static, X: Target<T>> Work<T, X> {
             }
         }
         Ok(())
+    }
+
+    /// Takes out what is settled, and need not be sent again. Where something is, what comes next was tried once.
+    fn settle(&self, turn: &mut Turn<T>) {
+        let (done, rejected) = self.target.take_settled();
+        let done = done.min(turn.batch.len());
+        if done > 0 {
+            turn.batch.drain(..done);
+            turn.tries = 1;
+        }
+        self.queue.0.lost.export.fetch_add(rejected, Ordering::Relaxed);
     }
 
     fn give_up(&self, batch: &mut Vec<T>) {

@@ -285,6 +285,8 @@ fn lift(
     let Some(only) = given.only else { return lift_rest(given, environment, model) };
     model.keep_only(only);
     let mut checked = lift_rest(given, environment, model)?;
+    // Whoever tries one way out is not the service.
+    checked.heartbeat = None;
     if matches!(only, model::Only::Reader(_) | model::Only::Spans(_) | model::Only::Logs(_)) {
         checked.sentry = None;
     }

@@ -11,18 +11,21 @@ use obs_core::KeepPolicy;
 use obs_persist::Store as _;
 use uuid::Uuid;
 
-#[cfg(feature = "sentry")]
-use crate::config::{Protocol, model::TlsFiles};
 use crate::{
     builder::Builder,
     config::{
         Configuration, Given, Rows, StoreAddress,
         model::{Exporter, Only, Otlp, Processor, Reader},
     },
-    export::{ADDRESSES_MAX, PrivateRuntime, Unreached, reach},
+    export::{ADDRESSES_MAX, PrivateRuntime, Trust, Unreached, reach},
     report::Report,
     resource,
     store::OtlpStore,
+};
+#[cfg(feature = "sentry")]
+use crate::{
+    config::{Protocol, model::TlsFiles},
+    sentry::CERTIFICATE,
 };
 
 /// The kind of the run, and the logger of the line, that are sent to find out whether they arrive.
@@ -65,7 +68,10 @@ enum Way {
     /// Rows as log events.
     Store(Box<Otlp>),
     #[cfg(feature = "sentry")]
-    Sentry(http::Uri),
+    Sentry {
+        endpoint: http::Uri,
+        trust: Trust,
+    },
 }
 
 impl Configuration {
@@ -110,7 +116,14 @@ impl Configuration {
         }
         #[cfg(feature = "sentry")]
         if let Some(sentry) = self.checked.reports() {
-            let way = Way::Sentry(sentry.dsn.endpoint().clone());
+            let way = Way::Sentry {
+                endpoint: sentry.dsn.endpoint().clone(),
+                trust: Trust {
+                    files: TlsFiles { authority: sentry.authority.clone(), client: None },
+                    variable: CERTIFICATE,
+                    in_file: "obs.sentry.certificate",
+                },
+            };
             found.push(("errors", sentry.dsn.to_string(), way));
         }
         let destination = |(signal, target, way)| Destination {
@@ -224,24 +237,26 @@ impl Destination {
             Way::Collector { otlp, only } => {
                 let settings = otlp.clone();
                 within(hop, async move {
-                    reach(&settings.endpoint, settings.protocol, &settings.tls, hop).await
+                    let trust = Trust::from(&settings.tls);
+                    reach(&settings.endpoint, settings.protocol, &trust, hop).await
                 })?;
                 arrived(*only, self.settings.say_something(*only, hop)?)
             }
             #[cfg(feature = "sentry")]
-            Way::Sentry(endpoint) => {
-                let endpoint = endpoint.clone();
-                within(hop, async move {
-                    let tls = TlsFiles::default();
-                    reach(&endpoint, Protocol::HttpProtobuf, &tls, hop).await
-                })?;
+            Way::Sentry { endpoint, trust } => {
+                let (endpoint, trust) = (endpoint.clone(), trust.clone());
+                within(
+                    hop,
+                    async move { reach(&endpoint, Protocol::HttpProtobuf, &trust, hop).await },
+                )?;
                 arrived(Only::Errors, self.settings.say_something(Only::Errors, hop)?)
             }
             Way::Store(otlp) => {
                 let (settings, otlp) = (otlp.clone(), otlp.clone());
                 let resource = resource::resource(checked, Uuid::nil());
                 within(hop, async move {
-                    reach(&settings.endpoint, settings.protocol, &settings.tls, hop).await?;
+                    let trust = Trust::from(&settings.tls);
+                    reach(&settings.endpoint, settings.protocol, &trust, hop).await?;
                     let mut store = OtlpStore::new(otlp, &resource);
                     match tokio::time::timeout(hop, store.prepare()).await {
                         Ok(taken) => {

@@ -24,15 +24,10 @@ mod reader;
 mod runtime;
 mod send;
 
-use std::{
-    error::Error,
-    fmt, io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use opentelemetry::metrics::Meter;
-use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
+use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::config::model::{MeterProvider, Periodic};
 use health::Counts;
@@ -42,9 +37,9 @@ pub(crate) use console::to_standard_output;
 #[cfg(feature = "sentry")]
 pub(crate) use plain::PlainClient;
 pub use reach::Unreached;
-pub(crate) use reach::{ADDRESSES_MAX, reach};
+pub(crate) use reach::{ADDRESSES_MAX, Trust, reach};
 pub(crate) use reader::{Reader, Readers};
-pub(crate) use runtime::PrivateRuntime;
+pub(crate) use runtime::{PrivateRuntime, Stop};
 pub(crate) use send::{Again, Refusal, Sender, SenderError, Service, Taken};
 
 /// The metrics that were not exported, and why.
@@ -102,6 +97,9 @@ pub enum ExportError {
     /// Nothing is exported any more.
     #[error("exports have stopped: flush before shutdown")]
     Stopped,
+    /// This process is a child, forked from the one that exports.
+    #[error("a forked process exports nothing: start telemetry after the fork")]
+    Forked,
 }
 
 /// Errors in one line.
@@ -131,8 +129,7 @@ pub(crate) struct Exports {
     runtime: Handle,
     outlets: Vec<Arc<Outlet>>,
     counts: Arc<Counts>,
-    /// `None` once stopped. Whoever takes it ends the thread.
-    stop: Mutex<Option<oneshot::Sender<()>>>,
+    stop: Stop,
 }
 
 impl Exports {
@@ -156,7 +153,7 @@ impl Exports {
             };
             settings.periodic().map(outlet).collect::<Result<Vec<_>, SenderError>>()?
         };
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = Stop::new();
         let all = outlets.clone();
         runtime.spawn("obs-export", async move {
             // Ended by being dropped.
@@ -167,7 +164,7 @@ impl Exports {
             // A sender that is gone is as good as a word.
             let _ = stopped.await;
         })?;
-        Ok(Some(Self { runtime: handle, outlets, counts, stop: Mutex::new(Some(stop)) }))
+        Ok(Some(Self { runtime: handle, outlets, counts, stop }))
     }
 
     /// Says on which meter exports are counted.
@@ -175,17 +172,18 @@ impl Exports {
         self.counts.count_on(meter, "metrics");
     }
 
-    /// Exports now, to all at once. The future may be awaited on any executor, or dropped.
+    /// Exports now, to all at once. The future may be awaited on any executor, or dropped. In a forked child it is an
+    /// error at once: there is no thread that could export.
     pub(crate) fn flush(
         &self,
         deadline: Duration,
     ) -> impl Future<Output = Result<(), ExportError>> + Send + 'static {
-        let exports: Vec<_> = self
-            .outlets
-            .iter()
-            .map(|outlet| self.runtime.spawn(Arc::clone(outlet).export_within(deadline)))
-            .collect();
+        let spawn =
+            |outlet| self.runtime.spawn(Outlet::export_within(Arc::clone(outlet), deadline));
+        let is_ours = !self.stop.is_forked();
+        let exports = is_ours.then(|| self.outlets.iter().map(spawn).collect::<Vec<_>>());
         async move {
+            let exports = exports.ok_or(ExportError::Forked)?;
             let mut errors = Vec::new();
             for export in exports {
                 if let Err(error) = export.await.unwrap_or(Err(ExportError::Stopped)) {
@@ -202,17 +200,7 @@ impl Exports {
 
     /// Ends the thread. An export under way is given up.
     pub(crate) fn stop(&self) {
-        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stop) = stop {
-            // A thread that is gone already needs no word.
-            let _ = stop.send(());
-        }
-    }
-}
-
-impl Drop for Exports {
-    fn drop(&mut self) {
-        self.stop();
+        self.stop.stop();
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     kept::{Hears, told},
     logs::Logs,
     pipelines::Pipelines,
-    policy_file::{PolicyWatch, Watched},
+    policy_file::{self, PolicyWatch, Watched},
     provider, resource,
     sentry::Reports,
     spans::Spans,
@@ -122,6 +122,11 @@ fn policy_watch(
 ) -> Result<Option<PolicyWatch>, InitError> {
     let named = config::file_named(given, environment)?.filter(|_| given.read.is_none());
     let Some((_, path)) = named else { return Ok(None) };
+    if policy_file::can_be_read_only_once(path) {
+        let path = path.display();
+        tracing::info!(target: "obs", "the policy of {path} is not read again: it is a pipe or the like");
+        return Ok(None);
+    }
     Ok(PolicyWatch::start(Watched {
         path: path.to_owned(),
         given: given.clone(),

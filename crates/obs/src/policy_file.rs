@@ -3,7 +3,7 @@
 //! A thread of its own looks each second whether the file has another length or time, and each tenth time whether
 //! it has another text, for a file that was replaced by one of the same length and time. What is in it is checked as
 //! it is at the start, as a whole: then the policy takes effect, or nothing does. The rest of the file counts at the
-//! next start.
+//! next start. What can be read only once, as a pipe, is not looked at again.
 
 use std::{
     fs,
@@ -194,6 +194,11 @@ impl Reader {
         tracing::warn!(target: "obs", "the policy stays as it was, because the file of settings cannot be used: {problem}");
         true
     }
+}
+
+/// Whether it is a pipe, a terminal or the like: what was read there is gone. A link is what it leads to.
+pub(crate) fn can_be_read_only_once(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| !it.is_file())
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

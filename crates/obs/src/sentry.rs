@@ -30,7 +30,7 @@ use event::Item;
 use limits::{Category, RateLimits};
 
 /// Names the file of who is trusted.
-const CERTIFICATE: &str = "OBS_SENTRY_CERTIFICATE";
+pub(crate) const CERTIFICATE: &str = "OBS_SENTRY_CERTIFICATE";
 /// What leaves, as metrics and messages name it.
 pub(crate) const SIGNAL: &str = "errors";
 /// Reports that wait.
@@ -39,10 +39,10 @@ const QUEUE_MAX: usize = 256;
 const BATCH_MAX: usize = 16;
 /// The longest that a report waits for others, and how long it is before a server that failed is asked again.
 const DELAY: Duration = Duration::from_secs(5);
-/// How long a batch may take.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one report may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a batch may take: each of its reports has its time, and the next turn begins with another one.
+const BATCH_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_mul(BATCH_MAX as u32);
 /// Reports in a minute; each is a request on a connection of its own. What is more is counted, and is in the store.
 const PER_MINUTE_MAX: u32 = 300;
 
@@ -70,6 +70,9 @@ struct ToServer {
     limits: Mutex<RateLimits>,
     /// Reports that were not sent because the server had said that it wants none.
     limited: AtomicU64,
+    /// Reports of the batch under way that need not be sent again, and how many of those it does not want. Here, that
+    /// nothing forgets them that cuts sending.
+    settled: Mutex<(usize, u64)>,
 }
 
 /// A failure to start.
@@ -150,6 +153,7 @@ impl ToServer {
             clock: Clock::default(),
             limits: Mutex::default(),
             limited: AtomicU64::new(0),
+            settled: Mutex::default(),
         })
     }
 
@@ -188,6 +192,10 @@ impl ToServer {
         }
     }
 
+    fn settled(&self) -> MutexGuard<'_, (usize, u64)> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn limits(&self) -> MutexGuard<'_, RateLimits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,19 +208,23 @@ impl Target<Item> for ToServer {
 
     fn send<'a>(&'a self, batch: &'a [Item]) -> Sending<'a> {
         Box::pin(async move {
-            let mut rejected = 0;
-            for (done, item) in batch.iter().enumerate() {
-                match self.post(item).await {
-                    Ok(taken) => rejected += u64::from(!taken),
-                    Err(error) => return Err(error.after(done, rejected)),
-                }
+            for item in batch {
+                let taken = self.post(item).await?;
+                let mut settled = self.settled();
+                settled.0 += 1;
+                settled.1 += u64::from(!taken);
             }
+            let (_, rejected) = self.take_settled();
             Ok(rejected)
         })
     }
 
     fn limited(&self) -> Option<u64> {
         Some(self.limited.load(Ordering::Relaxed))
+    }
+
+    fn take_settled(&self) -> (usize, u64) {
+        std::mem::take(&mut *self.settled())
     }
 }
 

@@ -166,7 +166,7 @@ impl Telemetry {
     }
 
     /// How the policy of the file of settings is doing, which is read again when the file changes; `None` where there
-    /// is no file.
+    /// is no file, or one that can be read only once: a pipe, `<(…)`, the standard input. A link is what it leads to.
     ///
     /// ```
     /// # use obs::Environment;
@@ -476,13 +476,14 @@ impl Telemetry {
         &self.parts.provider
     }
 
-    /// Logs and spans first, within half of the time, so that what of them is lost is in the metrics.
+    /// Logs and spans first, so that what of them is lost is in the metrics, which have half of the time left.
     async fn export_all(
         &self,
         deadline: Duration,
     ) -> (Result<Exported, ExportError>, Vec<SignalReport>) {
         let start = self.clock.now();
-        let signals = self.parts.pipelines.flush(deadline / 2).await;
+        let share = if self.parts.exports.is_some() { deadline / 2 } else { deadline };
+        let signals = self.parts.pipelines.flush(share).await;
         let left = deadline.saturating_sub(self.clock.now().since(start));
         (self.export(left).await, signals.into_iter().map(SignalReport::from).collect())
     }

@@ -30,7 +30,8 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-const AUTHORITY: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+/// Names the file of who is trusted, unless a target has a setting of its own.
+pub(super) const AUTHORITY: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 const CLIENT: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
 const CLIENT_KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
 
@@ -59,14 +60,17 @@ pub(crate) enum TlsError {
     /// The machine trusts nobody.
     #[error(
         "this machine has no certificate authorities: install ca-certificates, \
-         or name a PEM file in OTEL_EXPORTER_OTLP_CERTIFICATE"
+         or name a PEM file in {variable}"
     )]
-    NoAuthorities,
+    NoAuthorities { variable: &'static str },
     /// The certificates do not fit together.
     #[error(
         "the certificates of {AUTHORITY}, {CLIENT} and {CLIENT_KEY} cannot be used: name PEM files that fit together"
     )]
     Rejected(#[from] rustls::Error),
+    /// The same where there is only one.
+    #[error("{variable}: the certificates cannot be used: name a PEM file of whom to trust")]
+    Unusable { variable: &'static str, source: rustls::Error },
     /// The host is neither a DNS name nor an address.
     #[error("{host:?} is not a host name that TLS can verify: use a DNS name or an address")]
     Host { host: String },
@@ -74,9 +78,10 @@ pub(crate) enum TlsError {
 
 impl TlsError {
     /// The same of a file that another setting names.
-    #[cfg(feature = "sentry")]
     pub(super) fn of(self, variable: &'static str) -> Self {
         match self {
+            Self::NoAuthorities { .. } => Self::NoAuthorities { variable },
+            Self::Rejected(source) if variable != AUTHORITY => Self::Unusable { variable, source },
             Self::Certificates { path, source, .. } => {
                 Self::Certificates { variable, path, source }
             }
@@ -186,7 +191,7 @@ fn authorities(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
     // Some certificates of a machine may be unreadable or odd; only having none at all is an error.
     let (_added, _ignored) =
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(roots) }
+    if roots.is_empty() { Err(TlsError::NoAuthorities { variable: AUTHORITY }) } else { Ok(roots) }
 }
 
 fn certificates(

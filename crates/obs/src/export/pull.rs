@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -12,9 +12,8 @@ use obs_http::{Access, Endpoints, MetricsFormat};
 use obs_persist::StoreWatch;
 use opentelemetry::metrics::Meter;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::oneshot;
 
-use super::{PrivateRuntime, Reader, health::Counts};
+use super::{PrivateRuntime, Reader, Stop, health::Counts};
 use crate::{config::model::Prometheus, snapshot};
 
 /// How long `init` waits for the listener, which has nothing to wait for itself.
@@ -44,8 +43,7 @@ pub(crate) enum PullError {
 #[derive(Debug)]
 pub(crate) struct Pull {
     address: SocketAddr,
-    /// `None` once stopped. Whoever takes it ends the thread.
-    stop: Mutex<Option<oneshot::Sender<()>>>,
+    stop: Stop,
 }
 
 /// What a page is made of.
@@ -66,7 +64,7 @@ impl Pull {
         let address = address(settings)?;
         let endpoints = endpoints(access(token)?, source);
         let runtime = PrivateRuntime::new(0)?;
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = Stop::new();
         let (say, said) = mpsc::sync_channel(1);
         runtime.spawn("obs-prometheus", async move {
             match endpoints.listen(address).await {
@@ -82,7 +80,7 @@ impl Pull {
         })?;
         let address = said.recv_timeout(LISTEN_WAIT).map_err(|_| PullError::Late)??;
         tracing::info!(target: "obs", "Prometheus may scrape http://{address}/metrics");
-        Ok(Self { address, stop: Mutex::new(Some(stop)) })
+        Ok(Self { address, stop })
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -91,17 +89,7 @@ impl Pull {
 
     /// Ends the thread, and does not wait for it.
     pub(crate) fn stop(&self) {
-        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stop) = stop {
-            // A thread that is gone already needs no word.
-            let _ = stop.send(());
-        }
-    }
-}
-
-impl Drop for Pull {
-    fn drop(&mut self) {
-        self.stop();
+        self.stop.stop();
     }
 }
 

@@ -9,7 +9,11 @@ use tokio::{
     time,
 };
 
-use super::{connect::Connector, send::SenderError, sentence};
+use super::{
+    connect::{AUTHORITY, Connector},
+    send::SenderError,
+    sentence,
+};
 use crate::config::{Protocol, model::TlsFiles};
 
 /// The hop at which something stopped, and why.
@@ -41,16 +45,32 @@ impl Unreached {
     }
 }
 
+/// Who is trusted, and the settings that say so.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust {
+    pub(crate) files: TlsFiles,
+    pub(crate) variable: &'static str,
+    pub(crate) in_file: &'static str,
+}
+
+impl From<&TlsFiles> for Trust {
+    /// Of a Collector.
+    fn from(files: &TlsFiles) -> Self {
+        Self { files: files.clone(), variable: AUTHORITY, in_file: "tls" }
+    }
+}
+
 /// Goes as far as a connection that could carry a request.
 pub(crate) async fn reach(
     endpoint: &Uri,
     protocol: Protocol,
-    tls: &TlsFiles,
+    trust: &Trust,
     hop: Duration,
 ) -> Result<(), Unreached> {
-    let connector = Connector::new(endpoint, protocol, tls);
-    let connector = connector
-        .map_err(|error| Unreached::at("the certificates", sentence(&SenderError::from(error))))?;
+    let Trust { files, variable, in_file } = trust;
+    let connector = Connector::new(endpoint, protocol, files).map_err(|error| {
+        Unreached::at("the certificates", sentence(&SenderError::from(error.of(variable))))
+    })?;
     let stream = connect(&connector, hop).await?;
     let Some((tls, name)) = connector.tls() else { return Ok(()) };
     match time::timeout(hop, tls.connect(name.clone(), stream)).await {
@@ -58,7 +78,7 @@ pub(crate) async fn reach(
         Ok(Err(error)) => Err(Unreached::at(
             "the TLS handshake",
             format!(
-                "{}: look at OTEL_EXPORTER_OTLP_CERTIFICATE (`tls` in a file), and whether it speaks TLS there",
+                "{}: look at {variable} (`{in_file}` in a file), and whether it speaks TLS there",
                 Escaped(&sentence(&error))
             ),
         )),

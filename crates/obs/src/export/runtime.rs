@@ -1,9 +1,18 @@
 //! A runtime of our own, on a thread of its own.
 
-use std::{io, thread};
+use std::{
+    io,
+    mem::ManuallyDrop,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
+use obs_core::process_id;
 use opentelemetry::Context;
-use tokio::runtime::{Handle, Runtime};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::oneshot,
+};
 
 /// Threads of a private runtime for what blocks: collecting, and looking up host names.
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -14,6 +23,15 @@ pub(crate) struct PrivateRuntime {
     pub(crate) handle: Handle,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
+}
+
+/// Ends what runs on a private runtime. Dropping it does, too.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// `None` once stopped.
+    word: Mutex<Option<oneshot::Sender<()>>>,
+    /// Whose thread it is that ends.
+    process: u32,
 }
 
 impl PrivateRuntime {
@@ -50,5 +68,40 @@ impl Drop for PrivateRuntime {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Stop {
+    /// And who hears of it.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (word, stopped) = oneshot::channel();
+        (Self { word: Mutex::new(Some(word)), process: process_id() }, stopped)
+    }
+
+    /// Whether the thread stayed in the process that this one was forked from: whoever waits for it waits for ever.
+    pub(crate) fn is_forked(&self) -> bool {
+        process_id() != self.process
+    }
+
+    /// Does nothing in a forked child, and when called again.
+    pub(crate) fn stop(&self) {
+        if self.is_forked() {
+            // Neither said nor dropped: either would wake the parent's task, by locks that its thread may have held.
+            if let Ok(mut word) = self.word.try_lock() {
+                let _left = ManuallyDrop::new(word.take());
+            }
+            return;
+        }
+        let word = self.word.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(word) = word {
+            // A thread that is gone already needs no word.
+            let _ = word.send(());
+        }
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

@@ -1,9 +1,9 @@
 //! Heartbeats of a whole program.
 
 use diesel::{Connection, RunQueryDsl, dsl::sql, sql_types::Text, sqlite::SqliteConnection};
-use obs::Environment;
+use obs::{Configuration, Environment};
 
-use crate::support::{PATIENCE, metrics_only, total, until};
+use crate::support::{FakeCollector, PATIENCE, metrics_only, total, until};
 
 #[test]
 fn a_program_beats_into_its_store_until_it_stops_in_order_and_the_books_balance() {
@@ -59,4 +59,16 @@ fn an_interval_that_is_none_is_refused() {
         let error = metrics_only().environment(environment).init().unwrap_err().to_string();
         assert!(error.starts_with(&format!("OBS_HEARTBEAT=\"{bad}\"")), "{error}");
     }
+}
+
+#[test]
+fn whoever_asks_whether_metrics_arrive_does_not_beat_in_the_name_of_the_service() {
+    let collector = FakeCollector::start();
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url()), ("OBS_HEARTBEAT", "1s")];
+    let settings = Configuration::read(None, &Environment::from_iter(variables)).unwrap();
+    assert_eq!(settings.destinations()[0].try_out(PATIENCE), Ok("a point was sent and taken"));
+    let sent = collector.requests().into_iter().map(|request| request.body).collect::<Vec<_>>();
+    let sent = String::from_utf8_lossy(&sent.concat()).into_owned();
+    let has = |kind: &str| sent.contains(kind);
+    assert_eq!((has("obs.doctor"), has("obs.heartbeat")), (true, false));
 }

@@ -77,3 +77,26 @@ fn code_changes_the_policy_where_there_is_no_file() {
     runs(&kind, 20);
     assert_eq!(sampled_out(&telemetry), before);
 }
+
+/// What can be read only once: a second look would wait for a writer, or find nothing.
+#[cfg(unix)]
+#[test]
+fn settings_from_a_pipe_are_read_once_and_not_watched_and_those_behind_a_link_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let [pipe, file, link] = ["pipe", "obs.yaml", "link"].map(|name| folder.path().join(name));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (into, content) = (pipe.clone(), text("{ sample_rate: 0.0 }", &folder));
+    let writer = std::thread::spawn(move || fs::write(into, content).unwrap());
+    let start = |path: &std::path::Path| {
+        obs::builder().environment(Environment::empty()).config_file(path).init().unwrap()
+    };
+    let telemetry = start(&pipe);
+    writer.join().unwrap();
+    runs(&telemetry.kind("dsl"), 20);
+    assert_eq!(sampled_out(&telemetry), 9, "all ok runs but the first");
+    assert_eq!(telemetry.policy_file(), None);
+
+    fs::write(&file, text("{ sample_rate: 1 }", &folder)).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert_eq!(start(&link).policy_file().map(|file| file.path), Some(link));
+}

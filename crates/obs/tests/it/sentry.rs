@@ -11,8 +11,12 @@ fn a_program_without_the_feature_says_so_instead_of_reporting_nothing() {
 #[cfg(feature = "sentry")]
 mod reported {
     use std::{
+        collections::BTreeSet,
         io::Write as _,
-        sync::{Arc, Mutex},
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicBool, Ordering},
+        },
         time::Duration,
     };
 
@@ -196,6 +200,60 @@ mod reported {
         assert_eq!(errors_of(&telemetry.shutdown_blocking(PATIENCE)).lost, 0);
     }
 
+    /// A server that takes so many reports, and holds the next one and those behind it until the gate is open.
+    fn gated(takes: usize) -> (Server, Arc<Mutex<Vec<Request>>>, Arc<AtomicBool>) {
+        let requests = Arc::<Mutex<Vec<Request>>>::default();
+        let is_open = Arc::new(AtomicBool::new(false));
+        let (taken, open) = (Arc::clone(&requests), Arc::clone(&is_open));
+        let held = Mutex::new(Vec::new());
+        let server = Server::start(move |mut stream| {
+            if taken.lock().unwrap().len() == takes && !open.load(Ordering::SeqCst) {
+                held.lock().unwrap().push(stream);
+                return;
+            }
+            let Some(request) = read_request(&stream) else { return };
+            taken.lock().unwrap().push(request);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        });
+        (server, requests, is_open)
+    }
+
+    #[test]
+    fn a_batch_that_the_deadline_cuts_goes_on_where_it_was_and_nothing_is_sent_or_counted_twice() {
+        let (server, requests, is_open) = gated(4);
+        let telemetry = builder(&format!("http://{}", server.address)).init().unwrap();
+        fail(&telemetry, 15);
+        for _ in 0..4 {
+            let report = telemetry.flush_blocking(Duration::from_secs(1));
+            assert!(errors_of(&report).failure.is_some(), "{report}");
+            if requests.lock().unwrap().len() == 4 {
+                break;
+            }
+        }
+        is_open.store(true, Ordering::SeqCst);
+        let report = telemetry.shutdown_blocking(PATIENCE);
+        assert_eq!((errors_of(&report).lost, &errors_of(&report).failure), (0, &None), "{report}");
+        let sent = requests.lock().unwrap().clone();
+        let ids: BTreeSet<_> = sent.iter().map(|it| lines(it)[0]["event_id"].to_string()).collect();
+        assert_eq!((sent.len(), ids.len()), (15, 15), "each once");
+    }
+
+    #[test]
+    fn reports_that_arrived_before_the_end_are_not_among_the_lost() {
+        let (server, requests, _) = gated(4);
+        let telemetry = builder(&format!("http://{}", server.address)).init().unwrap();
+        fail(&telemetry, 15);
+        let ((), took) = timed(|| {
+            let report = telemetry.shutdown_blocking(Duration::from_secs(2));
+            assert!(errors_of(&report).failure.is_some(), "{report}");
+        });
+        // There are no metrics that would need a part of it.
+        assert!(took >= Duration::from_millis(1_900), "{took:?}");
+        let counted = || lost(&telemetry, "shutdown") + lost(&telemetry, "export");
+        until("what is left is counted", || (counted() > 0.0).then_some(()));
+        assert_eq!(counted() as usize + requests.lock().unwrap().len(), 15);
+    }
+
     #[test]
     fn a_server_that_has_enough_is_left_alone_and_what_it_misses_is_counted() {
         let server = FakeCollector::start();
@@ -312,6 +370,23 @@ mod reported {
         let report = reported(&Certificates::new().authority).unwrap();
         assert!(errors_of(&report).failure.is_some(), "{report}");
         assert_eq!(requests.lock().unwrap().len(), 1, "a stranger is told nothing");
+
+        let tried_out = |authority: &std::path::Path| {
+            let variables = [
+                ("OBS_SENTRY_CERTIFICATE", authority.as_os_str()),
+                ("OBS_SENTRY_DSN", dsn.as_ref()),
+                ("OBS_ENABLED", "false".as_ref()),
+            ];
+            let environment = obs::Environment::from_iter(variables);
+            let settings = obs::Configuration::read(None, &environment).unwrap();
+            settings.destinations().last().unwrap().try_out(PATIENCE)
+        };
+        assert_eq!(tried_out(&certificates.authority), Ok("a report was sent and taken"));
+        assert_eq!(requests.lock().unwrap().len(), 2);
+        let unreached = tried_out(&Certificates::new().authority).unwrap_err();
+        assert_eq!(unreached.hop, "the TLS handshake", "{unreached}");
+        assert!(unreached.reason.contains("look at OBS_SENTRY_CERTIFICATE"), "{unreached}");
+        assert!(!unreached.reason.contains("OTEL"), "{unreached}");
 
         let error = reported("nowhere.pem".as_ref()).unwrap_err().to_string();
         assert!(error.starts_with("OBS_SENTRY_CERTIFICATE=\"nowhere.pem\""), "{error}");
