@@ -2,17 +2,33 @@
 //!
 //! A statement and its commit cost what a hundred rows cost. So while few records come, and all of them are
 //! `ok`, batch after batch waits longer, up to [`LINGERS_MAX`] lingers; a full one ends that. Errors never wait
-//! longer than one linger.
+//! longer than one linger. A batch is full when it holds what it may, or when the ok lane does: whatever came
+//! then would be refused.
 
 use std::time::Duration;
+
+use crate::lanes::Limit;
 
 /// What bounds a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
     pub(crate) records: usize,
     pub(crate) bytes: usize,
+    /// What the ok lane holds: it may be less than a batch.
+    pub(crate) lane: Limit,
     /// How long the first record of a batch waits for others.
     pub(crate) linger: Duration,
+}
+
+impl BatchLimits {
+    /// What need not wait for more. The next record may be large: it finds half of the lane's bytes free.
+    const fn full(&self) -> Limit {
+        let Limit { records, bytes } = self.lane;
+        Limit {
+            records: if records < self.records { records } else { self.records },
+            bytes: if bytes / 2 < self.bytes { bytes / 2 } else { self.bytes },
+        }
+    }
 }
 
 /// So many lingers are the most that ok records wait for others while few come.
@@ -34,12 +50,13 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Learns from a batch that is about to be written.
-    fn learn(&mut self, limits: &BatchLimits, facts: &Facts) {
-        if is_full(limits, facts) {
+    /// Learns from a batch that is about to be written. One that could not wait is small for that.
+    fn learn(&mut self, full: Limit, facts: &Facts) {
+        if is_full(full, facts) {
             *self = Self::default();
-        } else if facts.records < limits.records / SMALL_PART
-            && facts.bytes < limits.bytes / SMALL_PART
+        } else if !facts.hurry()
+            && facts.records < full.records / SMALL_PART
+            && facts.bytes < full.bytes / SMALL_PART
         {
             self.lingers = (self.lingers * 2).min(LINGERS_MAX);
         }
@@ -63,6 +80,13 @@ pub(crate) struct Facts {
     pub(crate) closing: bool,
 }
 
+impl Facts {
+    /// They cannot wait as long as ok records can.
+    const fn hurry(&self) -> bool {
+        self.errors || self.flushing || self.closing
+    }
+}
+
 /// What the worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -83,16 +107,17 @@ pub(crate) fn next(limits: &BatchLimits, pace: &mut Pace, facts: &Facts) -> Step
     }
     let lingers = if facts.errors { 1 } else { pace.lingers };
     let rest = limits.linger.saturating_mul(lingers).saturating_sub(facts.age);
-    let now = is_full(limits, facts) || facts.flushing || facts.closing || rest.is_zero();
+    let full = limits.full();
+    let now = is_full(full, facts) || facts.flushing || facts.closing || rest.is_zero();
     if !now {
         return Step::Linger(rest);
     }
-    pace.learn(limits, facts);
+    pace.learn(full, facts);
     Step::Write
 }
 
-const fn is_full(limits: &BatchLimits, facts: &Facts) -> bool {
-    facts.records >= limits.records || facts.bytes >= limits.bytes
+const fn is_full(full: Limit, facts: &Facts) -> bool {
+    facts.records >= full.records || facts.bytes >= full.bytes
 }
 
 /// Whether the worker must be woken when the lanes went from `before` to `after` (records, bytes):
@@ -104,8 +129,9 @@ pub(crate) const fn wakes(
     first_error: bool,
 ) -> bool {
     let first = before.0 == 0 || first_error;
-    let filled_records = before.0 < limits.records && after.0 >= limits.records;
-    let filled_bytes = before.1 < limits.bytes && after.1 >= limits.bytes;
+    let full = limits.full();
+    let filled_records = before.0 < full.records && after.0 >= full.records;
+    let filled_bytes = before.1 < full.bytes && after.1 >= full.bytes;
     first || filled_records || filled_bytes
 }
 
@@ -114,7 +140,9 @@ mod tests {
     use super::*;
 
     const LINGER: Duration = Duration::from_millis(100);
-    const LIMITS: BatchLimits = BatchLimits { records: 256, bytes: 1 << 20, linger: LINGER };
+    const LANE: Limit = Limit { records: 1_000, bytes: 8 << 20 };
+    const LIMITS: BatchLimits =
+        BatchLimits { records: 256, bytes: 1 << 20, lane: LANE, linger: LINGER };
     const ONE: Facts = Facts {
         records: 1,
         bytes: 500,
@@ -178,6 +206,44 @@ mod tests {
         // It comes to ok records that have waited for longer than that already.
         let late = Facts { records: 7, age: MS(300), ..error };
         assert_eq!(next(&LIMITS, &mut pace, &late), Step::Write);
+    }
+
+    #[test]
+    fn a_batch_is_full_when_the_lane_is_or_half_of_its_bytes_are() {
+        for (name, lane, full) in [
+            ("a large lane", LANE, (256, 1 << 20)),
+            ("few places", Limit { records: 8, ..LANE }, (8, 1 << 20)),
+            ("few bytes", Limit { bytes: 1 << 20, ..LANE }, (256, 1 << 19)),
+        ] {
+            let limits = BatchLimits { lane, ..LIMITS };
+            let (less, bytes_less) = (full.0 - 1, full.1 - 1);
+            let facts = [(less, 1), (full.0, 1), (1, bytes_less), (1, full.1)];
+            let writes = facts.map(|(records, bytes)| {
+                let facts = Facts { records, bytes, ..ONE };
+                next(&limits, &mut Pace { lingers: 8 }, &facts) == Step::Write
+            });
+            assert_eq!(writes, [false, true, false, true], "{name}");
+            let wakes = |before, after| wakes(&limits, before, after, false);
+            assert!(wakes((less, 500), (full.0, 501)), "{name}");
+            assert!(wakes((2, bytes_less), (3, full.1)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_somebody_waits_for_or_with_an_error_in_it_says_nothing_about_the_flow() {
+        let old = Facts { age: MS(5_000), ..ONE };
+        for (name, facts) in [
+            ("an error", Facts { errors: true, ..old }),
+            ("a flush", Facts { flushing: true, ..old }),
+            ("the end", Facts { closing: true, ..old }),
+        ] {
+            let mut pace = Pace { lingers: 4 };
+            assert_eq!(next(&LIMITS, &mut pace, &facts), Step::Write, "{name}");
+            assert_eq!(next(&LIMITS, &mut pace, &ONE), Step::Linger(MS(400)), "{name}");
+            let full = Facts { records: 256, ..facts };
+            assert_eq!(next(&LIMITS, &mut pace, &full), Step::Write, "{name}");
+            assert_eq!(next(&LIMITS, &mut pace, &ONE), Step::Linger(MS(100)), "{name}, and full");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub struct PersistConfig {
     /// Bytes in a batch; a single larger record is a batch of its own (1 MiB).
     pub batch_bytes: usize,
     /// How long the first record of a batch waits for others (100 ms). While few come, and none is an error,
-    /// batches wait longer step by step: ten times as long at most.
+    /// batches wait longer step by step: ten times as long at most, and not once the ok lane is full.
     pub linger: Duration,
     /// Deadline for connecting, migrating and making partitions (60 s; the connection alone
     /// has 5 s of its own).
@@ -298,7 +298,12 @@ impl PersistConfig {
     }
 
     pub(crate) const fn batch(&self) -> BatchLimits {
-        BatchLimits { records: self.batch_records, bytes: self.batch_bytes, linger: self.linger }
+        BatchLimits {
+            records: self.batch_records,
+            bytes: self.batch_bytes,
+            lane: self.lanes().ok,
+            linger: self.linger,
+        }
     }
 }
 

@@ -102,7 +102,7 @@ impl PostgresStore {
         let Some(Connected { connection, days, .. }) = &mut self.connection else {
             return Err(StoreError::transient("cannot write", "there is no connection"));
         };
-        let needed = batch.iter().map(|record| partitions::day_of_id(record.run_id));
+        let needed = batch.iter().map(partitions::needed_by);
         if let Err(error) = days.ensure(connection, needed).await {
             // It may hold locks, or be in a transaction, where later rows would be lost.
             self.connection = None;
@@ -124,7 +124,7 @@ impl PostgresStore {
             return Err(StoreError::transient("cannot try a canary", "there is no connection"));
         };
         let Connected { connection, days, .. } = &mut connected;
-        days.ensure(connection, std::iter::once(partitions::day_of_id(row.run_id))).await?;
+        days.ensure(connection, std::iter::once(partitions::needed_by(&row))).await?;
         canary::try_out(connection, &row).await?;
         self.connection = Some(connected);
         Ok(())

@@ -27,7 +27,12 @@ impl PersistConfig {
     }
 
     pub(crate) const fn batch(&self) -> BatchLimits {
-        BatchLimits { records: self.batch_records, bytes: 1 << 20, linger: self.linger }
+        BatchLimits {
+            records: self.batch_records,
+            bytes: 1 << 20,
+            lane: self.lanes().ok,
+            linger: self.linger,
+        }
     }
 }
 

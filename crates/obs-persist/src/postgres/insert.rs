@@ -232,10 +232,17 @@ where
             write_element(&mut array, (self.column.read)(row))?;
         }
         out.write_all(&array)?;
-        array.shrink_to(SCRATCH_BYTES_MAX);
-        SCRATCH.set(array);
+        put_back(array);
         Ok(IsNull::No)
     }
+}
+
+/// Keeps the memory of an array for the next one, within its limit.
+fn put_back(mut array: Vec<u8>) {
+    // What it holds is not given back.
+    array.clear();
+    array.shrink_to(SCRATCH_BYTES_MAX);
+    SCRATCH.set(array);
 }
 
 fn write_element(
@@ -266,5 +273,18 @@ fn write_element(
 impl fmt::Debug for Values<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.column.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_large_array_is_not_kept_and_that_of_a_usual_one_is() {
+        put_back(vec![7; 4 * SCRATCH_BYTES_MAX]);
+        assert!(SCRATCH.take().capacity() <= SCRATCH_BYTES_MAX);
+        put_back(vec![7; 1 << 10]);
+        assert_eq!(SCRATCH.take().capacity(), 1 << 10);
     }
 }

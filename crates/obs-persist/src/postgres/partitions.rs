@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use diesel::{dsl::sql, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use obs_core::Timestamp;
+use obs_core::{RunRecord, Timestamp};
 use uuid::Uuid;
 
 use crate::store::StoreError;
@@ -42,6 +42,11 @@ pub(super) fn day_of_id(id: Uuid) -> Day {
 }
 
 impl Day {
+    /// All of it.
+    pub(super) fn whole(self) -> impl Iterator<Item = (Self, Needs)> {
+        Needs::ALL.into_iter().map(move |needs| (self, needs))
+    }
+
     pub(super) fn around(self) -> impl Iterator<Item = Self> {
         (-DAYS_BEFORE..=DAYS_AFTER).map(move |offset| Self((self.0 + offset).max(0)))
     }
@@ -98,23 +103,48 @@ impl fmt::Display for Day {
     }
 }
 
-/// The days whose partitions are known to exist.
+/// What the rows of a batch need of a day: a day from before the audit trail has no table for it, and runs need
+/// none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Needs {
+    Runs,
+    Audit,
+}
+
+impl Needs {
+    pub(super) const ALL: [Self; 2] = [Self::Runs, Self::Audit];
+
+    const fn of(record: &RunRecord) -> Self {
+        if record.audit.is_some() { Self::Audit } else { Self::Runs }
+    }
+
+    fn tables(self) -> impl Iterator<Item = &'static str> {
+        TABLES.into_iter().filter(move |table| (*table == "audit") == (self == Self::Audit))
+    }
+}
+
+/// The partitions that a record is written to.
+pub(super) fn needed_by(record: &RunRecord) -> (Day, Needs) {
+    (day_of_id(record.run_id), Needs::of(record))
+}
+
+/// The days whose partitions are known to exist, and which of them.
 #[derive(Debug, Default)]
-pub(super) struct Days(BTreeSet<Day>);
+pub(super) struct Days(BTreeSet<(Day, Needs)>);
 
 impl Days {
-    /// Makes the partitions of the days that have none, and remembers them all.
+    /// Makes the partitions of the days that lack one of those, and remembers them all.
     pub(super) async fn ensure(
         &mut self,
         connection: &mut AsyncPgConnection,
-        wanted: impl Iterator<Item = Day>,
+        wanted: impl Iterator<Item = (Day, Needs)>,
     ) -> Result<(), StoreError> {
-        let unknown: BTreeSet<Day> = wanted.filter(|day| !self.0.contains(day)).collect();
+        let unknown: BTreeSet<_> = wanted.filter(|one| !self.0.contains(one)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
         let missing = self.missing(connection, &unknown).await?;
-        if let Some(first) = missing.iter().min()
+        if let Some(first) = missing.iter().next()
             && !may_make(connection).await?
         {
             return Err(nobody_made(*first));
@@ -131,15 +161,17 @@ impl Days {
 
     /// It was dropped: the next record of that day asks the catalog again.
     pub(super) fn forget(&mut self, dropped: Day) {
-        self.0.remove(&dropped);
+        for needs in Needs::ALL {
+            self.0.remove(&(dropped, needs));
+        }
     }
 
-    /// Those of these days of which a table is missing.
+    /// Those of these days of which a table is missing that is needed.
     async fn missing(
         &self,
         connection: &mut AsyncPgConnection,
-        days: &BTreeSet<Day>,
-    ) -> Result<Vec<Day>, StoreError> {
+        wanted: &BTreeSet<(Day, Needs)>,
+    ) -> Result<BTreeSet<Day>, StoreError> {
         let existing: BTreeSet<String> = sql::<sql_types::Text>(
             "SELECT child.relname::text \
              FROM pg_catalog.pg_inherits \
@@ -152,9 +184,10 @@ impl Days {
         .map_err(|source| StoreError::transient("cannot list the partitions", source))?
         .into_iter()
         .collect();
-        let is_whole =
-            |day: Day| TABLES.iter().all(|table| existing.contains(&partition(table, day)));
-        Ok(days.iter().copied().filter(|day| !is_whole(*day)).collect())
+        let is_there = |(day, needs): &(Day, Needs)| {
+            needs.tables().all(|table| existing.contains(&partition(table, *day)))
+        };
+        Ok(wanted.iter().filter(|one| !is_there(one)).map(|(day, _)| *day).collect())
     }
 }
 

@@ -1,7 +1,5 @@
 //! The schema `obs`: brought up to date by whoever comes first, under a lock.
 
-use std::iter;
-
 use diesel::{
     QueryResult,
     dsl::sql,
@@ -48,8 +46,9 @@ pub(super) async fn prepare(
     let mut days = Days::default();
     // A role that may make no days lives on what others make, and is warned when that runs out.
     if may_make(&mut connection).await? {
-        days.ensure(&mut connection, iter::once(today)).await?;
-        if let Err(error) = days.ensure(&mut connection, today.around()).await {
+        days.ensure(&mut connection, today.whole()).await?;
+        if let Err(error) = days.ensure(&mut connection, today.around().flat_map(Day::whole)).await
+        {
             tracing::debug!(error = %error.chain(), "not all days ahead are there");
         }
     }

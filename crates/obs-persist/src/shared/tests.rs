@@ -55,3 +55,50 @@ fn an_error_ends_the_long_wait_of_the_few_ok_records_before_it() {
     shared.settle(0..4, Fate::Persisted);
     test.assert_balanced();
 }
+
+#[test]
+fn a_lane_that_is_full_is_written_at_once_however_few_records_it_may_hold() {
+    const PLACES: usize = 8;
+    let (clock, test) = (ManualClock::new(), TestObs::new());
+    let config = PersistConfig { queue_records: PLACES, ..PersistConfig::default() };
+    let shared = Shared::new(&config, StoreMetrics::default(), None, Clock::from(&clock));
+    let submit = || shared.submit(test.kept_record(record("bonus", "1")));
+    for _ in 0..5 {
+        submit();
+        clock.advance(10 * config.linger);
+        assert_eq!(shared.next_step(), Step::Write);
+        assert_eq!(shared.take_batch().len(), 1);
+        shared.settle(0..1, Fate::Persisted);
+    }
+    submit();
+    assert!(is_woken(&shared));
+    assert_eq!(shared.next_step(), Step::Linger(10 * config.linger), "few come: it waits for long");
+    for _ in 1..PLACES - 1 {
+        submit();
+        assert!(!is_woken(&shared));
+    }
+    submit();
+    assert!(is_woken(&shared), "the next record would be refused");
+    assert_eq!(shared.next_step(), Step::Write);
+    assert_eq!(shared.take_batch().len(), PLACES);
+    shared.settle(0..PLACES, Fate::Persisted);
+    submit();
+    assert_eq!(shared.next_step(), Step::Linger(config.linger), "many came: it waits no longer");
+    assert_eq!(test.obs().ledger().imbalance(), 0);
+}
+
+#[test]
+fn a_small_lane_makes_the_batches_of_errors_no_smaller() {
+    const ERRORS: usize = 100;
+    let test = TestObs::new();
+    let config = PersistConfig { queue_records: 2, ..PersistConfig::default() };
+    let shared = Shared::new(&config, StoreMetrics::default(), None, Clock::default());
+    for _ in 0..ERRORS {
+        let mut record = record("bonus", "1");
+        record.status = Status::Error;
+        shared.submit(test.kept_record(record));
+    }
+    assert_eq!(shared.take_batch().len(), ERRORS);
+    shared.settle(0..ERRORS, Fate::Persisted);
+    test.assert_balanced();
+}

@@ -42,9 +42,11 @@ pub(super) struct InSegments {
 
 impl InSegments {
     /// How many are not there any more of the records that the process had in its spool. Some of those that
-    /// are there were settled, so what is damaged may be one of the others: it counts as one.
-    fn lacks(self, spooled: u64) -> u64 {
-        spooled.saturating_sub(self.records).max(self.damaged.min(spooled))
+    /// are there were settled, so what is damaged may be one of the others: it counts as one, unless it may be a
+    /// record that died while it was written, which counts already.
+    fn lacks(self, spooled: u64, died: u64) -> u64 {
+        let damaged = self.damaged.saturating_sub(died).min(spooled);
+        spooled.saturating_sub(self.records).max(damaged)
     }
 }
 
@@ -70,8 +72,9 @@ pub(super) fn enter(dead: &Arc<DeadEpoch>, found: InSegments, books: &Adopter) -
         fs::remove_file(&path).ok()?;
         let spooled: u64 = Class::ALL.map(|class| page.spooled_here(class)).iter().sum();
         let ok = page.died(Class::Ok).saturating_sub(unsettled.ok.len() as u64);
-        let error = page.died(Class::Error).saturating_sub(unsettled.error.len() as u64);
-        count(dead, (ok, error + found.lacks(spooled)), books);
+        let died = page.died(Class::Error);
+        let error = died.saturating_sub(unsettled.error.len() as u64);
+        count(dead, (ok, error + found.lacks(spooled, died)), books);
     }
     if unsettled.is_empty() {
         let _ = fs::remove_file(dead.directory.join(BATCH_PAGE));

@@ -62,6 +62,17 @@ impl Rows {
             Self::Audit => "audit WHERE occurred_at < ".to_owned(),
         }
     }
+
+    /// The time of the first of them.
+    fn first(self) -> String {
+        match self {
+            Self::Runs(class) => {
+                let class = of_class(class);
+                format!("SELECT started_at FROM run WHERE {class} ORDER BY started_at LIMIT 1")
+            }
+            Self::Audit => "SELECT occurred_at FROM audit ORDER BY occurred_at LIMIT 1".to_owned(),
+        }
+    }
 }
 
 /// The times before which rows go.
@@ -115,12 +126,14 @@ pub(super) fn drop_old(
     Ok(done)
 }
 
-/// When the first row of a class began that is left.
+/// When the first row began that is left of what is kept as long as this class.
 fn oldest(connection: &mut SqliteConnection, class: Class) -> QueryResult<Option<Timestamp>> {
-    let class = of_class(class);
-    let first = format!("SELECT started_at FROM run WHERE {class} ORDER BY started_at LIMIT 1");
-    let first = sql::<BigInt>(&first).get_result::<i64>(connection).optional()?;
-    Ok(first.map(Timestamp::from_micros))
+    let mut oldest: Option<i64> = None;
+    for rows in Rows::ALL.into_iter().filter(|rows| rows.class() == class) {
+        let first = sql::<BigInt>(&rows.first()).get_result::<i64>(connection).optional()?;
+        oldest = oldest.into_iter().chain(first).min();
+    }
+    Ok(oldest.map(Timestamp::from_micros))
 }
 
 fn drop_some(connection: &mut SqliteConnection, which: Rows, cutoff: i64) -> QueryResult<u64> {

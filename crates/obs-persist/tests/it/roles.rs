@@ -1,10 +1,16 @@
 //! The roles of docs/postgres.md, on a real server: its SQL is what is run here.
 
-use obs_core::{Status, StoreState, testing::record};
+use obs_core::{
+    Status, StoreState,
+    testing::{audit_entry, record},
+};
 use obs_persist::{Migrations, PersistConfig, StoreUrl};
 
-use crate::support::{
-    Live, count, database, database_name, execute, failed, full, postgres, try_postgres, until,
+use crate::{
+    retention::aged,
+    support::{
+        Live, count, database, database_name, execute, failed, full, postgres, try_postgres, until,
+    },
 };
 
 const DOCUMENT: &str = include_str!("../../../../docs/postgres.md");
@@ -152,6 +158,29 @@ fn a_writer_that_may_make_no_days_says_so_and_goes_on_when_somebody_else_does() 
     execute(&as_role(&url, "owner"), &documented(&url)[2]);
     live.flush();
     assert_eq!(count(&url, "obs.run"), 2);
+}
+
+#[test]
+fn a_writer_that_may_make_no_days_writes_an_error_of_a_day_from_before_the_audit_trail() {
+    const DAYS_AGO: i64 = 40;
+    let url = set_up();
+    let role = format!("{}_writer", database_name(&url));
+    execute(&url, &format!("REVOKE EXECUTE ON FUNCTION obs.make_day(date) FROM {role}"));
+    let day = format!("(now() AT TIME ZONE 'UTC')::date - {DAYS_AGO}");
+    let name = postgres(&url, &format!("SELECT to_char({day}, 'YYYYMMDD')")).remove(0);
+    execute(&url, &format!("SELECT obs.make_day({day}); DROP TABLE obs.audit_{name}"));
+    let live = open(&as_role(&url, "writer"), Migrations::External);
+    live.submit(aged(failed("old"), DAYS_AGO));
+    live.flush();
+    assert_eq!(count(&url, &format!("obs.run_error_{name}")), 1);
+    // An entry of that day has nowhere to go until somebody makes its table.
+    live.submit(aged(audit_entry("points", "assigned"), DAYS_AGO));
+    until("it is down", || live.persister.last_error().is_some());
+    let error = live.persister.last_error().unwrap();
+    assert!(error.contains(&format!("no partitions for {name}")), "{error}");
+    execute(&url, &format!("SELECT obs.make_day({day})"));
+    live.flush();
+    assert_eq!(count(&url, &format!("obs.audit_{name}")), 1);
 }
 
 #[test]

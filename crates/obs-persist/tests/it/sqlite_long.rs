@@ -10,7 +10,10 @@ use std::{
 };
 
 use diesel::{Connection, connection::SimpleConnection, sqlite::SqliteConnection};
-use obs_core::{Clock, Json, RunRecord, Status, StoreState, testing::record};
+use obs_core::{
+    Clock, Json, RunRecord, Status, StoreState,
+    testing::{audit_entry, record},
+};
 use obs_persist::{PersistConfig, Store, StoreUrl};
 use tempfile::{TempDir, tempdir};
 
@@ -119,6 +122,12 @@ fn maintenance_says_how_far_each_class_goes_back() {
         store.write(batch.into()).await.unwrap();
         let done = store.maintain(now, kept).await.unwrap();
         assert_eq!((done.rows, done.oldest_ok, done.oldest_error), (2, oldest.0, oldest.1));
+        // Entries of the audit trail are kept as errors are.
+        let entries = [90, 20].map(|days_ago| aged(audit_entry("points", "assigned"), days_ago));
+        let first = Some(entries[0].started_at);
+        store.write(entries.into()).await.unwrap();
+        let done = store.maintain(now, kept).await.unwrap();
+        assert_eq!((done.rows, done.oldest_ok, done.oldest_error), (0, oldest.0, first));
     });
 }
 

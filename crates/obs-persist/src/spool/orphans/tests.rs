@@ -86,6 +86,23 @@ impl Life {
         }
     }
 
+    /// An error of which the kill leaves half a frame: its ticket does not know of the spool.
+    fn fail_half(&self) {
+        let mut record = record("bonus", "1");
+        record.status = Status::Error;
+        let mut buffer = Vec::new();
+        frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
+        codec::encode(&record, &mut buffer).unwrap();
+        assert!(frame::finish(&mut buffer));
+        let slot = self.log.append(&mut buffer).unwrap();
+        let segment = path_of(&self.home.directory, slot.segment);
+        let mut bytes = fs::read(&segment).unwrap();
+        let end = (slot.offset + slot.bytes) as usize;
+        bytes[end - slot.bytes as usize / 2..end].fill(0);
+        fs::write(&segment, bytes).unwrap();
+        killed_with(self.test.kept_record(record));
+    }
+
     fn finds(&self, own: Uuid) -> Orphans {
         Orphans::find(&self.home.root, own, Arc::clone(&self.log), &mut Held::default())
     }
@@ -188,6 +205,29 @@ fn a_damaged_record_counts_as_lost_also_beside_records_that_were_settled() {
         }
         let crashed = heir.error().dropped.of(DropReason::Crash);
         assert_eq!(crashed, lost, "{damaged} damaged beside {errors} that were not settled");
+    }
+}
+
+#[test]
+fn a_record_whose_write_was_cut_off_by_the_kill_counts_as_lost_once() {
+    for torn in 0..=1 {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        let dead = Life::begin(&root, Uuid::from_u128(1));
+        dead.fail(2);
+        if torn > 0 {
+            dead.fail_half();
+        }
+        drop(dead);
+        let heir = Life::begin(&root, Uuid::from_u128(2));
+        let mut orphans = heir.finds(Uuid::from_u128(2));
+        while !orphans.is_empty() {
+            let adopted = orphans.adopt_next(&heir.test.adopter());
+            heir.settle(adopted);
+        }
+        let error = heir.error();
+        assert_eq!((error.adopted, error.persisted), (2 + torn, 2), "{torn} torn");
+        assert_eq!(error.dropped.of(DropReason::Crash), torn, "{torn} torn");
     }
 }
 
