@@ -31,10 +31,10 @@ use crate::{
     label::{clean, cut},
     ledger::SeriesDrops,
     limits::{
-        AUDIT_DETAILS_BYTES_MAX, DEPTH_MAX, MESSAGE_BYTES_MAX, STRING_BYTES_MAX, SUBJECT_BYTES_MAX,
-        WALK_BYTES_MAX,
+        AUDIT_DETAILS_BYTES_MAX, DEPTH_MAX, STRING_BYTES_MAX, SUBJECT_BYTES_MAX, WALK_BYTES_MAX,
     },
     obs::Core,
+    payload::safe_message,
     record::{Json, RunRecord},
     recording::Recording,
     redact::{Place, REDACTED, Rules},
@@ -273,7 +273,7 @@ impl Audit {
         let at = core.clock.wall();
         let Surroundings { correlation_id, run_id, span: (trace, span) } = Surroundings::look();
         let correlation_id = self.correlation_id.clone().or(correlation_id);
-        let mut message = self.message(message, changed);
+        let mut message = safe_message(message, &core.rules, changed);
         let mut attributes = details;
         if changed.redactor > 0 {
             // Nobody knows what the hook would have taken out.
@@ -322,24 +322,24 @@ impl Audit {
         }
     }
 
-    fn message(&self, message: &str, changed: &mut Sanitized) -> Box<str> {
-        let head = cut(message, MESSAGE_BYTES_MAX);
-        changed.size += u64::from(head.len() < message.len());
-        let safe = self.core.rules.message(head, changed);
-        clean_text(&safe, MESSAGE_BYTES_MAX, changed).into()
-    }
-
     /// In the form in which subjects are stored, so that both are erased together.
     fn stored_actor(&self, actor: &str, changed: &mut Sanitized) -> Box<str> {
         let actor = clean_text(actor, SUBJECT_BYTES_MAX, changed);
         match &self.core.subject_key {
             Some(key) => key.hash_clean(&actor),
-            // An address is who somebody is, in many places.
-            None if is_address(&actor) => actor.into(),
-            None => match self.core.rules.by_looks(&actor, changed) {
-                Cow::Borrowed(same) => same.into(),
-                Cow::Owned(_) => REDACTED.into(),
-            },
+            None if self.is_secret(&actor, changed) => REDACTED.into(),
+            None => actor.into(),
+        }
+    }
+
+    fn is_secret(&self, actor: &str, changed: &mut Sanitized) -> bool {
+        let mut looks_secret =
+            |text: &str| matches!(self.core.rules.by_looks(text, changed), Cow::Owned(_));
+        if is_address(actor) {
+            // An address is who somebody is, in many places; what stands on a side of its `@` may be a key.
+            actor.split('@').any(looks_secret)
+        } else {
+            looks_secret(actor)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Timestamps as text, and back: the one calendar of all crates.
+//! Timestamps as text, and back.
 
 use crate::record::Timestamp;
 

@@ -121,10 +121,15 @@ impl Payload {
 
 fn message(outcome: &Outcome<'_>, rules: &Rules, changed: &mut Sanitized) -> Option<Box<str>> {
     let message = outcome.message.as_deref().filter(|message| !message.is_empty())?;
+    Some(safe_message(message, rules, changed))
+}
+
+/// The message of an error or of an audit entry.
+pub(crate) fn safe_message(message: &str, rules: &Rules, changed: &mut Sanitized) -> Box<str> {
     let head = cut(message, MESSAGE_BYTES_MAX);
     changed.size += u64::from(head.len() < message.len());
     let safe = rules.message(head, changed);
-    Some(clean_text(&safe, MESSAGE_BYTES_MAX, changed).into())
+    clean_text(&safe, MESSAGE_BYTES_MAX, changed).into()
 }
 
 /// A text of few bytes, e.g. a name.

@@ -459,9 +459,9 @@ impl Strategy {
         I: Serialize + ?Sized,
         E: RunError,
     {
-        // Its end may come on another thread, and in another span.
         let mut frame = Frame::new(&self.outer.shared, self.recording, input);
         let here = frame.enter();
+        // Its end may come on another thread, and in another span.
         frame.run.remember_thread();
         let caught = {
             let (run, made) = (&mut frame.run, &mut frame.made);

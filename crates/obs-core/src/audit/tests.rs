@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     KeepPolicy, Rate, Redaction, SubjectKey, Verdict,
+    limits::MESSAGE_BYTES_MAX,
     sink::Sink,
     status::Class,
     testing::{TestObs, assert_balanced},
@@ -135,6 +136,11 @@ fn secrets_are_taken_out_of_message_details_and_actor() {
     let all = serde_json::to_string(&entry).unwrap();
     assert!(!all.contains("hunter2") && !all.contains(SECRET), "{all}");
     assert!(entry.error_message.unwrap().starts_with("key [redacted]"));
+    // An `@` does not make an address of it.
+    for actor in [format!("{SECRET}@ci"), format!("ci@{SECRET}"), format!("a@{SECRET}@b")] {
+        test.obs().audit("keys").actor(&actor).info("x", &());
+        assert_eq!(self::entry(&test).subject.as_deref(), Some(REDACTED), "{actor}");
+    }
 }
 
 #[test]

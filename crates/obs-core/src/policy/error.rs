@@ -26,12 +26,25 @@ pub struct PolicyError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Problem {
-    TraceEntries { value: usize },
-    Rules { count: usize },
+    TraceEntries {
+        value: usize,
+    },
+    Rules {
+        count: usize,
+    },
+    /// The lock was held at the fork: it never comes free.
+    Forked,
     SaysNothing,
     SaysTwo,
-    Empty { what: &'static str },
-    TooLong { what: &'static str, shown: String, bytes: usize, max: usize },
+    Empty {
+        what: &'static str,
+    },
+    TooLong {
+        what: &'static str,
+        shown: String,
+        bytes: usize,
+        max: usize,
+    },
 }
 
 impl PolicyError {
@@ -75,6 +88,10 @@ impl PolicyError {
         Self::of(Problem::Rules { count })
     }
 
+    pub(super) const fn forked() -> Self {
+        Self::of(Problem::Forked)
+    }
+
     pub(super) const fn says_nothing() -> Self {
         Self::of(Problem::SaysNothing)
     }
@@ -107,6 +124,10 @@ impl fmt::Display for Problem {
             Self::Rules { count } => write!(
                 f,
                 "{count} rules are more than {RULES_MAX}: let one be about a whole kind or realm"
+            ),
+            Self::Forked => f.write_str(
+                "the policy cannot be changed in this forked process, where nobody lets go of its lock: try once more, \
+                 or change it before the fork",
             ),
             Self::SaysNothing => {
                 f.write_str("changes nothing: give it a sample_rate or slow, or let it keep_all")

@@ -122,7 +122,7 @@ impl InForce {
         now: Timestamp,
         change: impl FnOnce(&Policy) -> Policy,
     ) -> Result<(), PolicyError> {
-        let Some(mut state) = lock_after_fork(&self.state) else { return Ok(()) };
+        let mut state = lock_after_fork(&self.state).ok_or_else(PolicyError::forked)?;
         if state.end_rules(now) {
             self.renumber();
         }
@@ -197,7 +197,7 @@ fn entries_max(policy: &Policy) -> u32 {
 ///
 /// A change is seen by every run that ends after it, of every strategy, at once; a run that has decided already keeps
 /// its row as it is, with the rate that it was chosen by. Between two changes the policy costs a run the comparison of
-/// two numbers.
+/// two numbers; a run for which a rule holds that will end also reads the clock.
 ///
 /// ```
 /// use obs_core::{KeepRule, Obs};
@@ -217,7 +217,8 @@ impl LivePolicy {
     ///
     /// # Errors
     /// When the trace has too many entries, there are too many rules, or one of them says nothing, two things, or
-    /// names something that cannot exist.
+    /// names something that cannot exist; and in a forked child, when a thread of its parent was changing the policy
+    /// at the fork.
     ///
     /// ```
     /// use obs_core::{KeepPolicy, Obs, Policy, Rate};
@@ -236,7 +237,8 @@ impl LivePolicy {
     /// Adds a rule before all others, which ends after `time`.
     ///
     /// # Errors
-    /// When the rule cannot be used, or there is no room for another one.
+    /// When the rule cannot be used, or there is no room for another one; and in a forked child, as for
+    /// [`set`](Self::set).
     ///
     /// ```
     /// use obs_core::{KeepRule, Obs};
@@ -256,6 +258,9 @@ impl LivePolicy {
     }
 
     /// The policy in force, without rules that have ended.
+    ///
+    /// In a forked child it is the default, whatever is in force, if a thread of the parent was changing the policy at
+    /// the fork. What is made of that cannot be put in force there: [`set`](Self::set) says so.
     ///
     /// ```
     /// let obs = obs_core::Obs::builder().build()?;
@@ -331,3 +336,6 @@ impl fmt::Debug for LivePolicy {
         f.debug_tuple("LivePolicy").field(&self.current()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use super::*;
 use crate::{SampleBy, Status, keep::Bar};
 
@@ -138,6 +140,9 @@ fn a_copy_says_what_the_rules_say_and_nothing_once_it_is_old_or_may_have_ended()
 
 #[test]
 fn no_reader_sees_parts_of_two_copies() {
+    const COPIES_READ: u32 = 100;
+    const WRITES_LEAST: u32 = 200_000;
+    const WRITES_MAX: u32 = 20_000_000;
     // In each copy all numbers are the same.
     let rules = |number: u32| {
         let share = f64::from(number % 1_000) / 1_000.0;
@@ -146,24 +151,33 @@ fn no_reader_sees_parts_of_two_copies() {
         KeepRules::new(keep, None)
     };
     let copy = Cached::new((1, &rules(1)));
-    let number = std::sync::atomic::AtomicU32::new(1);
-    let order = std::sync::atomic::Ordering::SeqCst;
+    let order = Ordering::SeqCst;
+    let (number, is_over) = (AtomicU32::new(1), AtomicBool::new(false));
+    let reads = [AtomicU32::new(0), AtomicU32::new(0)];
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for reads in &reads {
             scope.spawn(|| {
-                let mut seen = 0_u32;
-                while number.load(order) < 200_000 {
+                let mut last = 0;
+                while !is_over.load(order) {
                     let now = number.load(order);
                     let Some(bar) = copy.bar(now, Status::Ok) else { continue };
-                    seen += 1;
                     let of_rate = (bar.rate.get() * 1_000.0).round();
-                    assert_eq!(of_rate, bar.slow_above as f64, "copy {now}, reading {seen}");
+                    assert_eq!(of_rate, bar.slow_above as f64, "copy {now}");
+                    reads.fetch_add(u32::from(now != last), order);
+                    last = now;
                 }
             });
         }
-        for next in 2..=200_000 {
+        // Until both have read many of them, however seldom they run.
+        let few = || reads.iter().any(|reads| reads.load(order) < COPIES_READ);
+        for next in 2..WRITES_MAX {
+            if next > WRITES_LEAST && !few() {
+                break;
+            }
             copy.write(next, &rules(next));
             number.store(next, order);
         }
+        is_over.store(true, order);
     });
+    assert!(reads.iter().all(|reads| reads.load(order) >= COPIES_READ), "{reads:?}");
 }
