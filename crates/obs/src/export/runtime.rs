@@ -105,3 +105,26 @@ impl Drop for Stop {
         self.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    #[test]
+    fn a_task_hears_the_end_from_its_own_process_and_nothing_from_a_forked_child() {
+        let (mut stop, mut stopped) = Stop::new();
+        // Somebody else's: what a child sees of its parent.
+        stop.process += 1;
+        stop.stop();
+        drop(stop);
+        assert_eq!(stopped.try_recv(), Err(TryRecvError::Empty));
+        let (stop, mut stopped) = Stop::new();
+        stop.stop();
+        assert_eq!(stopped.try_recv(), Ok(()));
+        let (stop, mut stopped) = Stop::new();
+        drop(stop);
+        assert_eq!(stopped.try_recv(), Ok(()), "dropping it does, too");
+    }
+}

@@ -13,6 +13,7 @@ mod reported {
     use std::{
         collections::BTreeSet,
         io::Write as _,
+        net::TcpStream,
         sync::{
             Arc, Mutex,
             atomic::{AtomicBool, Ordering},
@@ -200,58 +201,87 @@ mod reported {
         assert_eq!(errors_of(&telemetry.shutdown_blocking(PATIENCE)).lost, 0);
     }
 
-    /// A server that takes so many reports, and holds the next one and those behind it until the gate is open.
-    fn gated(takes: usize) -> (Server, Arc<Mutex<Vec<Request>>>, Arc<AtomicBool>) {
-        let requests = Arc::<Mutex<Vec<Request>>>::default();
-        let is_open = Arc::new(AtomicBool::new(false));
-        let (taken, open) = (Arc::clone(&requests), Arc::clone(&is_open));
-        let held = Mutex::new(Vec::new());
-        let server = Server::start(move |mut stream| {
-            if taken.lock().unwrap().len() == takes && !open.load(Ordering::SeqCst) {
-                held.lock().unwrap().push(stream);
-                return;
-            }
-            let Some(request) = read_request(&stream) else { return };
-            taken.lock().unwrap().push(request);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-        });
-        (server, requests, is_open)
+    /// A server that takes so many reports, and holds the next one and those behind it until it is open.
+    struct Gate {
+        server: Server,
+        inside: Arc<Inside>,
+    }
+
+    #[derive(Default)]
+    struct Inside {
+        taken: Mutex<Vec<Request>>,
+        held: Mutex<Vec<TcpStream>>,
+        is_open: AtomicBool,
+    }
+
+    impl Gate {
+        fn start(takes: usize) -> Self {
+            let inside = Arc::<Inside>::default();
+            let gate = Arc::clone(&inside);
+            let server = Server::start(move |mut stream| {
+                let is_open = gate.is_open.load(Ordering::SeqCst);
+                if !is_open && gate.taken.lock().unwrap().len() == takes {
+                    gate.held.lock().unwrap().push(stream);
+                    return;
+                }
+                let Some(request) = read_request(&stream) else { return };
+                gate.taken.lock().unwrap().push(request);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            });
+            Self { server, inside }
+        }
+
+        fn url(&self) -> String {
+            format!("http://{}", self.server.address)
+        }
+
+        fn open(&self) {
+            self.inside.is_open.store(true, Ordering::SeqCst);
+        }
+
+        fn holds_one(&self) -> bool {
+            !self.inside.held.lock().unwrap().is_empty()
+        }
+
+        fn requests(&self) -> Vec<Request> {
+            self.inside.taken.lock().unwrap().clone()
+        }
     }
 
     #[test]
     fn a_batch_that_the_deadline_cuts_goes_on_where_it_was_and_nothing_is_sent_or_counted_twice() {
-        let (server, requests, is_open) = gated(4);
-        let telemetry = builder(&format!("http://{}", server.address)).init().unwrap();
+        let gate = Gate::start(4);
+        let telemetry = builder(&gate.url()).init().unwrap();
         fail(&telemetry, 15);
         for _ in 0..4 {
             let report = telemetry.flush_blocking(Duration::from_secs(1));
             assert!(errors_of(&report).failure.is_some(), "{report}");
-            if requests.lock().unwrap().len() == 4 {
+            if gate.holds_one() {
                 break;
             }
         }
-        is_open.store(true, Ordering::SeqCst);
+        gate.open();
         let report = telemetry.shutdown_blocking(PATIENCE);
         assert_eq!((errors_of(&report).lost, &errors_of(&report).failure), (0, &None), "{report}");
-        let sent = requests.lock().unwrap().clone();
+        let sent = gate.requests();
         let ids: BTreeSet<_> = sent.iter().map(|it| lines(it)[0]["event_id"].to_string()).collect();
         assert_eq!((sent.len(), ids.len()), (15, 15), "each once");
     }
 
     #[test]
     fn reports_that_arrived_before_the_end_are_not_among_the_lost() {
-        let (server, requests, _) = gated(4);
-        let telemetry = builder(&format!("http://{}", server.address)).init().unwrap();
-        fail(&telemetry, 15);
-        let ((), took) = timed(|| {
-            let report = telemetry.shutdown_blocking(Duration::from_secs(2));
-            assert!(errors_of(&report).failure.is_some(), "{report}");
-        });
+        let gate = Gate::start(4);
+        let telemetry = builder(&gate.url()).init().unwrap();
+        // A batch, which leaves at once.
+        fail(&telemetry, 16);
+        until("the fifth is on its way", || gate.holds_one().then_some(()));
+        let (report, took) = timed(|| telemetry.shutdown_blocking(Duration::from_secs(2)));
+        assert!(errors_of(&report).failure.is_some(), "{report}");
         // There are no metrics that would need a part of it.
         assert!(took >= Duration::from_millis(1_900), "{took:?}");
         let counted = || lost(&telemetry, "shutdown") + lost(&telemetry, "export");
         until("what is left is counted", || (counted() > 0.0).then_some(()));
-        assert_eq!(counted() as usize + requests.lock().unwrap().len(), 15);
+        assert_eq!((gate.requests().len(), counted()), (4, 12.0));
     }
 
     #[test]
