@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use obs_core::{Json, RunRecord, Status, Timestamp, span_id_of};
+use obs_core::{Json, RunRecord, Status, Timestamp, registry::attribute, span_id_of};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -115,14 +115,14 @@ fn common(record: &RunRecord, service: &Service, id: Uuid) -> Map<String, Value>
 
 fn tags(record: &RunRecord) -> Map<String, Value> {
     let texts = [
-        ("obs.kind", Some(&*record.kind)),
-        ("obs.strategy.id", Some(&*record.strategy_id)),
-        ("obs.strategy.version", Some(&*record.strategy_version)),
-        ("obs.strategy.type", record.strategy_type.as_deref()),
-        ("obs.realm", record.realm.as_deref()),
-        ("obs.run.status", Some(record.status.as_str())),
-        ("obs.correlation.id", record.correlation_id.as_deref()),
-        ("obs.error.node", record.error_node.as_deref()),
+        (attribute::OBS_KIND, Some(&*record.kind)),
+        (attribute::OBS_STRATEGY_ID, Some(&*record.strategy_id)),
+        (attribute::OBS_STRATEGY_VERSION, Some(&*record.strategy_version)),
+        (attribute::OBS_STRATEGY_TYPE, record.strategy_type.as_deref()),
+        (attribute::OBS_REALM, record.realm.as_deref()),
+        (attribute::OBS_RUN_STATUS, Some(record.status.as_str())),
+        (attribute::OBS_RUN_CORRELATION_ID, record.correlation_id.as_deref()),
+        (attribute::OBS_RUN_ERROR_NODE, record.error_node.as_deref()),
     ];
     texts.into_iter().filter_map(|(key, text)| Some(pair(key, text?))).collect()
 }

@@ -15,6 +15,16 @@ fn failed() -> RunRecord {
     record
 }
 
+#[test]
+fn tags_have_the_names_that_spans_and_events_have() {
+    let mut record = failed();
+    record.correlation_id = Some("4b0c1f".into());
+    let [_, _, event] = lines(&Item::Event(Arc::new(record)), &event::Service::default());
+    for (name, value) in [("obs.run.correlation_id", "4b0c1f"), ("obs.run.error_node", "load")] {
+        assert_eq!(event["tags"][name], value);
+    }
+}
+
 /// The three lines of an envelope.
 fn lines(item: &Item, service: &event::Service) -> [Value; 3] {
     let envelope = item.envelope(service, obs_core::Timestamp::from_micros(0));
