@@ -117,8 +117,8 @@ pub trait Store: fmt::Debug + Send + 'static {
     /// Drops the connection, if there is one; connects, migrates, makes partitions.
     fn prepare(&mut self) -> StoreFuture<'_>;
 
-    /// Writes a batch of at least one record (some may be [entries of the audit trail](RunRecord::audit)), all or nothing *per record and its payload*. `Ok`
-    /// means that every record is committed. Writing a record again must change nothing: after
+    /// Writes a batch of at least one record (some may be [entries of the audit trail](RunRecord::audit)), all or
+    /// nothing *per record and its payload*. `Ok` means that every record is committed. Writing a record again must change nothing: after
     /// an error the worker cannot know what was committed, and sends every record of it again.
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_>;
 

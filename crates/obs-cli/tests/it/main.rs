@@ -1,4 +1,4 @@
-//! The command as an operator runs it: the real binary, on real SQLite files a real Postgres and a real Collector.
+//! The command as an operator runs it: the real binary, on real SQLite files, a real Postgres and a real Collector.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
 

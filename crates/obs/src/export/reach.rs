@@ -16,6 +16,9 @@ use super::{
 };
 use crate::config::{Protocol, model::TlsFiles};
 
+/// Addresses of one name that are tried.
+pub(crate) const ADDRESSES_MAX: usize = 4;
+
 /// The hop at which something stopped, and why.
 ///
 /// ```
@@ -113,6 +116,3 @@ async fn connect(connector: &Connector, hop: Duration) -> Result<TcpStream, Unre
     let reason = format!("{last}: look whether it listens there, and at firewalls");
     Err(Unreached::at("the connection", reason))
 }
-
-/// Addresses of one name that are tried.
-pub(crate) const ADDRESSES_MAX: usize = 4;

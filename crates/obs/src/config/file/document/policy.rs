@@ -6,7 +6,7 @@ use obs_core::{KeepRule, Rate, Timestamp};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{NumberOrText, Share, Text};
+use super::{NumberOrText, Share, Text, schemas};
 use crate::config::parse;
 
 /// An exception: which runs it is about, what holds for them, and until when.
@@ -109,24 +109,6 @@ impl Serialize for Until {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0.to_rfc3339())
     }
-}
-
-macro_rules! schemas {
-    ($($name:ident $schema:tt),+) => { $(
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    )+ };
 }
 
 schemas! {

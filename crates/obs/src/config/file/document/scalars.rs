@@ -234,6 +234,7 @@ impl<'de> Deserialize<'de> for HeaderPairs {
     }
 }
 
+/// Schemas that say what the types check as they are read.
 macro_rules! schemas {
     ($($name:ident $schema:tt),+ $(,)?) => { $(
         impl JsonSchema for $name {
@@ -251,6 +252,8 @@ macro_rules! schemas {
         }
     )+ };
 }
+
+pub(super) use schemas;
 
 schemas! {
     FileFormat { "type": "string", "pattern": "^1\\.[0-9]+$", "default": "1.0" },
