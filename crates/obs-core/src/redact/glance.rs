@@ -11,8 +11,10 @@ use crate::text_hash::padded;
 
 /// Something that JSON text has an escape for, or that is not stored.
 const ESCAPED: u8 = 1;
-/// Something that is in a secret.
+/// Something that no secret of fewer than [`LONG`] bytes is without.
 const SIGN: u8 = 2;
+/// Something that a longer secret may have instead.
+const SIGN_OF_LONG: u8 = 16;
 /// In a short text no sign by themselves.
 const DASH: u8 = 4;
 const SPACE: u8 = 8;
@@ -20,6 +22,9 @@ const SPACE: u8 = 8;
 /// So many bytes are looked at at once.
 const AT_ONCE: usize = size_of::<u128>();
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
+
+/// How long the shortest secret is that has no byte of class [`SIGN`]: the first line of a PEM block.
+const LONG: usize = 11;
 
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -30,7 +35,7 @@ const CLASSES: [u8; 256] = {
             // Addresses, URLs, assignments, headers, the `J` of a JWT.
             b'@' | b'/' | b'=' | b':' | b'J' => SIGN,
             // PEM blocks, tokens, keys, card numbers.
-            b'-' | b'_' | b'K' | b'S' | b'z' | b'.' | b'0'..=b'9' => SIGN,
+            b'-' | b'_' | b'K' | b'S' | b'z' | b'.' | b'0'..=b'9' => SIGN_OF_LONG,
             _ => 0,
         };
         byte += 1;
@@ -71,10 +76,14 @@ impl Glance {
 
     #[inline]
     fn at_bytes(bytes: &[u8]) -> Self {
-        match padded(bytes) {
-            Some(short) => Self::at_short(short, bytes.len()),
-            None => Self(bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)])),
+        // Of fewer, looking at one after the other costs less.
+        if bytes.len() >= LONG
+            && let Some(short) = padded(bytes)
+        {
+            return Self::at_short(short, bytes.len());
         }
+        let seen = bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
+        Self(if bytes.len() < LONG { seen & !SIGN_OF_LONG } else { seen })
     }
 
     /// Whether it stands in JSON as it is.
@@ -86,7 +95,7 @@ impl Glance {
     /// Whether it has to be searched for secrets.
     #[inline]
     pub(crate) const fn has_signs(self) -> bool {
-        self.0 & SIGN != 0
+        self.0 & (SIGN | SIGN_OF_LONG) != 0
     }
 }
 
