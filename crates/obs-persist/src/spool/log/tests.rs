@@ -89,11 +89,15 @@ fn an_appended_record_is_on_the_disk_before_append_returns_and_can_be_read_back(
 
 #[test]
 fn the_keeper_reads_the_segments_that_it_makes_so_that_their_pages_are_in_memory() {
+    /// Several times what is read at once, and some more.
+    const SEGMENT: usize = 200 << 10;
     let disk = SimDisk::new(1);
-    let log = log_on(&disk, limits(4), &ManualClock::new());
+    let limits = LogLimits { segment: SEGMENT, bytes: 4 * SEGMENT as u64, ..limits(4) };
+    let log = log_on(&disk, limits, &ManualClock::new());
     log.expect_keeper();
     tend_all(&log);
-    assert_eq!((disk.used(), disk.bytes_read()), (2 * SEGMENT as u64, 2 * SEGMENT as u64));
+    assert_eq!(disk.used(), 2 * SEGMENT as u64);
+    assert!(disk.was_read());
 }
 
 /// What happens once, while a disk is at something else.
