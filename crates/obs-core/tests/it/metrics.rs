@@ -191,18 +191,6 @@ fn the_store_reports_state_age_size_and_duration() {
 }
 
 #[test]
-fn the_days_for_which_a_store_has_room_become_fewer_by_themselves() {
-    const DAY_MICROS: i64 = 86_400_000_000;
-    let today = Clock::default().wall().as_micros().div_euclid(DAY_MICROS);
-    let store = StoreMetrics::default();
-    for (last_day, ahead) in [(7, 7), (1, 1), (0, 0), (-1, 0), (-400, 0)] {
-        let room_until = Some(Timestamp::from_micros((today + last_day + 1) * DAY_MICROS));
-        store.set_kept(KeptRows { room_until, ..KeptRows::default() });
-        assert_eq!(store.days_ahead(), Some(ahead), "the last day is {last_day} days away");
-    }
-}
-
-#[test]
 fn how_far_a_store_goes_back_and_ahead_is_exported_once_it_is_known() {
     const HOUR_MICROS: i64 = 3_600_000_000;
     let exporter = InMemoryMetricExporter::default();

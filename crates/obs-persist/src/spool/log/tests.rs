@@ -6,7 +6,7 @@ use super::{
     super::{
         adopt::{read_segment, segments_in},
         bugs::Bug,
-        keeper::Tended,
+        keeper::{Round, Tended},
         segment::SEGMENT_BYTES,
         sim::{Chance, SimDisk},
     },
@@ -53,7 +53,10 @@ fn tend_all(log: &Log) {
 }
 
 fn is_durable(log: &Log) -> bool {
-    let round = log.sync_soon();
+    is_done(log, log.sync_soon())
+}
+
+fn is_done(log: &Log, round: Round) -> bool {
     let waker = Waker::noop();
     matches!(log.poll_synced(round, &Context::from_waker(waker)), std::task::Poll::Ready(true))
 }
@@ -205,6 +208,28 @@ fn what_is_durable_already_needs_no_other_sync_and_what_is_being_synced_is_not_y
     assert!(is_durable(&log));
     // Whoever asked in between waits for a round of their own.
     assert_eq!(log.lock().rounds_started, begun + 2);
+}
+
+#[test]
+fn what_is_written_while_a_sync_is_under_way_waits_for_the_next_one() {
+    let disk = SimDisk::new(1);
+    let (meanwhile, log) = Meanwhile::log(&disk);
+    tend_all(&log);
+    log.append(&mut frame_of(1, b"before")).unwrap();
+    log.lock().names_unsynced = true;
+    let before = log.sync_soon();
+    let (writer, seen) = (Arc::clone(&log), Arc::new(Mutex::new(None)));
+    let saw = Arc::clone(&seen);
+    let write = move || {
+        writer.append(&mut frame_of(2, b"meanwhile")).unwrap();
+        *saw.lock().unwrap() = Some(writer.sync_soon());
+    };
+    *meanwhile.syncing.lock().unwrap() = Some(Box::new(write));
+    assert_eq!(log.tend(), Tended::Something);
+    let written_meanwhile = seen.lock().unwrap().unwrap();
+    assert_eq!((is_done(&log, before), is_done(&log, written_meanwhile)), (true, false));
+    tend_all(&log);
+    assert!(is_done(&log, written_meanwhile));
 }
 
 #[test]
