@@ -233,6 +233,24 @@ fn what_is_written_while_a_sync_is_under_way_waits_for_the_next_one() {
 }
 
 #[test]
+fn whoever_wants_a_sync_wakes_the_keeper() {
+    let place = (DIRECTORY.into(), EPOCH);
+    let log = Log::new(Arc::new(SimDisk::new(1)), place, limits(4), Clock::default());
+    log.expect_keeper();
+    std::thread::scope(|scope| {
+        let keeper = scope.spawn(|| log.keep());
+        // It sleeps again as soon as it has nothing to do, mostly before the next one asks.
+        let woken = (0..50).all(|_| {
+            log.lock().names_unsynced = true;
+            log.wait_synced(log.sync_soon(), Duration::from_secs(10))
+        });
+        log.close();
+        keeper.join().unwrap();
+        assert!(woken);
+    });
+}
+
+#[test]
 fn a_segment_goes_when_its_last_record_is_settled_and_not_before() {
     let disk = SimDisk::new(1);
     let log = log_on(&disk, limits(8), &ManualClock::new());
