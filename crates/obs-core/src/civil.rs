@@ -219,7 +219,7 @@ mod tests {
             assert_eq!(Timestamp::from_date(year, month, day), None, "{year}-{month}-{day}");
         }
         for year in [-YEAR_MAX, 2000, YEAR_MAX] {
-            let day = Timestamp::from_date(year, 2, 29).or(Timestamp::from_date(year, 2, 28));
+            let day = Timestamp::from_date(year, 2, 28);
             assert_eq!(day.map(|it| it.date().0), Some(year));
         }
     }
