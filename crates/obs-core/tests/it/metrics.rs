@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use obs_core::{Clock, KeptRows, KindSpec, StoreMetrics, StoreState, Timestamp, otel};
+use obs_core::{Clock, KeptRows, KindSpec, StoreState, Timestamp, otel};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 
