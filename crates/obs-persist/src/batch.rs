@@ -305,18 +305,20 @@ mod tests {
     fn after_a_batch_the_worker_looks_once_more_by_itself_and_no_record_has_to_wake_it_until_then()
     {
         let none = Facts { records: 0, bytes: 0, ..ONE };
+        // An error: such a batch says nothing about the flow.
+        let old = Facts { age: LINGER, errors: true, ..ONE };
         let mut pace = Pace::default();
         let first = |pace: &Pace, error| wakes(&LIMITS, pace, (0, 0), (1, 500), error);
         assert_eq!(next(&LIMITS, &mut pace, &none), Step::Idle, "nothing was written yet");
         assert!(first(&pace, false) && first(&pace, true));
-        assert_eq!(next(&LIMITS, &mut pace, &Facts { age: LINGER, ..ONE }), Step::Write);
+        assert_eq!(next(&LIMITS, &mut pace, &old), Step::Write);
         assert_eq!(next(&LIMITS, &mut pace, &none), Step::Linger(LINGER));
         assert!(!first(&pace, false) && !first(&pace, true));
         assert!(wakes(&LIMITS, &pace, (255, 500), (256, 1_000), false), "a full batch does");
         assert_eq!(next(&LIMITS, &mut pace, &none), Step::Idle);
         assert!(first(&pace, false) && first(&pace, true));
         // One that came meanwhile waits for the rest of its linger.
-        assert_eq!(next(&LIMITS, &mut pace, &Facts { age: LINGER, ..ONE }), Step::Write);
+        assert_eq!(next(&LIMITS, &mut pace, &old), Step::Write);
         assert_eq!(next(&LIMITS, &mut pace, &none), Step::Linger(LINGER));
         let error = Facts { age: MS(70), errors: true, ..ONE };
         assert_eq!(next(&LIMITS, &mut pace, &error), Step::Linger(MS(30)));
