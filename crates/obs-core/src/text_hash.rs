@@ -63,6 +63,27 @@ pub(crate) fn words(bytes: &[u8]) -> (u64, u64) {
     }
 }
 
+/// All of at most 16 bytes in their order, the first of them lowest, and zeros behind them; `None` for more.
+#[inline]
+pub(crate) fn padded(bytes: &[u8]) -> Option<u128> {
+    let len = bytes.len();
+    if len > SHORT_MAX {
+        return None;
+    }
+    // In the upper half of the number, or of half of it, the last bytes lie too high.
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let last = u128::from(u64::from_le_bytes(*last)) << 64;
+        return Some(u128::from(u64::from_le_bytes(*first)) | last >> (8 * (SHORT_MAX - len)));
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let last = u64::from(u32::from_le_bytes(*last)) << 32;
+        let all = u64::from(u32::from_le_bytes(*first)) | last >> (8 * (SHORT_MAX / 2 - len));
+        return Some(all.into());
+    }
+    let byte = |at: usize| bytes.get(at).map_or(0, |byte| u32::from(*byte) << (8 * at));
+    Some((byte(0) | byte(1) | byte(2)).into())
+}
+
 /// Copies at most 16 bytes without a call, and leaves what is behind them; `false`, and nothing, for more.
 #[inline]
 pub(crate) fn copy_short(bytes: &[u8], to: &mut [u8; SHORT_MAX]) -> bool {
@@ -116,6 +137,17 @@ mod tests {
                 prop_assert!(!same(&one, &other));
             }
         }
+    }
+
+    #[test]
+    fn a_short_text_is_a_number_with_its_bytes_in_their_order() {
+        let text: Vec<u8> = (1..=17).collect();
+        for len in 0..=SHORT_MAX {
+            let mut expected = [0; SHORT_MAX];
+            expected[..len].copy_from_slice(&text[..len]);
+            assert_eq!(padded(&text[..len]).map(u128::to_le_bytes), Some(expected));
+        }
+        assert_eq!(padded(&text), None);
     }
 
     #[test]
