@@ -4,7 +4,8 @@ use std::{array, fmt, marker::PhantomData};
 
 use diesel::{
     QueryResult, RunQueryDsl,
-    query_builder::{AstPass, QueryFragment, QueryId},
+    backend::Backend,
+    query_builder::{AstPass, BindCollector, QueryFragment, QueryId},
     serialize::{self, IsNull, Output, ToSql},
     sql_types::{BigInt, Binary, Bool, Double, Text},
     sqlite::{Sqlite, SqliteConnection},
@@ -114,6 +115,21 @@ impl<T: Table, const COLUMNS: usize, const N: usize> QueryFragment<Sqlite>
         out.push_sql(") DO NOTHING");
         Ok(())
     }
+
+    /// As the walk does, without asking each time which walk it is: there are hundreds of values.
+    fn collect_binds<'b>(
+        &'b self,
+        out: &mut <Sqlite as Backend>::BindCollector<'b>,
+        (): &mut (),
+        _: &'b Sqlite,
+    ) -> QueryResult<()> {
+        self.rows.iter().flatten().try_for_each(|cell| cell.bind(out))
+    }
+
+    /// The type says all of the text.
+    fn is_safe_to_cache_prepared(&self, _: &Sqlite) -> QueryResult<bool> {
+        Ok(true)
+    }
 }
 
 impl<T, const COLUMNS: usize, const N: usize> RunQueryDsl<SqliteConnection>
@@ -135,6 +151,16 @@ impl Cell<'_> {
             Type::Integer | Type::Time => out.push_bind_param::<BigInt, _>(self),
             Type::Float => out.push_bind_param::<Double, _>(self),
             Type::Boolean => out.push_bind_param::<Bool, _>(self),
+        }
+    }
+
+    fn bind<'b>(&'b self, out: &mut <Sqlite as Backend>::BindCollector<'b>) -> QueryResult<()> {
+        match self.column.type_ {
+            Type::Id => out.push_bound_value::<Binary, _>(self, &mut ()),
+            Type::Text | Type::Json => out.push_bound_value::<Text, _>(self, &mut ()),
+            Type::Integer | Type::Time => out.push_bound_value::<BigInt, _>(self, &mut ()),
+            Type::Float => out.push_bound_value::<Double, _>(self, &mut ()),
+            Type::Boolean => out.push_bound_value::<Bool, _>(self, &mut ()),
         }
     }
 }
