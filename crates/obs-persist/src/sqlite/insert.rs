@@ -1,18 +1,16 @@
 //! The statements of the SQLite store: prepared once, run for a few records of a batch at a time.
 
-use std::{array, fmt, marker::PhantomData};
+use std::{marker::PhantomData, slice};
 
 use diesel::{
     QueryResult, RunQueryDsl,
-    backend::Backend,
-    query_builder::{AstPass, BindCollector, QueryFragment, QueryId},
-    serialize::{self, IsNull, Output, ToSql},
-    sql_types::{BigInt, Binary, Bool, Double, Text},
+    query_builder::{AstPass, QueryFragment, QueryId},
+    sql_types::{BigInt, Binary, Bool, Double, Nullable, Text},
     sqlite::{Sqlite, SqliteConnection},
 };
 use obs_core::RunRecord;
 
-use crate::columns::{AUDIT, Column, PAYLOAD, RUN, Type, Value};
+use crate::columns::{AUDIT, Column, PAYLOAD, RUN, Read};
 
 /// Records in one statement: what a statement costs beside its rows is shared by so many.
 const ROWS: usize = 16;
@@ -72,14 +70,24 @@ impl Table for Audit {
 
 /// Some rows, each of which is not written again where it is already.
 struct Insert<'a, T, const COLUMNS: usize, const N: usize> {
-    rows: [[Cell<'a>; COLUMNS]; N],
+    columns: &'static [Column; COLUMNS],
+    records: [&'a RunRecord; N],
+    /// What no record holds as SQLite wants it, in the order of the binds, which borrow.
+    numbers: Vec<i64>,
     table: PhantomData<fn() -> T>,
 }
 
 impl<'a, T, const COLUMNS: usize, const N: usize> Insert<'a, T, COLUMNS, N> {
     fn new(columns: &'static [Column; COLUMNS], records: [&'a RunRecord; N]) -> Self {
-        let cells = |record| array::from_fn(|at| Cell { column: &columns[at], record });
-        Self { rows: records.map(cells), table: PhantomData }
+        let mut numbers = Vec::with_capacity(N * COLUMNS);
+        for record in records {
+            for column in columns {
+                if let Read::Integer(read) | Read::Time(read) = column.read {
+                    numbers.push(read(record));
+                }
+            }
+        }
+        Self { columns, records, numbers, table: PhantomData }
     }
 }
 
@@ -94,41 +102,26 @@ impl<T: Table, const COLUMNS: usize, const N: usize> QueryFragment<Sqlite>
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(T::INSERT);
-        for (at, cell) in self.rows.iter().take(1).flatten().enumerate() {
+        for (at, column) in self.columns.iter().enumerate() {
             out.push_sql(if at == 0 { "" } else { ", " });
-            out.push_sql(cell.column.name);
+            out.push_sql(column.name);
         }
-        out.push_sql(") VALUES ");
-        for (at, row) in self.rows.iter().enumerate() {
-            out.push_sql(if at == 0 { "(" } else { ", (" });
-            for (at, cell) in row.iter().enumerate() {
-                out.push_sql(if at == 0 { "" } else { ", " });
-                cell.push(&mut out)?;
+        let mut numbers = self.numbers.iter();
+        let mut before_row = ") VALUES (";
+        for record in self.records {
+            let mut before = before_row;
+            for column in self.columns {
+                out.push_sql(before);
+                push(&mut out, column, record, &mut numbers)?;
+                before = ", ";
             }
-            out.push_sql(")");
+            before_row = "), (";
         }
         // The first column is the key.
-        out.push_sql(" ON CONFLICT (");
-        out.push_sql(
-            self.rows.first().and_then(|row| row.first()).map_or("", |cell| cell.column.name),
-        );
+        out.push_sql(") ON CONFLICT (");
+        out.push_sql(self.columns.first().map_or("", |key| key.name));
         out.push_sql(") DO NOTHING");
         Ok(())
-    }
-
-    /// As the walk does, without asking each time which walk it is: there are hundreds of values.
-    fn collect_binds<'b>(
-        &'b self,
-        out: &mut <Sqlite as Backend>::BindCollector<'b>,
-        (): &mut (),
-        _: &'b Sqlite,
-    ) -> QueryResult<()> {
-        self.rows.iter().flatten().try_for_each(|cell| cell.bind(out))
-    }
-
-    /// The type says all of the text.
-    fn is_safe_to_cache_prepared(&self, _: &Sqlite) -> QueryResult<bool> {
-        Ok(true)
     }
 }
 
@@ -137,51 +130,35 @@ impl<T, const COLUMNS: usize, const N: usize> RunQueryDsl<SqliteConnection>
 {
 }
 
-/// One value of one row, read when it is bound.
-struct Cell<'a> {
-    column: &'static Column,
+/// One value of one row, straight from the record where it has it as SQLite wants it.
+fn push<'a>(
+    out: &mut AstPass<'_, 'a, Sqlite>,
+    column: &Column,
     record: &'a RunRecord,
-}
-
-impl Cell<'_> {
-    fn push<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        match self.column.type_ {
-            Type::Id => out.push_bind_param::<Binary, _>(self),
-            Type::Text | Type::Json => out.push_bind_param::<Text, _>(self),
-            Type::Integer | Type::Time => out.push_bind_param::<BigInt, _>(self),
-            Type::Float => out.push_bind_param::<Double, _>(self),
-            Type::Boolean => out.push_bind_param::<Bool, _>(self),
-        }
-    }
-
-    fn bind<'b>(&'b self, out: &mut <Sqlite as Backend>::BindCollector<'b>) -> QueryResult<()> {
-        match self.column.type_ {
-            Type::Id => out.push_bound_value::<Binary, _>(self, &mut ()),
-            Type::Text | Type::Json => out.push_bound_value::<Text, _>(self, &mut ()),
-            Type::Integer | Type::Time => out.push_bound_value::<BigInt, _>(self, &mut ()),
-            Type::Float => out.push_bound_value::<Double, _>(self, &mut ()),
-            Type::Boolean => out.push_bound_value::<Bool, _>(self, &mut ()),
-        }
-    }
-}
-
-impl<ST> ToSql<ST, Sqlite> for Cell<'_> {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        match (self.column.read)(self.record) {
-            Value::Id(id) => out.set_value(&id.as_bytes()[..]),
-            Value::Text(text) => out.set_value(text),
-            Value::Integer(number) | Value::Time(number) => out.set_value(number),
-            Value::Float(number) => out.set_value(number),
-            Value::Boolean(truth) => out.set_value(i32::from(truth)),
-            Value::Null => return Ok(IsNull::Yes),
-        }
-        Ok(IsNull::No)
+    numbers: &mut slice::Iter<'a, i64>,
+) -> QueryResult<()> {
+    match column.read {
+        Read::Id(read) => match read(record) {
+            Some(id) => out.push_bind_param::<Binary, [u8; 16]>(id.as_bytes()),
+            None => push_null(out),
+        },
+        Read::Text(read) | Read::Json(read) => match read(record) {
+            Some(text) => out.push_bind_param::<Text, str>(text),
+            None => push_null(out),
+        },
+        Read::Integer(_) | Read::Time(_) => match numbers.next() {
+            Some(number) => out.push_bind_param::<BigInt, i64>(number),
+            None => push_null(out),
+        },
+        Read::Float(read) => match read(record) {
+            Some(number) => out.push_bind_param::<Double, f64>(number),
+            None => push_null(out),
+        },
+        Read::Boolean(read) => out.push_bind_param::<Bool, bool>(read(record)),
     }
 }
 
-/// The column's name: its value may be private.
-impl fmt::Debug for Cell<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.column.name)
-    }
+/// SQLite asks for no type.
+fn push_null(out: &mut AstPass<'_, '_, Sqlite>) -> QueryResult<()> {
+    out.push_bind_param::<Nullable<BigInt>, Option<i64>>(&None)
 }
