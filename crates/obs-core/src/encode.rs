@@ -41,7 +41,7 @@ use serde::Serialize;
 
 use crate::{
     capture::Shapes,
-    redact::{Place, Rules},
+    redact::{Glance, Place, Rules},
 };
 
 use encoder::Encoder;
@@ -231,8 +231,7 @@ pub(crate) fn write_json_str(
     bytes_max: usize,
     changed: &mut Sanitized,
 ) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.len() <= bytes_max && text.bytes().all(plain) {
+    if text.len() <= bytes_max && Glance::at(text).is_plain() {
         // Nearly every word of a trace is short and plain.
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

@@ -174,7 +174,8 @@ impl FinishedRun {
 
 impl crate::run::Run {
     fn replay_node(&mut self, node: &FinishedNode) {
-        let mut entry = self.node_at(&node.id, node.offset);
+        let offset_micros = u64::try_from(node.offset.as_micros()).unwrap_or(u64::MAX);
+        let mut entry = self.node_at(&node.id, offset_micros);
         if let Some(kind) = &node.kind {
             entry = entry.kind(kind);
         }

@@ -44,6 +44,7 @@ mod correlation;
 mod current;
 mod durations;
 mod encode;
+mod entry;
 mod error;
 mod escape;
 mod exemplar;

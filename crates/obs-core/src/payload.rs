@@ -64,7 +64,7 @@ impl Payload {
             payload.trace_total = trace.total;
             payload.trace_bytes = trace.bytes;
             if !slim {
-                payload.take_trace(trace, (failed, scratch.has_documents), rules, changed);
+                payload.take_trace(trace, (failed, scratch), rules, changed);
             }
         }
         if changed.redactor > 0 {
@@ -95,12 +95,12 @@ impl Payload {
     fn take_trace(
         &mut self,
         trace: trace::Kept,
-        (failed, has_documents): (bool, bool),
+        (failed, scratch): (bool, &Scratch),
         rules: &Rules,
         changed: &mut Sanitized,
     ) {
         let (mut json, mut kept) = (trace.json, trace.kept);
-        if has_documents || rules.concern_json(&json) {
+        if scratch.has_documents || rules.concern_json(&json, scratch.has_signs) {
             json = redact_trace(&json, rules, changed);
             if json.len() > TRACE_BYTES_MAX {
                 (json, kept) = fitting(&json, failed);

@@ -300,10 +300,11 @@ impl Rules {
     }
 
     /// Whether the strings of some JSON text that has no objects below its own must be looked at one by one.
-    pub(crate) fn concern_json(&self, json: &str) -> bool {
+    /// Without a text of which a [`Glance`] has signs, nothing can be found.
+    pub(crate) fn concern_json(&self, json: &str, has_signs: bool) -> bool {
         self.allowed.is_some()
             || self.hook.is_some()
-            || self.patterns && patterns::may_find_in_json(json, &self.keys)
+            || self.patterns && has_signs && patterns::may_find_in_json(json, &self.keys)
     }
 
     /// A text as it may be stored, by its looks.

@@ -191,21 +191,22 @@ impl Run {
     /// ```
     pub fn node(&mut self, id: &str) -> Node<'_> {
         if self.entries_max > 0 {
-            let offset = Duration::from_nanos(self.clock.nanos_since(self.started));
-            self.node_at(id, offset)
+            let offset_micros = self.clock.nanos_since(self.started) / 1_000;
+            self.node_at(id, offset_micros)
         } else {
-            self.node_at(id, Duration::ZERO)
+            self.node_at(id, 0)
         }
     }
 
-    /// Counts a node that began at `offset`.
-    pub(crate) fn node_at(&mut self, id: &str, offset: Duration) -> Node<'_> {
+    /// Counts a node that began so long after the run.
+    #[inline]
+    pub(crate) fn node_at(&mut self, id: &str, offset_micros: u64) -> Node<'_> {
         self.nodes = self.nodes.saturating_add(1);
         if self.entries_max == 0 {
             return Node::untraced();
         }
-        let entries_max = self.entries_max();
-        Node::traced(self.scratch(), id, offset, entries_max)
+        let entries_max = self.entries_max;
+        Node::traced(self.scratch(), id, offset_micros, entries_max)
     }
 
     /// Counts nodes that have no trace entry of their own. A run has at most 4,294,967,295 nodes in

@@ -1,16 +1,16 @@
 //! What a run gathers while it goes on: one buffer per run, reused by the thread's next run.
 
-use std::{borrow::Cow, cell::RefCell, fmt, time::Duration};
+use std::{borrow::Cow, cell::RefCell, fmt};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use uuid::Uuid;
 
 use crate::{
-    encode::{EncodeLimits, Redact, Sanitized, encode_into, encode_redacted, write_json_str},
+    encode::{EncodeLimits, Redact, Sanitized, encode_redacted},
+    entry,
     limits::{
-        ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, ENTRY_BYTES_MAX, ENTRY_WALK_BYTES_MAX,
-        SCRATCH_DOCUMENT_BYTES_MAX, SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX,
-        WORD_BYTES_MAX,
+        ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, DEPTH_MAX, SCRATCH_DOCUMENT_BYTES_MAX,
+        SCRATCH_POOL_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX,
     },
     record::Json,
     redact::{Place, Rules},
@@ -101,9 +101,9 @@ pub(crate) struct Scratch {
     pub(crate) parent: Option<Uuid>,
     /// Some value of the trace is an array or object.
     pub(crate) has_documents: bool,
+    /// Some text of it has to be searched for secrets, where they are looked for.
+    pub(crate) has_signs: bool,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
-    /// The entry that is being written.
-    entry: Vec<u8>,
     /// Where the input of a run that is kept is encoded. Nothing is in there that was redacted.
     pub(crate) document: Vec<u8>,
 }
@@ -140,8 +140,8 @@ impl Scratch {
         self.changed = Sanitized::default();
         self.parent = None;
         self.has_documents = false;
+        self.has_signs = false;
         self.attributes.clear();
-        self.entry.clear();
         self.document.clear();
         self.document.shrink_to(SCRATCH_DOCUMENT_BYTES_MAX);
     }
@@ -173,76 +173,6 @@ impl Scratch {
         encode_redacted(&attributes, (&limits, redact), &mut out, &mut self.changed);
         String::from_utf8(out).ok().map(|text| Json::trusted(text.into()))
     }
-
-    pub(crate) fn begin_entry(&mut self, node: &str) {
-        self.entry.clear();
-        self.entry.extend_from_slice(b"{\"node\":");
-        write_json_str(&mut self.entry, node, WORD_BYTES_MAX, &mut self.changed);
-    }
-
-    /// Adds a word such as a type or a branch. Words are capped, so they fit, unless nearly every
-    /// character of them needs an escape: such a word is left out.
-    pub(crate) fn entry_word(&mut self, key: &'static str, word: &str) {
-        let before = self.entry.len();
-        self.entry_key(key);
-        write_json_str(&mut self.entry, word, WORD_BYTES_MAX, &mut self.changed);
-        if self.entry.len() > ENTRY_BYTES_MAX - ENTRY_END_BYTES_MAX - ENTRY_VALUE_BYTES_MIN {
-            self.entry.truncate(before);
-            self.changed.size += 1;
-        }
-    }
-
-    /// Adds the value, in the room that the words have left.
-    pub(crate) fn entry_value<T: Serialize + ?Sized>(&mut self, value: &T) {
-        self.entry_key("value");
-        let room = ENTRY_BYTES_MAX.saturating_sub(self.entry.len() + ENTRY_END_BYTES_MAX);
-        let limits = EncodeLimits {
-            bytes_max: room,
-            string_bytes_max: STRING_BYTES_MAX,
-            depth_max: DEPTH_MAX,
-            walk_bytes_max: ENTRY_WALK_BYTES_MAX,
-        };
-        let start = self.entry.len();
-        encode_into(value, &limits, &mut self.entry, &mut self.changed);
-        self.has_documents |= matches!(self.entry.get(start), Some(b'{' | b'['));
-    }
-
-    pub(crate) fn end_entry(&mut self, offset: Duration, entries_max: usize) {
-        self.entry_key("seq");
-        push_number(&mut self.entry, self.trace.total());
-        self.entry_key("offset_us");
-        push_number(&mut self.entry, u64::try_from(offset.as_micros()).unwrap_or(u64::MAX));
-        self.entry.extend_from_slice(b"},");
-        self.trace.push(&self.entry, entries_max);
-        self.entry.clear();
-    }
-
-    fn entry_key(&mut self, key: &'static str) {
-        self.entry.extend_from_slice(b",\"");
-        self.entry.extend_from_slice(key.as_bytes());
-        self.entry.extend_from_slice(b"\":");
-    }
-}
-
-/// Room for `,"seq":` and `,"offset_us":` with 20 digits each, and `},`.
-const ENTRY_END_BYTES_MAX: usize = 62;
-/// Room that the words of an entry leave for its value: what the encoder's markers need.
-const ENTRY_VALUE_BYTES_MIN: usize = 128;
-
-/// Decimal digits without an allocation.
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        let digit = (number % 10) as u8;
-        digits[at] = b'0' + digit;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 struct Attributes<'a>(&'a [(Cow<'static, str>, AttributeValue)]);
@@ -275,8 +205,8 @@ pub struct Node<'r> {
 
 struct Open<'r> {
     scratch: &'r mut Scratch,
-    offset: Duration,
-    entries_max: usize,
+    offset_micros: u64,
+    entries_max: u32,
     /// Which parts the entry has: the first of each counts.
     parts: u8,
 }
@@ -289,11 +219,11 @@ impl<'r> Node<'r> {
     pub(crate) fn traced(
         scratch: &'r mut Scratch,
         id: &str,
-        offset: Duration,
-        entries_max: usize,
+        offset_micros: u64,
+        entries_max: u32,
     ) -> Self {
         scratch.begin_entry(id);
-        Self { open: Some(Open { scratch, offset, entries_max, parts: 0 }) }
+        Self { open: Some(Open { scratch, offset_micros, entries_max, parts: 0 }) }
     }
 
     /// What the node is, e.g. `compare`; the entry's `type`, at most 128 bytes.
@@ -311,7 +241,7 @@ impl<'r> Node<'r> {
         reason = "dropping a node ends its entry, as wanted"
     )]
     pub fn kind(self, kind: &str) -> Self {
-        self.word(TYPE, "type", kind)
+        self.word(HAS_TYPE, entry::TYPE, kind)
     }
 
     /// The phase of the run that the node belongs to, e.g. `pre`; at most 128 bytes.
@@ -328,7 +258,7 @@ impl<'r> Node<'r> {
         reason = "dropping a node ends its entry, as wanted"
     )]
     pub fn phase(self, phase: &str) -> Self {
-        self.word(PHASE, "phase", phase)
+        self.word(HAS_PHASE, entry::PHASE, phase)
     }
 
     /// The branch that the node took, e.g. `match` or `skip`; at most 128 bytes.
@@ -345,7 +275,7 @@ impl<'r> Node<'r> {
         reason = "dropping a node ends its entry, as wanted"
     )]
     pub fn branch(self, branch: &str) -> Self {
-        self.word(BRANCH, "branch", branch)
+        self.word(HAS_BRANCH, entry::BRANCH, branch)
     }
 
     /// What the node computed, encoded at once; an entry has at most 2 KiB, and of a larger value at
@@ -363,15 +293,16 @@ impl<'r> Node<'r> {
         reason = "dropping a node ends its entry, as wanted"
     )]
     pub fn value<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
-        if let Some(open) = self.part(VALUE) {
+        if let Some(open) = self.part(HAS_VALUE) {
             open.scratch.entry_value(value);
         }
         self
     }
 
-    fn word(mut self, part: u8, key: &'static str, word: &str) -> Self {
+    #[inline]
+    fn word<const N: usize>(mut self, part: u8, name: &[u8; N], word: &str) -> Self {
         if let Some(open) = self.part(part) {
-            open.scratch.entry_word(key, word);
+            open.scratch.entry_word(name, word);
         }
         self
     }
@@ -384,15 +315,15 @@ impl<'r> Node<'r> {
     }
 }
 
-const TYPE: u8 = 1;
-const PHASE: u8 = 2;
-const BRANCH: u8 = 4;
-const VALUE: u8 = 8;
+const HAS_TYPE: u8 = 1;
+const HAS_PHASE: u8 = 2;
+const HAS_BRANCH: u8 = 4;
+const HAS_VALUE: u8 = 8;
 
 impl Drop for Node<'_> {
     fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.scratch.end_entry(open.offset, open.entries_max);
+        if let Some(open) = &mut self.open {
+            open.scratch.end_entry(open.offset_micros, open.entries_max as usize);
         }
     }
 }

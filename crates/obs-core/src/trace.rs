@@ -3,7 +3,8 @@
 //! T1 Entries go to the head until it has as many as a row may keep, or as many bytes; from the
 //!    first one that does not fit, all go to the tail, which forgets its oldest.
 //! T2 So the head holds the beginning of the run, the tail its end, and neither overlaps.
-//! T3 An ok run keeps the head. A failed run that did not fit keeps half of the room for the
+//! T3 The entry that is being written stands behind the head; only one that does not belong there is copied.
+//! T4 An ok run keeps the head. A failed run that did not fit keeps half of the room for the
 //!    beginning and half for the end, because the failing end matters.
 
 use std::collections::VecDeque;
@@ -31,28 +32,54 @@ pub(crate) struct Kept {
     pub(crate) bytes: u64,
 }
 
-/// A run of entries: their text from `start` on, and the length of each.
+/// A run of entries: their text from `start` to `end`, and the length of each.
 #[derive(Debug, Default)]
 struct Entries {
     text: Vec<u8>,
     start: usize,
+    end: usize,
     lengths: VecDeque<usize>,
 }
 
 impl Trace {
-    /// Adds one finished entry; `entries_max` is what a row may keep.
-    pub(crate) fn push(&mut self, entry: &[u8], entries_max: usize) {
-        debug_assert!(entry.len() <= ENTRY_BYTES_MAX + 1);
+    /// Begins an entry.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.head.text.truncate(self.head.end);
+    }
+
+    /// Where the entry is written.
+    #[inline]
+    pub(crate) fn open(&mut self) -> &mut Vec<u8> {
+        &mut self.head.text
+    }
+
+    /// How much of it was written so far.
+    #[inline]
+    pub(crate) fn written(&self) -> usize {
+        self.head.text.len() - self.head.end
+    }
+
+    /// Takes back what was written since so much of it was.
+    pub(crate) fn shorten(&mut self, written: usize) {
+        self.head.text.truncate(self.head.end + written);
+    }
+
+    /// The entry is written, with its comma; `entries_max` is what a row may keep.
+    pub(crate) fn end(&mut self, entries_max: usize) {
+        let written = self.written();
+        debug_assert!(written <= ENTRY_BYTES_MAX + 1);
         self.total += 1;
-        self.bytes += entry.len() as u64;
+        self.bytes += written as u64;
         let fits = self.head.lengths.len() < entries_max
-            && self.head.bytes() + entry.len() <= TRACE_BYTES_MAX - BRACKETS;
+            && self.head.text.len() <= TRACE_BYTES_MAX - BRACKETS;
         if fits && !self.head_closed {
-            self.head.push(entry);
+            self.head.end();
             return;
         }
         self.head_closed = true;
-        self.tail.push(entry);
+        self.tail.text.extend_from_slice(&self.head.text[self.head.end..]);
+        self.tail.end();
         let (entries_half, bytes_half) = (entries_max.div_ceil(2), TRACE_BYTES_MAX / 2);
         while self.tail.lengths.len() > entries_half || self.tail.bytes() > bytes_half {
             self.tail.forget_oldest();
@@ -64,7 +91,8 @@ impl Trace {
         if self.total == 0 {
             return None;
         }
-        let mut json = String::with_capacity(self.head.bytes().min(TRACE_BYTES_MAX) + BRACKETS);
+        // What ends with a bracket ended with a comma, so this is all of it where only the head is kept.
+        let mut json = String::with_capacity(self.head.bytes().min(TRACE_BYTES_MAX) + 1);
         json.push('[');
         let kept = if failed && self.head_closed {
             self.keep_both_ends(&mut json, entries_max)
@@ -126,12 +154,14 @@ pub(crate) fn fitting(json: &str, failed: bool) -> (String, u64) {
 
 impl Entries {
     fn bytes(&self) -> usize {
-        self.text.len() - self.start
+        self.end - self.start
     }
 
-    fn push(&mut self, entry: &[u8]) {
-        self.text.extend_from_slice(entry);
-        self.lengths.push_back(entry.len());
+    /// What stands behind the entries is one, too.
+    #[inline]
+    fn end(&mut self) {
+        self.lengths.push_back(self.text.len() - self.end);
+        self.end = self.text.len();
     }
 
     fn forget_oldest(&mut self) {
@@ -139,7 +169,7 @@ impl Entries {
         // Moving the rest to the front once it is the smaller half costs each byte one move.
         if self.start > self.text.len() / 2 {
             self.text.drain(..self.start);
-            self.start = 0;
+            (self.start, self.end) = (0, self.text.len());
         }
     }
 
@@ -169,7 +199,7 @@ impl Entries {
     fn clear(&mut self) {
         self.text.clear();
         self.lengths.clear();
-        self.start = 0;
+        (self.start, self.end) = (0, 0);
     }
 }
 
@@ -198,10 +228,16 @@ mod tests {
         format!("{{\"node\":\"{number}\",\"pad\":\"{}\"}},", "x".repeat(padding)).into_bytes()
     }
 
+    fn push(trace: &mut Trace, entry: &[u8], entries_max: usize) {
+        trace.begin();
+        trace.open().extend_from_slice(entry);
+        trace.end(entries_max);
+    }
+
     fn trace(entries: usize, padding: usize, entries_max: usize) -> Trace {
         let mut trace = Trace::default();
         for number in 0..entries {
-            trace.push(&entry(number, padding), entries_max);
+            push(&mut trace, &entry(number, padding), entries_max);
         }
         trace
     }
@@ -282,7 +318,7 @@ mod tests {
         ) {
             let mut trace = Trace::default();
             for (number, padding) in sizes.iter().enumerate() {
-                trace.push(&entry(number, *padding), entries_max);
+                push(&mut trace, &entry(number, *padding), entries_max);
             }
             let Some(kept) = trace.keep(failed, entries_max) else {
                 prop_assert!(sizes.is_empty());

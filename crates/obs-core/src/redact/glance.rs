@@ -1,11 +1,27 @@
 //! What a first glance at a text tells: one pass over its bytes, which nearly every text ends with.
+//!
+//! Sixteen bytes and fewer are looked at all at once. Of what makes a longer text suspicious they hold little:
+//! no key or token, of a PEM block no more than its first line, which has a dash and a space, and a card number
+//! only if nearly all of them are digits.
+
+use std::array;
+
+use super::pan;
+use crate::text_hash::padded;
 
 /// Something that JSON text has an escape for, or that is not stored.
 const ESCAPED: u8 = 1;
 /// Something that no secret of fewer than [`LONG`] bytes is without.
 const SIGN: u8 = 2;
 /// Something that a longer secret may have instead.
-const SIGN_OF_LONG: u8 = 4;
+const SIGN_OF_LONG: u8 = 16;
+/// In a short text no sign by themselves.
+const DASH: u8 = 4;
+const SPACE: u8 = 8;
+
+/// So many bytes are looked at at once.
+const AT_ONCE: usize = size_of::<u128>();
+const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 
 /// How long the shortest secret is that has no byte of class [`SIGN`]: the first line of a PEM block.
 const LONG: usize = 11;
@@ -34,8 +50,40 @@ pub(crate) struct Glance(u8);
 impl Glance {
     #[inline]
     pub(crate) fn at(text: &str) -> Self {
-        let seen = text.bytes().fold(0, |seen, byte| seen | CLASSES[usize::from(byte)]);
-        Self(if text.len() < LONG { seen & !SIGN_OF_LONG } else { seen })
+        Self::at_bytes(text.as_bytes())
+    }
+
+    /// The same for a text of at most 16 bytes, with zeros behind it. Not inlined, because the compiler would
+    /// take the bytes apart as they were put together, one by one.
+    #[inline(never)]
+    pub(crate) fn at_short(padded: u128, len: usize) -> Self {
+        let (bytes, filled) = (padded.to_le_bytes(), &FILLED[len.min(AT_ONCE)]);
+        let (one, other) = halves(array::from_fn(|at| class_in_short(bytes[at] | filled[at])));
+        let classes = one | other;
+        let is_in = |class: u8| classes & (EVERY_BYTE * u64::from(class)) != 0;
+        let is_suspicious = (is_in(DASH) & is_in(SPACE))
+            || len >= pan::DIGITS_MIN && digits(padded) >= pan::DIGITS_MIN;
+        let escaped = if is_in(ESCAPED) { ESCAPED } else { 0 };
+        Self(escaped | if is_in(SIGN) || is_suspicious { SIGN } else { 0 })
+    }
+
+    /// At a number, truth or text as it is written in JSON; an escape may stand for anything.
+    pub(crate) fn at_json(scalar: &[u8]) -> Self {
+        let text = scalar.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
+        let Self(seen) = Self::at_bytes(text.unwrap_or(scalar));
+        Self(if seen & ESCAPED == 0 { seen } else { seen | SIGN })
+    }
+
+    #[inline]
+    fn at_bytes(bytes: &[u8]) -> Self {
+        // Of fewer, looking at one after the other costs less.
+        if bytes.len() >= LONG
+            && let Some(short) = padded(bytes)
+        {
+            return Self::at_short(short, bytes.len());
+        }
+        let seen = bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
+        Self(if bytes.len() < LONG { seen & !SIGN_OF_LONG } else { seen })
     }
 
     /// Whether it stands in JSON as it is.
@@ -46,10 +94,52 @@ impl Glance {
 
     /// Whether it has to be searched for secrets.
     #[inline]
-    pub(super) const fn has_signs(self) -> bool {
+    pub(crate) const fn has_signs(self) -> bool {
         self.0 & (SIGN | SIGN_OF_LONG) != 0
     }
 }
+
+/// By comparisons, which processors make sixteen of at once, and not by a table.
+#[inline]
+fn class_in_short(byte: u8) -> u8 {
+    let class = |is_one: bool, class: u8| if is_one { class } else { 0 };
+    class((byte < 0x20) | (byte == b'"') | (byte == b'\\'), ESCAPED)
+        | class(
+            (byte == b'@') | (byte == b'/') | (byte == b'=') | (byte == b':') | (byte == b'J'),
+            SIGN,
+        )
+        | class(byte == b'-', DASH)
+        | class(byte == b' ', SPACE)
+}
+
+#[inline(never)]
+fn digits(bytes: u128) -> usize {
+    let is_digit = |byte: u8| u8::from(byte.is_ascii_digit());
+    let (one, other) = halves(bytes.to_le_bytes().map(is_digit));
+    // The product has the sum of all bytes in its highest one.
+    ((one + other).wrapping_mul(EVERY_BYTE) >> 56) as usize
+}
+
+#[inline]
+fn halves(bytes: [u8; AT_ONCE]) -> (u64, u64) {
+    let all = u128::from_le_bytes(bytes);
+    (all as u64, (all >> 64) as u64)
+}
+
+/// For each length, something in the place of the zeros that is no sign of anything.
+const FILLED: [[u8; AT_ONCE]; AT_ONCE + 1] = {
+    let mut filled = [[b'x'; AT_ONCE]; AT_ONCE + 1];
+    let mut len = 0;
+    while len < filled.len() {
+        let mut at = 0;
+        while at < len {
+            filled[len][at] = 0;
+            at += 1;
+        }
+        len += 1;
+    }
+    filled
+};
 
 #[cfg(test)]
 mod tests {

@@ -67,12 +67,12 @@ const SIGNS: [Sign; 256] = {
     signs
 };
 
-/// What a look at JSON text stops at: every sign but the colon, and escapes.
+/// What a look at JSON text stops at: every sign, and escapes.
 const IN_JSON: [bool; 256] = {
     let mut stops = [false; 256];
     let mut byte = 0;
     while byte < stops.len() {
-        stops[byte] = !matches!(SIGNS[byte], Sign::None | Sign::Colon);
+        stops[byte] = !matches!(SIGNS[byte], Sign::None);
         byte += 1;
     }
     stops[b'\\' as usize] = true;
@@ -120,8 +120,8 @@ pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>>
     None
 }
 
-/// Whether JSON text may hold a secret or an escape: then its strings are looked at one by one. Colons
-/// are left out, because every key has one.
+/// Whether JSON text may hold a secret or an escape: then its strings are looked at one by one. A colon
+/// behind a quote is that of a key: in a string it would have an escape before it.
 pub(super) fn may_find_in_json(json: &str, keys: &Keys) -> bool {
     let text = Text { bytes: json.as_bytes(), from: 0, keys };
     let mut at = 0;
@@ -129,7 +129,9 @@ pub(super) fn may_find_in_json(json: &str, keys: &Keys) -> bool {
         at += skipped;
         let byte = text.bytes[at];
         let sign = SIGNS[usize::from(byte)];
-        if byte == b'\\' || text.is_telling(sign, at) && text.look(sign, at).is_some() {
+        let is_of_key = byte == b':' && at > 0 && text.bytes[at - 1] == b'"';
+        let may_tell = !is_of_key && text.is_telling(sign, at);
+        if byte == b'\\' || may_tell && text.look(sign, at).is_some() {
             return true;
         }
         at += 1;
@@ -477,7 +479,7 @@ mod tests {
         }
 
         #[test]
-        fn a_text_without_signs_holds_no_secret(text in text(), from in 0_usize..40, len in 0_usize..14) {
+        fn a_text_without_signs_holds_no_secret(text in text(), from in 0_usize..40, len in 0_usize..24) {
             let keys = Redaction::default().check().unwrap().keys;
             // Short ones, too, where more bytes are no sign.
             let cut: String = text.chars().skip(from).take(len).collect();

@@ -6,3 +6,4 @@ mod hostile;
 mod redaction;
 mod storms;
 mod subjects;
+mod words;
