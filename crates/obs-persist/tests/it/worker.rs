@@ -197,11 +197,17 @@ fn outcome<'a>(attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>) ->
 
 /// Remembers the batches for as long as somebody else has them, and how many there were at most when another came.
 #[derive(Clone, Debug, Default)]
-struct Witness(Arc<Mutex<(Vec<Weak<[RunRecord]>>, usize)>>);
+struct Witness(Arc<Mutex<Batches>>);
 
-impl Witness {
+#[derive(Debug, Default)]
+struct Batches {
+    seen: Vec<Weak<[RunRecord]>>,
+    most: usize,
+}
+
+impl Batches {
     fn alive(&self) -> usize {
-        self.0.lock().unwrap().0.iter().filter(|batch| batch.strong_count() > 0).count()
+        self.seen.iter().filter(|batch| batch.strong_count() > 0).count()
     }
 }
 
@@ -215,10 +221,9 @@ impl Store for Witness {
     }
 
     fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
-        let alive = self.alive();
-        let mut seen = self.0.lock().unwrap();
-        seen.0.push(Arc::downgrade(&batch));
-        seen.1 = seen.1.max(alive);
+        let mut batches = self.0.lock().unwrap();
+        batches.most = batches.most.max(batches.alive());
+        batches.seen.push(Arc::downgrade(&batch));
         Box::pin(async { Ok(()) })
     }
 
@@ -242,8 +247,8 @@ fn written_records_are_freed_while_the_next_ones_are_written_or_when_nothing_wai
         persister.sink().submit(test.kept("bonus", "1"));
     }
     assert!(persister.flush_blocking(LONG).complete);
-    until("an idle worker has freed them", || store.alive() == 0);
-    let (batches, most) = (store.0.lock().unwrap().0.len(), store.0.lock().unwrap().1);
-    assert!(batches >= 10 && most <= 1, "{batches} batches, {most} of them beside another");
+    until("an idle worker has freed them", || store.0.lock().unwrap().alive() == 0);
+    let batches = store.0.lock().unwrap();
+    assert!(batches.seen.len() >= 10 && batches.most <= 1, "{batches:?}");
     test.assert_balanced();
 }
