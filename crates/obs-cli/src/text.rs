@@ -52,22 +52,9 @@ pub(crate) struct Time(pub(crate) Timestamp);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Years begin on 1 March here, so that the leap day is the last of its year; eras of 400 years
-        // all have the same days.
-        const DAYS_TO_1970: i64 = 719_468;
-        const DAYS_PER_ERA: i64 = 146_097;
-        let seconds = self.0.as_micros().div_euclid(1_000_000);
-        let (days, second) =
-            (seconds.div_euclid(86_400) + DAYS_TO_1970, seconds.rem_euclid(86_400));
-        let (era, day) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-        let year = era * 400 + year + next_year;
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        let text = self.0.to_rfc3339_millis();
+        let seconds = text.split_once('.').map_or(&*text, |(seconds, _)| seconds);
+        write!(f, "{seconds}Z")
     }
 }
 

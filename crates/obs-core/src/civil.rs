@@ -1,9 +1,12 @@
-//! Timestamps as text, and back.
+//! Timestamps as dates and as text, and back.
 
 use crate::record::Timestamp;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const MICROS_PER_SECOND: i64 = 1_000_000;
+const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * MICROS_PER_SECOND;
+/// As far from 0 as years go whose microseconds can be counted.
+const YEAR_MAX: i64 = 250_000;
 
 impl Timestamp {
     /// RFC 3339 in UTC, to the microsecond.
@@ -28,6 +31,38 @@ impl Timestamp {
         text(self, 3)
     }
 
+    /// Year, month and day in UTC.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Timestamp::from_micros(-1).date(), (1969, 12, 31));
+    /// ```
+    #[must_use]
+    pub const fn date(self) -> (i64, i64, i64) {
+        civil(self.as_micros().div_euclid(MICROS_PER_DAY))
+    }
+
+    /// The beginning of a day in UTC; `None` if there is no such day.
+    ///
+    /// ```
+    /// use obs_core::Timestamp;
+    /// let day = Timestamp::from_date(2024, 2, 29);
+    /// assert_eq!(day.map(Timestamp::to_rfc3339_millis).as_deref(), Some("2024-02-29T00:00:00.000Z"));
+    /// assert_eq!(Timestamp::from_date(2026, 2, 29), None);
+    /// ```
+    #[must_use]
+    pub fn from_date(year: i64, month: i64, day: i64) -> Option<Self> {
+        let counted = (-YEAR_MAX..=YEAR_MAX).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=31).contains(&day);
+        if !counted {
+            return None;
+        }
+        let days = days(year, month, day);
+        // A day that its month does not have is another one when it is counted back.
+        let valid = civil(days) == (year, month, day);
+        valid.then(|| Self::from_micros(days * MICROS_PER_DAY))
+    }
+
     /// A moment of RFC 3339: date, `T`, time to the second or finer, and `Z` or an offset. What is finer than a
     /// microsecond is left out.
     ///
@@ -47,17 +82,13 @@ impl Timestamp {
         let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
         let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
         let of_day = hour < 24 && minute < 60 && second < 60;
-        // A day that its month does not have is another one when it is counted back.
-        let days = days(year, month, day);
-        if !of_day || civil(days) != (year, month, day) {
-            return None;
-        }
-        let seconds = days * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second - offset(zone)?;
+        let start = Self::from_date(year, month, day).filter(|_| of_day)?;
+        let seconds = hour * 3_600 + minute * 60 + second - offset(zone)?;
         let micros = match fraction {
             None => 0,
             Some(digits) => micros(digits)?,
         };
-        Some(Self::from_micros(seconds * MICROS_PER_SECOND + micros))
+        Some(Self::from_micros(start.as_micros() + seconds * MICROS_PER_SECOND + micros))
     }
 }
 
@@ -163,7 +194,33 @@ mod tests {
     fn every_day_of_eight_centuries_is_read_back() {
         for day in -146_097..146_097 {
             let (year, month, of_month) = civil(day);
-            assert_eq!(days(year, month, of_month), day);
+            let at = Timestamp::from_micros(day * MICROS_PER_DAY);
+            assert_eq!((at.date(), days(year, month, of_month)), ((year, month, of_month), day));
+            assert_eq!(Timestamp::from_date(year, month, of_month), Some(at));
+        }
+    }
+
+    #[test]
+    fn a_date_that_the_calendar_does_not_have_or_nobody_can_count_to_is_none() {
+        for (year, month, day) in [
+            (2026, 2, 29),
+            (1900, 2, 29),
+            (2026, 4, 31),
+            (2026, 13, 1),
+            (2026, 0, 1),
+            (2026, 1, 0),
+            (2026, -1, 1),
+            (2026, 1, 32),
+            (YEAR_MAX + 1, 1, 1),
+            (i64::MIN, 1, 1),
+            (2026, i64::MAX, 1),
+            (2026, 1, i64::MAX),
+        ] {
+            assert_eq!(Timestamp::from_date(year, month, day), None, "{year}-{month}-{day}");
+        }
+        for year in [-YEAR_MAX, 2000, YEAR_MAX] {
+            let day = Timestamp::from_date(year, 2, 28);
+            assert_eq!(day.map(|it| it.date().0), Some(year));
         }
     }
 

@@ -338,7 +338,7 @@ pub(crate) fn word(text: &str) -> Arc<str> {
 /// that two long texts stay two.
 fn shortened(text: &str, bytes_max: usize) -> Cow<'_, str> {
     let trimmed = text.trim();
-    let clean = if trimmed.contains(char::is_control) {
+    let clean = if may_have_control(trimmed) && trimmed.contains(char::is_control) {
         Cow::Owned(trimmed.chars().filter(|c| !c.is_control()).collect())
     } else {
         Cow::Borrowed(trimmed)
@@ -352,6 +352,16 @@ fn shortened(text: &str, bytes_max: usize) -> Cow<'_, str> {
     let hash = crate::strategies::hash_of(&[&clean]);
     let head = crate::label::cut(&clean, bytes_max - HASH_TEXT_BYTES);
     Cow::Owned(format!("{head}~{hash:016x}"))
+}
+
+/// Whether a text may have control characters: whoever chooses ids chooses how long they are, and this look at
+/// one that has none takes an eighth of the time. Beyond ASCII they begin with [`C1`].
+fn may_have_control(text: &str) -> bool {
+    /// The first byte of U+0080 to U+00BF.
+    const C1: u8 = 0xc2;
+    // Without an early end, so that many bytes are looked at together.
+    let found = |found, byte: u8| found | byte.is_ascii_control() | (byte == C1);
+    text.bytes().fold(false, found)
 }
 
 /// `~` and 16 hexadecimal digits.
@@ -368,6 +378,15 @@ mod tests {
         assert_eq!((short_one.len(), short_two.len()), (200, 200));
         assert_ne!(short_one, short_two);
         assert_eq!(shortened(&"x".repeat(200), 200).len(), 200);
+    }
+
+    #[test]
+    fn no_control_character_is_overlooked() {
+        for c in (0..=0x0010_ffff).filter_map(char::from_u32) {
+            assert!(!c.is_control() || may_have_control(&format!("id{c}")), "{c:?}");
+        }
+        assert!(!may_have_control("a plain id, and one of Łódź"));
+        assert_eq!(shortened("a\u{7}b\u{85}c", 200), "abc");
     }
 
     #[test]

@@ -281,3 +281,26 @@ impl fmt::Debug for StoreMetrics {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn the_days_for_which_a_store_has_room_become_fewer_by_themselves() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let (clock, day) = (ManualClock::new(), DAY.as_micros() as i64);
+        let inner = Inner { clock: Clock::from(&clock), ..Inner::default() };
+        let store = StoreMetrics(Arc::new(inner));
+        let today = store.0.clock.wall().as_micros().div_euclid(day);
+        // Tables for today and the seven days after it.
+        let room_until = Some(Timestamp::from_micros((today + 8) * day));
+        store.set_kept(KeptRows { room_until, ..KeptRows::default() });
+        for ahead in [7, 6, 5, 4, 3, 2, 1, 0, 0, 0] {
+            assert_eq!(store.days_ahead(), Some(ahead));
+            clock.advance(DAY);
+        }
+    }
+}

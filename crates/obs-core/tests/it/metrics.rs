@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use obs_core::{Clock, KeptRows, KindSpec, StoreMetrics, StoreState, Timestamp, otel};
+use obs_core::{Clock, KeptRows, KindSpec, StoreState, Timestamp, otel};
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 
@@ -187,18 +187,6 @@ fn the_store_reports_state_age_size_and_duration() {
     }
     for name in ["obs.store.days.ahead", "obs.store.oldest.age"] {
         assert!(!exported.contains(name), "{name} before anything is known");
-    }
-}
-
-#[test]
-fn the_days_for_which_a_store_has_room_become_fewer_by_themselves() {
-    const DAY_MICROS: i64 = 86_400_000_000;
-    let today = Clock::default().wall().as_micros().div_euclid(DAY_MICROS);
-    let store = StoreMetrics::default();
-    for (last_day, ahead) in [(7, 7), (1, 1), (0, 0), (-1, 0), (-400, 0)] {
-        let room_until = Some(Timestamp::from_micros((today + last_day + 1) * DAY_MICROS));
-        store.set_kept(KeptRows { room_until, ..KeptRows::default() });
-        assert_eq!(store.days_ahead(), Some(ahead), "the last day is {last_day} days away");
     }
 }
 

@@ -61,12 +61,8 @@ impl Day {
         let digits = name.len() <= DIGITS_MAX && name.bytes().all(|byte| byte.is_ascii_digit());
         let number: i64 = digits.then(|| name.parse().ok())??;
         let (year, month, day) = (number / 10_000, number / 100 % 100, number % 100);
-        // As in `Display`: years begin on 1 March.
-        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-        let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
-        let days = 365 * year + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1;
-        let parsed = Self(era * 146_097 + days - 719_468);
-        (parsed.0 >= 0 && parsed.to_string() == name).then_some(parsed)
+        let parsed = day_of(Timestamp::from_date(year, month, day)?);
+        (parsed.to_string() == name).then_some(parsed)
     }
 
     /// Days since 1970-01-01, as the server's functions are told.
@@ -88,18 +84,8 @@ impl Day {
 /// `20261121`: the Gregorian date.
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Years begin on 1 March here, so that the leap day is the last of its year; eras of 400
-        // years all have the same days.
-        const DAYS_TO_1970: i64 = 719_468;
-        const DAYS_PER_ERA: i64 = 146_097;
-        let days = self.0 + DAYS_TO_1970;
-        let (era, day) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-        write!(f, "{:04}{month:02}{day:02}", era * 400 + year + next_year)
+        let (year, month, day) = self.start().date();
+        write!(f, "{year:04}{month:02}{day:02}")
     }
 }
 
@@ -245,6 +231,9 @@ mod tests {
         for (day, name) in table {
             assert_eq!(Day(day).to_string(), name, "{day}");
             assert_eq!(Day::parse(name), Some(Day(day)));
+        }
+        for name in ["", "20261301", "20260229", "19691231", "020260101", "2026-1-1", "today"] {
+            assert_eq!(Day::parse(name), None, "{name}");
         }
     }
 

@@ -38,14 +38,16 @@ pub(crate) struct Question {
 pub(super) struct InSegments {
     pub(super) records: u64,
     pub(super) damaged: u64,
+    /// Of the damaged places, those that a write may have left that the kill cut off.
+    pub(super) cut_off: u64,
 }
 
 impl InSegments {
     /// How many are not there any more of the records that the process had in its spool. Some of those that
-    /// are there were settled, so what is damaged may be one of the others: it counts as one, unless it may be a
-    /// record that died while it was written, which counts already.
+    /// are there were settled, so what is damaged may be one of the others: it counts as one, unless it looks like
+    /// a record that died while it was written, which counts already.
     fn lacks(self, spooled: u64, died: u64) -> u64 {
-        let damaged = self.damaged.saturating_sub(died).min(spooled);
+        let damaged = self.damaged.saturating_sub(self.cut_off.min(died)).min(spooled);
         spooled.saturating_sub(self.records).max(damaged)
     }
 }

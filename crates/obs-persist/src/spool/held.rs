@@ -31,6 +31,8 @@ pub(super) struct Readable {
     pub(super) records: u64,
     /// At how many places there is something that is none.
     pub(super) damaged: u64,
+    /// At how many of these a write may have been cut off.
+    pub(super) cut_off: u64,
 }
 
 /// What is known of the epochs that were not touched.
@@ -136,7 +138,8 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
                 Err(_) => unreadable += 1,
             }
         }
-        readable.push(Readable { number, records, damaged: scan.damaged() + unreadable });
+        let (damaged, cut_off) = (scan.damaged() + unreadable, scan.cut_off());
+        readable.push(Readable { number, records, damaged, cut_off });
     }
     for (name, words) in PAGES {
         let path = dead.directory.join(name);

@@ -52,6 +52,7 @@ impl Orphans {
             let found = InSegments {
                 records: readable.iter().map(|segment| segment.records).sum(),
                 damaged: readable.iter().map(|segment| segment.damaged).sum(),
+                cut_off: readable.iter().map(|segment| segment.cut_off).sum(),
             };
             segments.extend(readable.into_iter().map(|segment| (Arc::clone(&epoch), segment)));
             pages.push_back((epoch, found));

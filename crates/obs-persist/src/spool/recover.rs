@@ -12,6 +12,10 @@ use super::frame::{self, ALIGN, Flaw, Frame, Seed};
 /// damaged.
 const WASTE_MAX: usize = 16;
 
+/// What a write that was cut off did not write are zeros. A whole frame ends in fewer of them: those of a record
+/// without a payload, of a rate that is 0, and of the padding.
+const TAIL: usize = 32;
+
 /// Walks over the frames of a segment.
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
@@ -20,6 +24,8 @@ pub(crate) struct Scan<'a> {
     at: usize,
     /// Stretches of bytes that are neither a frame nor zeros.
     damaged: u64,
+    /// Those of them that may be frames whose write was cut off.
+    cut_off: u64,
     /// Where the last of them ends, as far as its beginning tells.
     damaged_to: usize,
     waste_left: usize,
@@ -34,6 +40,7 @@ impl<'a> Scan<'a> {
             seed,
             at: 0,
             damaged: 0,
+            cut_off: 0,
             damaged_to: 0,
             waste_left: bytes.len().saturating_mul(WASTE_MAX),
             #[cfg(test)]
@@ -44,6 +51,11 @@ impl<'a> Scan<'a> {
     /// How many damaged places were passed so far.
     pub(crate) const fn damaged(&self) -> u64 {
         self.damaged
+    }
+
+    /// How many of them may be what a write left that a kill cut off.
+    pub(crate) const fn cut_off(&self) -> u64 {
+        self.cut_off
     }
 
     fn read(&self, at: usize) -> Result<Frame<'a>, Flaw> {
@@ -62,6 +74,9 @@ impl<'a> Scan<'a> {
     fn damage(&mut self, size: usize) {
         if self.at > self.damaged_to || self.damaged == 0 {
             self.damaged += 1;
+            let end = (self.at + size).min(self.bytes.len());
+            let tail = &self.bytes[self.at.max(end.saturating_sub(TAIL))..end];
+            self.cut_off += u64::from(tail.iter().all(|byte| *byte == 0));
         }
         self.damaged_to = self.damaged_to.max(self.at + size);
     }

@@ -65,7 +65,6 @@ struct World {
     /// Files whose sync failed, and how often each was synced after that.
     resynced: BTreeMap<usize, u64>,
     created: u64,
-    bytes_read: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +74,8 @@ struct Inode {
     dirty: BTreeSet<usize>,
     /// Blocks that were ever made durable.
     written: BTreeSet<usize>,
+    /// How far it was read, from its beginning and without a gap.
+    read_to: usize,
 }
 
 impl SimDisk {
@@ -93,7 +94,6 @@ impl SimDisk {
             failing_writes: false,
             resynced: BTreeMap::new(),
             created: 0,
-            bytes_read: 0,
         })))
     }
 
@@ -121,8 +121,9 @@ impl SimDisk {
         self.world().space_left = bytes;
     }
 
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.world().bytes_read
+    /// Whether every byte of every file was read, each from its beginning on.
+    pub(super) fn was_read(&self) -> bool {
+        self.world().inodes.iter().all(|inode| inode.read_to == inode.live.len())
     }
 
     /// Bytes of the files that have a name.
@@ -220,6 +221,7 @@ impl Disk for SimDisk {
             durable: zeros,
             dirty: BTreeSet::new(),
             written: BTreeSet::new(),
+            read_to: 0,
         });
         assert!(world.names.insert(path.to_owned(), inode).is_none(), "{path:?} is there already");
         world.created += 1;
@@ -326,11 +328,13 @@ impl DiskFile for SimFile {
 
     fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = self.disk.world();
-        let live = &world.inodes[self.inode].live;
+        let Inode { live, read_to, .. } = &mut world.inodes[self.inode];
         let at = usize::try_from(offset).unwrap().min(live.len());
         let count = bytes.len().min(live.len() - at);
         bytes[..count].copy_from_slice(&live[at..at + count]);
-        world.bytes_read += count as u64;
+        if at <= *read_to {
+            *read_to = (at + count).max(*read_to);
+        }
         Ok(count)
     }
 }

@@ -79,6 +79,22 @@ fn a_process_that_is_said_to_be_forked_and_is_not_goes_on_with_its_locks() {
 }
 
 #[test]
+fn a_child_that_was_forked_amid_a_move_counts_in_the_queue_what_was_on_its_way() {
+    let end = page::settle(Class::Error, Lies::InMemory, page::End::Persisted);
+    for (moved, in_queue) in [(page::keep(Status::Error), 2), (end, 0)] {
+        let mut book = Book::default();
+        (0..2).for_each(|_| book.started());
+        book.shard(0).row.apply(page::keep(Status::Error));
+        book.shard(1).row.apply((moved.0, None));
+        assert_ne!(book.snapshot().imbalance(), 0);
+        book.forks = book.forks.wrapping_sub(1);
+        book.pid = book.pid.wrapping_add(1);
+        let ledger = book.snapshot();
+        assert_eq!((ledger.imbalance(), ledger.error.in_queue), (0, in_queue), "{ledger}");
+    }
+}
+
+#[test]
 fn every_snapshot_balances_while_threads_start_end_and_settle() {
     const THREADS: usize = 4;
     const RUNS: usize = 20_000;
@@ -128,6 +144,22 @@ fn a_spooled_record_leaves_the_queue_once_and_its_end_leaves_the_spool() {
     ticket.quarantined();
     let error = book.snapshot().error;
     assert_eq!((error.spooled, error.quarantined, error.imbalance()), (0, 1, 0));
+}
+
+#[test]
+fn a_record_that_stays_is_spooled_if_it_was_and_abandoned_if_not() {
+    let (book, drops) = book();
+    (0..2).for_each(|_| book.started());
+    let mut ticket = book.kept(Status::Error, &drops);
+    assert!(!ticket.is_spooled());
+    ticket.spooled();
+    assert!(ticket.is_spooled());
+    ticket.stays();
+    assert_eq!(book.snapshot().error.spooled, 1);
+    book.kept(Status::Error, &drops).stays();
+    let error = book.snapshot().error;
+    assert_eq!((error.spooled, error.dropped.of(DropReason::Abandoned)), (1, 1));
+    assert_eq!(error.imbalance(), 0);
 }
 
 #[test]

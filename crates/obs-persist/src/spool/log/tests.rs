@@ -6,7 +6,7 @@ use super::{
     super::{
         adopt::{read_segment, segments_in},
         bugs::Bug,
-        keeper::Tended,
+        keeper::{Round, Tended},
         segment::SEGMENT_BYTES,
         sim::{Chance, SimDisk},
     },
@@ -53,7 +53,10 @@ fn tend_all(log: &Log) {
 }
 
 fn is_durable(log: &Log) -> bool {
-    let round = log.sync_soon();
+    is_done(log, log.sync_soon())
+}
+
+fn is_done(log: &Log, round: Round) -> bool {
     let waker = Waker::noop();
     matches!(log.poll_synced(round, &Context::from_waker(waker)), std::task::Poll::Ready(true))
 }
@@ -89,11 +92,15 @@ fn an_appended_record_is_on_the_disk_before_append_returns_and_can_be_read_back(
 
 #[test]
 fn the_keeper_reads_the_segments_that_it_makes_so_that_their_pages_are_in_memory() {
+    /// Several times what is read at once, and some more.
+    const SEGMENT: usize = 200 << 10;
     let disk = SimDisk::new(1);
-    let log = log_on(&disk, limits(4), &ManualClock::new());
+    let limits = LogLimits { segment: SEGMENT, bytes: 4 * SEGMENT as u64, ..limits(4) };
+    let log = log_on(&disk, limits, &ManualClock::new());
     log.expect_keeper();
     tend_all(&log);
-    assert_eq!((disk.used(), disk.bytes_read()), (2 * SEGMENT as u64, 2 * SEGMENT as u64));
+    assert_eq!(disk.used(), 2 * SEGMENT as u64);
+    assert!(disk.was_read());
 }
 
 /// What happens once, while a disk is at something else.
@@ -201,6 +208,46 @@ fn what_is_durable_already_needs_no_other_sync_and_what_is_being_synced_is_not_y
     assert!(is_durable(&log));
     // Whoever asked in between waits for a round of their own.
     assert_eq!(log.lock().rounds_started, begun + 2);
+}
+
+#[test]
+fn what_is_written_while_a_sync_is_under_way_waits_for_the_next_one() {
+    let disk = SimDisk::new(1);
+    let (meanwhile, log) = Meanwhile::log(&disk);
+    tend_all(&log);
+    log.append(&mut frame_of(1, b"before")).unwrap();
+    log.lock().names_unsynced = true;
+    let before = log.sync_soon();
+    let (writer, seen) = (Arc::clone(&log), Arc::new(Mutex::new(None)));
+    let saw = Arc::clone(&seen);
+    let write = move || {
+        writer.append(&mut frame_of(2, b"meanwhile")).unwrap();
+        *saw.lock().unwrap() = Some(writer.sync_soon());
+    };
+    *meanwhile.syncing.lock().unwrap() = Some(Box::new(write));
+    assert_eq!(log.tend(), Tended::Something);
+    let written_meanwhile = seen.lock().unwrap().unwrap();
+    assert_eq!((is_done(&log, before), is_done(&log, written_meanwhile)), (true, false));
+    tend_all(&log);
+    assert!(is_done(&log, written_meanwhile));
+}
+
+#[test]
+fn whoever_wants_a_sync_wakes_the_keeper() {
+    let place = (DIRECTORY.into(), EPOCH);
+    let log = Log::new(Arc::new(SimDisk::new(1)), place, limits(4), Clock::default());
+    log.expect_keeper();
+    std::thread::scope(|scope| {
+        let keeper = scope.spawn(|| log.keep());
+        // It sleeps again as soon as it has nothing to do, mostly before the next one asks.
+        let woken = (0..50).all(|_| {
+            log.lock().names_unsynced = true;
+            log.wait_synced(log.sync_soon(), Duration::from_secs(10))
+        });
+        log.close();
+        keeper.join().unwrap();
+        assert!(woken);
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use obs_core::{
-    DropReason, Page, Status, ledger,
+    DropReason, Page, RunRecord, Status, ledger,
     testing::{TestObs, record},
 };
 
@@ -74,8 +74,7 @@ impl Life {
     fn fail_and(&self, errors: u64, then: impl Fn(Ticket)) {
         let mut buffer = Vec::new();
         for _ in 0..errors {
-            let mut record = record("bonus", "1");
-            record.status = Status::Error;
+            let record = an_error();
             frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
             codec::encode(&record, &mut buffer).unwrap();
             assert!(frame::finish(&mut buffer));
@@ -88,8 +87,7 @@ impl Life {
 
     /// An error of which the kill leaves half a frame: its ticket does not know of the spool.
     fn fail_half(&self) {
-        let mut record = record("bonus", "1");
-        record.status = Status::Error;
+        let record = an_error();
         let mut buffer = Vec::new();
         frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
         codec::encode(&record, &mut buffer).unwrap();
@@ -121,6 +119,12 @@ impl Life {
         assert_eq!(ledger.imbalance(), 0, "{ledger}");
         ledger.error
     }
+}
+
+fn an_error() -> RunRecord {
+    let mut record = record("bonus", "1");
+    record.status = Status::Error;
+    record
 }
 
 /// Nothing of a killed process is let go of.
@@ -228,6 +232,38 @@ fn a_record_whose_write_was_cut_off_by_the_kill_counts_as_lost_once() {
         let error = heir.error();
         assert_eq!((error.adopted, error.persisted), (2 + torn, 2), "{torn} torn");
         assert_eq!(error.dropped.of(DropReason::Crash), torn, "{torn} torn");
+    }
+}
+
+#[test]
+fn a_damaged_record_does_not_pass_for_one_that_died_in_memory() {
+    for torn in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        let dead = Life::begin(&root, Uuid::from_u128(1));
+        dead.fail_and(3, Ticket::persisted);
+        dead.fail(2);
+        if torn {
+            dead.fail_half();
+        } else {
+            killed_with(dead.test.kept_record(an_error()));
+        }
+        let segment = path_of(&dead.home.directory, 1);
+        drop(dead);
+        let mut bytes = fs::read(&segment).unwrap();
+        let mut scan = Scan::new(&bytes, Seed::new(Uuid::from_u128(1), 1));
+        let at = scan.nth(3).unwrap().0;
+        bytes[at + frame::HEADER] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+
+        let heir = Life::begin(&root, Uuid::from_u128(2));
+        let mut orphans = heir.finds(Uuid::from_u128(2));
+        while !orphans.is_empty() {
+            let adopted = orphans.adopt_next(&heir.test.adopter());
+            heir.settle(adopted);
+        }
+        let crashed = heir.error().dropped.of(DropReason::Crash);
+        assert_eq!(crashed, 2, "one in memory and one on the disk; its frame was begun: {torn}");
     }
 }
 

@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    super::frame::{FRAME_MAX, HEADER, begin, finish, seal},
+    super::{
+        codec,
+        frame::{FRAME_MAX, HEADER, begin, finish, seal},
+    },
     *,
 };
 
@@ -50,6 +53,36 @@ fn a_segment_that_is_cut_anywhere_gives_exactly_the_frames_before_the_cut() {
         assert_eq!(found, (0..whole).collect::<Vec<_>>(), "cut at {cut}");
         let torn = places.iter().any(|(at, end)| *at < cut && cut < *end);
         assert_eq!(damaged, u64::from(torn), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_frame_of_which_only_the_beginning_was_written_looks_like_it_and_one_with_a_wrong_bit_does_not()
+{
+    let mut record = obs_core::testing::record("bonus", "1");
+    (record.status, record.sample_rate) = (obs_core::Status::Error, 0.0);
+    let mut payload = Vec::new();
+    codec::encode(&record, &mut payload).unwrap();
+    for padding in 0..ALIGN {
+        let mut payload = payload.clone();
+        payload.extend(vec![0; padding]);
+        let whole = frame(1, &payload);
+        for written in (ALIGN..whole.len() - TAIL).step_by(ALIGN) {
+            let mut bytes = whole.clone();
+            bytes[written..].fill(0);
+            let mut scan = Scan::new(&bytes, seed());
+            assert_eq!(scan.next(), None);
+            assert_eq!((scan.damaged(), scan.cut_off()), (1, 1), "{written} of {}", whole.len());
+        }
+        for wrong in 0..whole.len() - TAIL {
+            let mut bytes = whole.clone();
+            bytes[wrong] ^= 1;
+            let mut scan = Scan::new(&bytes, seed());
+            assert_eq!(scan.next(), None);
+            // A wrong length may end anywhere.
+            let expected = if (4..8).contains(&wrong) { 0..=1 } else { 0..=0 };
+            assert!(expected.contains(&scan.cut_off()) && scan.damaged() > 0, "byte {wrong}");
+        }
     }
 }
 

@@ -104,6 +104,21 @@ fn no_more_records_are_noted_than_the_largest_batch_has() {
     }
     assert_eq!(own.note(id(1 << 20), Class::Ok), None);
     assert_eq!(page.read().ok.len(), MARKS_MAX);
+    assert_eq!(
+        Mark(MARKS_MAX as u32).at(),
+        UNDER_WAY_WORDS,
+        "the page ends behind the last of them"
+    );
+}
+
+#[test]
+fn a_page_that_says_it_was_settling_what_it_has_no_place_for_says_nothing() {
+    let (page, _own) = under_way();
+    let mut words = page.dumped();
+    for (said, known) in [(MARKS_MAX as u64, true), (MARKS_MAX as u64 + 1, false), (0, false)] {
+        words[SETTLING_AT] = said;
+        assert_eq!(resolve(&words, |_| 7), Vec::from_iter(known.then_some((SETTLING_AT, 0))));
+    }
 }
 
 #[test]
