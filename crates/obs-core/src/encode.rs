@@ -22,6 +22,7 @@
 
 mod clean;
 mod container;
+mod decimal;
 mod encoder;
 mod guard;
 mod limit;
@@ -202,6 +203,7 @@ pub(crate) fn redact_trace(json: &str, rules: &Rules, changed: &mut Sanitized) -
     let done = raw::rewrite(&mut encoder, json).is_ok();
     debug_assert!(done, "nothing stops a rewrite without limits");
     *changed += encoder.changed;
+    drop(encoder);
     String::from_utf8(out).unwrap_or_default()
 }
 

@@ -28,6 +28,7 @@ enum Kind {
     InUse { name: String },
     TraceEntries { value: usize, max: usize },
     Slo { seconds: f64 },
+    Slos { count: usize, max: usize },
     Bounds { shown: String },
     RedactKey { value: String, max: usize },
     RedactKeys { count: usize, max: usize },
@@ -90,6 +91,10 @@ impl BuildError {
     pub(crate) const fn slo(seconds: f64) -> Self {
         Self(Kind::Slo { seconds })
     }
+
+    pub(crate) const fn slos(count: usize, max: usize) -> Self {
+        Self(Kind::Slos { count, max })
+    }
 }
 
 impl fmt::Display for BuildError {
@@ -140,6 +145,10 @@ impl fmt::Display for BuildError {
             Kind::Slo { seconds } => {
                 write!(f, "SLO {seconds} s is not a duration above 0: use e.g. 0.25")
             }
+            Kind::Slos { count, max } => write!(
+                f,
+                "{count} SLOs are more than {max}: each is a bucket of every series, so give those that alerts ask for"
+            ),
         }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     ids,
-    limits::{FINISHED_AGE_MAX, FINISHED_AHEAD_MAX},
+    limits::{FINISHED_AGE_MAX, FINISHED_AHEAD_MAX, NODES_MAX},
     outcome::{Outcome, Owned},
     record::Timestamp,
     run_error::fallback_code,
@@ -127,7 +127,7 @@ impl FinishedRun {
         for node in &self.trace {
             run.replay_node(node);
         }
-        run.nodes = run.nodes.max(self.nodes);
+        run.nodes = run.nodes.max(self.nodes.min(NODES_MAX));
         run.value = self.value;
         run.scratch().parent = self.parent;
         // Not those of the span that replays it.

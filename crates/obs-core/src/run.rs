@@ -14,6 +14,7 @@ use crate::{
     clock::{Clock, Reading},
     correlation::CorrelationId,
     in_flight::{InFlight, Slot},
+    limits::NODES_MAX,
     record::Timestamp,
     recording::Recording,
     run_error::{RunError, RunFailure},
@@ -201,7 +202,7 @@ impl Run {
     /// Counts a node that began so long after the run.
     #[inline]
     pub(crate) fn node_at(&mut self, id: &str, offset_micros: u64) -> Node<'_> {
-        self.nodes = self.nodes.saturating_add(1);
+        self.add_nodes(1);
         if self.entries_max == 0 {
             return Node::untraced();
         }
@@ -218,8 +219,9 @@ impl Run {
     /// run.add_nodes(120);
     /// # Ok::<(), obs_core::BuildError>(())
     /// ```
+    #[inline]
     pub fn add_nodes(&mut self, count: u64) -> &mut Self {
-        self.nodes = self.nodes.saturating_add(count);
+        self.nodes = self.nodes.saturating_add(count).min(NODES_MAX);
         self
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn same_or_none(one: Option<&str>, two: Option<&str>) -> bool {
 
 /// All of at most 16 bytes, given their number.
 #[inline]
-fn words(bytes: &[u8]) -> (u64, u64) {
+pub(crate) fn words(bytes: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
@@ -82,6 +82,28 @@ pub(crate) fn padded(bytes: &[u8]) -> Option<u128> {
     }
     let byte = |at: usize| bytes.get(at).map_or(0, |byte| u32::from(*byte) << (8 * at));
     Some((byte(0) | byte(1) | byte(2)).into())
+}
+
+/// Copies at most 16 bytes without a call, and leaves what is behind them; `false`, and nothing, for more.
+#[inline]
+pub(crate) fn copy_short(bytes: &[u8], to: &mut [u8; SHORT_MAX]) -> bool {
+    let len = bytes.len();
+    if len > SHORT_MAX {
+        return false;
+    }
+    // The last bytes may be some of the first again.
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        to[..8].copy_from_slice(first);
+        to[len - 8..len].copy_from_slice(last);
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        to[..4].copy_from_slice(first);
+        to[len - 4..len].copy_from_slice(last);
+    } else if let ([first, ..], [.., last]) = (bytes, bytes) {
+        to[0] = *first;
+        to[len / 2] = bytes[len / 2];
+        to[len - 1] = *last;
+    }
+    true
 }
 
 #[inline]
@@ -126,6 +148,20 @@ mod tests {
             assert_eq!(padded(&text[..len]).map(u128::to_le_bytes), Some(expected));
         }
         assert_eq!(padded(&text), None);
+    }
+
+    #[test]
+    fn a_short_text_is_copied_and_nothing_else_is_touched() {
+        const BEHIND: u8 = 99;
+        let text: Vec<u8> = (1..=17).collect();
+        for len in 0..=SHORT_MAX {
+            let mut expected = [BEHIND; SHORT_MAX];
+            expected[..len].copy_from_slice(&text[..len]);
+            let mut to = [BEHIND; SHORT_MAX];
+            assert!(copy_short(&text[..len], &mut to));
+            assert_eq!(to, expected);
+        }
+        assert!(!copy_short(&text, &mut [0; SHORT_MAX]));
     }
 
     #[test]

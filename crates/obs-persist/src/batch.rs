@@ -37,15 +37,23 @@ const LINGERS_MAX: u32 = 10;
 /// A batch of less than this part of what it may hold waits longer the next time.
 const SMALL_PART: usize = 4;
 
+/// The longest time for which the worker looks for the next record by itself after a batch. No longer than a
+/// linger, and it has other things to do.
+const LOOK_MAX: Duration = Duration::from_millis(100);
+
 /// How long ok records wait for others, as the flow of them was so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     lingers: u32,
+    /// A batch was just written.
+    wrote: bool,
+    /// The worker looks again within a linger, so a first record need not wake it.
+    looks_again: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { lingers: 1 }
+        Self { lingers: 1, wrote: false, looks_again: false }
     }
 }
 
@@ -102,8 +110,15 @@ pub(crate) enum Step {
 
 /// What the worker does next. `pace` learns from it.
 pub(crate) fn next(limits: &BatchLimits, pace: &mut Pace, facts: &Facts) -> Step {
+    let wrote = std::mem::take(&mut pace.wrote);
+    pace.looks_again = false;
     if facts.records == 0 {
-        return if facts.closing { Step::Stop } else { Step::Idle };
+        if facts.closing {
+            return Step::Stop;
+        }
+        let look = limits.linger.min(LOOK_MAX);
+        pace.looks_again = wrote && !look.is_zero();
+        return if pace.looks_again { Step::Linger(look) } else { Step::Idle };
     }
     let lingers = if facts.errors { 1 } else { pace.lingers };
     let rest = limits.linger.saturating_mul(lingers).saturating_sub(facts.age);
@@ -113,6 +128,7 @@ pub(crate) fn next(limits: &BatchLimits, pace: &mut Pace, facts: &Facts) -> Step
         return Step::Linger(rest);
     }
     pace.learn(full, facts);
+    pace.wrote = true;
     Step::Write
 }
 
@@ -121,14 +137,16 @@ const fn is_full(full: Limit, facts: &Facts) -> bool {
 }
 
 /// Whether the worker must be woken when the lanes went from `before` to `after` (records, bytes):
-/// something came, or the first error did, or a batch became full. In between it lingers anyway.
+/// something came, or the first error did, or a batch became full. In between it lingers anyway; and after a
+/// batch it lingers once more, because to wake a thread costs its waker more than all else that a record does.
 pub(crate) const fn wakes(
     limits: &BatchLimits,
+    pace: &Pace,
     before: (usize, usize),
     after: (usize, usize),
     first_error: bool,
 ) -> bool {
-    let first = before.0 == 0 || first_error;
+    let first = (before.0 == 0 || first_error) && !pace.looks_again;
     let full = limits.full();
     let filled_records = before.0 < full.records && after.0 >= full.records;
     let filled_bytes = before.1 < full.bytes && after.1 >= full.bytes;
@@ -220,10 +238,10 @@ mod tests {
             let facts = [(less, 1), (full.0, 1), (1, bytes_less), (1, full.1)];
             let writes = facts.map(|(records, bytes)| {
                 let facts = Facts { records, bytes, ..ONE };
-                next(&limits, &mut Pace { lingers: 8 }, &facts) == Step::Write
+                next(&limits, &mut Pace { lingers: 8, ..Pace::default() }, &facts) == Step::Write
             });
             assert_eq!(writes, [false, true, false, true], "{name}");
-            let wakes = |before, after| wakes(&limits, before, after, false);
+            let wakes = |before, after| wakes(&limits, &Pace::default(), before, after, false);
             assert!(wakes((less, 500), (full.0, 501)), "{name}");
             assert!(wakes((2, bytes_less), (3, full.1)), "{name}");
         }
@@ -237,7 +255,7 @@ mod tests {
             ("a flush", Facts { flushing: true, ..old }),
             ("the end", Facts { closing: true, ..old }),
         ] {
-            let mut pace = Pace { lingers: 4 };
+            let mut pace = Pace { lingers: 4, ..Pace::default() };
             assert_eq!(next(&LIMITS, &mut pace, &facts), Step::Write, "{name}");
             assert_eq!(next(&LIMITS, &mut pace, &ONE), Step::Linger(MS(400)), "{name}");
             let full = Facts { records: 256, ..facts };
@@ -256,7 +274,7 @@ mod tests {
             ("more than a quarter of the bytes", 9, 1 << 18, 400),
             ("less than a quarter", 63, 500, 800),
         ] {
-            let mut pace = Pace { lingers: 4 };
+            let mut pace = Pace { lingers: 4, ..Pace::default() };
             let facts = Facts { records, bytes, age: MS(5_000), ..ONE };
             assert_eq!(next(&limits, &mut pace, &facts), Step::Write, "{name}");
             assert_eq!(wait_of_one(&mut pace, ONE), MS(expected), "{name}");
@@ -275,7 +293,52 @@ mod tests {
             ("beyond full by bytes", (8, 1 << 20), (9, (1 << 20) + 1), false, false),
         ];
         for (name, before, after, first_error, wakes_up) in table {
-            assert_eq!(wakes(&LIMITS, before, after, first_error), wakes_up, "{name}");
+            assert_eq!(
+                wakes(&LIMITS, &Pace::default(), before, after, first_error),
+                wakes_up,
+                "{name}"
+            );
         }
+    }
+
+    #[test]
+    fn after_a_batch_the_worker_looks_once_more_by_itself_and_no_record_has_to_wake_it_until_then()
+    {
+        let none = Facts { records: 0, bytes: 0, ..ONE };
+        // An error: such a batch says nothing about the flow.
+        let old = Facts { age: LINGER, errors: true, ..ONE };
+        let mut pace = Pace::default();
+        let first = |pace: &Pace, error| wakes(&LIMITS, pace, (0, 0), (1, 500), error);
+        assert_eq!(next(&LIMITS, &mut pace, &none), Step::Idle, "nothing was written yet");
+        assert!(first(&pace, false) && first(&pace, true));
+        assert_eq!(next(&LIMITS, &mut pace, &old), Step::Write);
+        assert_eq!(next(&LIMITS, &mut pace, &none), Step::Linger(LINGER));
+        assert!(!first(&pace, false) && !first(&pace, true));
+        assert!(wakes(&LIMITS, &pace, (255, 500), (256, 1_000), false), "a full batch does");
+        assert_eq!(next(&LIMITS, &mut pace, &none), Step::Idle);
+        assert!(first(&pace, false) && first(&pace, true));
+        // One that came meanwhile waits for the rest of its linger.
+        assert_eq!(next(&LIMITS, &mut pace, &old), Step::Write);
+        assert_eq!(next(&LIMITS, &mut pace, &none), Step::Linger(LINGER));
+        let error = Facts { age: MS(70), errors: true, ..ONE };
+        assert_eq!(next(&LIMITS, &mut pace, &error), Step::Linger(MS(30)));
+        let again = wakes(&LIMITS, &pace, (1, 500), (2, 1_000), true);
+        assert!(again, "a first error among ok records that wait");
+    }
+
+    #[test]
+    fn nobody_looks_for_longer_than_a_linger_or_at_the_end() {
+        let none = Facts { records: 0, bytes: 0, ..ONE };
+        for (linger, step) in [
+            (MS(5), Step::Linger(MS(5))),
+            (Duration::from_secs(60), Step::Linger(LOOK_MAX)),
+            (Duration::ZERO, Step::Idle),
+        ] {
+            let limits = BatchLimits { linger, ..LIMITS };
+            let mut pace = Pace { wrote: true, ..Pace::default() };
+            assert_eq!(next(&limits, &mut pace, &none), step);
+        }
+        let mut pace = Pace { wrote: true, ..Pace::default() };
+        assert_eq!(next(&LIMITS, &mut pace, &Facts { closing: true, ..none }), Step::Stop);
     }
 }

@@ -1,115 +1,98 @@
 //! The columns of a row, once for all stores: name, type, and where its value is in a record.
 
-use obs_core::RunRecord;
+use obs_core::{AuditLevel, Json, RunRecord};
 use uuid::Uuid;
 
-/// What a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Type {
-    Id,
-    Text,
+/// What a column holds, and where it is in a record; `None` is NULL. By type, so that a store can go through
+/// hundreds of values without asking of each what it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Read {
+    Id(fn(&RunRecord) -> Option<&Uuid>),
+    Text(fn(&RunRecord) -> Option<&str>),
     /// JSON text.
-    Json,
-    Integer,
-    Float,
-    Boolean,
+    Json(fn(&RunRecord) -> Option<&str>),
+    Integer(fn(&RunRecord) -> i64),
+    Float(fn(&RunRecord) -> Option<&f64>),
+    Boolean(fn(&RunRecord) -> &bool),
     /// Microseconds since the Unix epoch.
-    Time,
-}
-
-/// The value of a column in one record.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    Id(&'a Uuid),
-    Text(&'a str),
-    Integer(i64),
-    Float(f64),
-    Boolean(bool),
-    Time(i64),
-    Null,
+    Time(fn(&RunRecord) -> i64),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     pub(crate) name: &'static str,
-    pub(crate) type_: Type,
-    pub(crate) read: fn(&RunRecord) -> Value<'_>,
+    pub(crate) read: Read,
 }
 
 /// The run itself.
 pub(crate) const RUN: [Column; 28] = [
-    column("run_id", Type::Id, |r| Value::Id(&r.run_id)),
-    column("epoch", Type::Id, |r| Value::Id(&r.epoch)),
-    column("kind", Type::Text, |r| Value::Text(&r.kind)),
-    column("realm", Type::Text, |r| text(r.realm.as_deref())),
-    column("strategy_id", Type::Text, |r| Value::Text(&r.strategy_id)),
-    column("strategy_version", Type::Text, |r| Value::Text(&r.strategy_version)),
-    column("strategy_type", Type::Text, |r| text(r.strategy_type.as_deref())),
-    column("strategy_hash", Type::Text, |r| text(r.strategy_hash.as_deref())),
-    column("subject", Type::Text, |r| text(r.subject.as_deref())),
-    column("correlation_id", Type::Text, |r| text(r.correlation_id.as_deref())),
-    column("parent_run_id", Type::Id, |r| r.parent_run_id.as_ref().map_or(Value::Null, Value::Id)),
-    column("status", Type::Text, |r| Value::Text(r.status.as_str())),
-    column("error_type", Type::Text, |r| text(r.error_type.as_deref())),
-    column("error_message", Type::Text, |r| text(r.error_message.as_deref())),
-    column("error_node", Type::Text, |r| text(r.error_node.as_deref())),
-    column("value", Type::Float, |r| r.value.map_or(Value::Null, Value::Float)),
-    column("case_name", Type::Text, |r| text(r.case_name.as_deref())),
-    column("started_at", Type::Time, |r| Value::Time(r.started_at.as_micros())),
-    column("finished_at", Type::Time, |r| Value::Time(r.finished_at.as_micros())),
-    column("duration_ns", Type::Integer, |r| {
-        Value::Integer(i64::try_from(r.duration.as_nanos()).unwrap_or(i64::MAX))
-    }),
-    column("nodes", Type::Integer, |r| count(r.nodes)),
-    column("slow", Type::Boolean, |r| Value::Boolean(r.slow)),
-    column("keep_reason", Type::Text, |r| Value::Text(r.keep_reason.as_str())),
-    column("inclusion_probability", Type::Float, |r| Value::Float(r.inclusion_probability)),
-    column("sample_rate", Type::Float, |r| Value::Float(r.sample_rate)),
-    column("trace_id", Type::Text, |r| text(r.trace_id.as_deref())),
-    column("span_id", Type::Text, |r| text(r.span_id.as_deref())),
-    column("slim", Type::Boolean, |r| Value::Boolean(r.slim)),
+    column("run_id", Read::Id(|r| Some(&r.run_id))),
+    column("epoch", Read::Id(|r| Some(&r.epoch))),
+    column("kind", Read::Text(|r| Some(&r.kind))),
+    column("realm", Read::Text(|r| r.realm.as_deref())),
+    column("strategy_id", Read::Text(|r| Some(&r.strategy_id))),
+    column("strategy_version", Read::Text(|r| Some(&r.strategy_version))),
+    column("strategy_type", Read::Text(|r| r.strategy_type.as_deref())),
+    column("strategy_hash", Read::Text(|r| r.strategy_hash.as_deref())),
+    column("subject", Read::Text(|r| r.subject.as_deref())),
+    column("correlation_id", Read::Text(|r| r.correlation_id.as_deref())),
+    column("parent_run_id", Read::Id(|r| r.parent_run_id.as_ref())),
+    column("status", Read::Text(|r| Some(r.status.as_str()))),
+    column("error_type", Read::Text(|r| r.error_type.as_deref())),
+    column("error_message", Read::Text(|r| r.error_message.as_deref())),
+    column("error_node", Read::Text(|r| r.error_node.as_deref())),
+    column("value", Read::Float(|r| r.value.as_ref())),
+    column("case_name", Read::Text(|r| r.case_name.as_deref())),
+    column("started_at", Read::Time(|r| r.started_at.as_micros())),
+    column("finished_at", Read::Time(|r| r.finished_at.as_micros())),
+    column(
+        "duration_ns",
+        Read::Integer(|r| i64::try_from(r.duration.as_nanos()).unwrap_or(i64::MAX)),
+    ),
+    column("nodes", Read::Integer(|r| count(r.nodes))),
+    column("slow", Read::Boolean(|r| &r.slow)),
+    column("keep_reason", Read::Text(|r| Some(r.keep_reason.as_str()))),
+    column("inclusion_probability", Read::Float(|r| Some(&r.inclusion_probability))),
+    column("sample_rate", Read::Float(|r| Some(&r.sample_rate))),
+    column("trace_id", Read::Text(|r| r.trace_id.as_deref())),
+    column("span_id", Read::Text(|r| r.span_id.as_deref())),
+    column("slim", Read::Boolean(|r| &r.slim)),
 ];
 
 /// Its input, attributes and trace, in a table of their own, so that figures about runs never read
 /// them. The first column is the run's again.
 pub(crate) const PAYLOAD: [Column; 9] = [
     RUN[0],
-    column("input", Type::Json, |r| text(r.input.as_ref().map(obs_core::Json::as_str))),
-    column("input_bytes", Type::Integer, |r| count(r.input_bytes)),
-    column("input_truncated", Type::Boolean, |r| Value::Boolean(r.input_truncated)),
-    column("attributes", Type::Json, |r| text(r.attributes.as_ref().map(obs_core::Json::as_str))),
-    column("trace", Type::Json, |r| text(r.trace.as_ref().map(obs_core::Json::as_str))),
-    column("trace_total", Type::Integer, |r| count(r.trace_total)),
-    column("trace_kept", Type::Integer, |r| count(r.trace_kept)),
-    column("trace_bytes", Type::Integer, |r| count(r.trace_bytes)),
+    column("input", Read::Json(|r| r.input.as_ref().map(Json::as_str))),
+    column("input_bytes", Read::Integer(|r| count(r.input_bytes))),
+    column("input_truncated", Read::Boolean(|r| &r.input_truncated)),
+    column("attributes", Read::Json(|r| r.attributes.as_ref().map(Json::as_str))),
+    column("trace", Read::Json(|r| r.trace.as_ref().map(Json::as_str))),
+    column("trace_total", Read::Integer(|r| count(r.trace_total))),
+    column("trace_kept", Read::Integer(|r| count(r.trace_kept))),
+    column("trace_bytes", Read::Integer(|r| count(r.trace_bytes))),
 ];
 
 /// An entry of the audit trail, which travels in a record of a run.
 pub(crate) const AUDIT: [Column; 12] = [
-    column("audit_id", Type::Id, |r| Value::Id(&r.run_id)),
+    column("audit_id", Read::Id(|r| Some(&r.run_id))),
     RUN[1],
-    column("module", Type::Text, |r| Value::Text(&r.strategy_id)),
-    column("level", Type::Text, |r| {
-        r.audit.map_or(Value::Null, |level| Value::Text(level.as_str()))
-    }),
-    column("message", Type::Text, |r| Value::Text(r.error_message.as_deref().unwrap_or_default())),
-    column("details", Type::Json, |r| text(r.attributes.as_ref().map(obs_core::Json::as_str))),
-    column("actor", Type::Text, |r| text(r.subject.as_deref())),
-    column("correlation_id", Type::Text, |r| text(r.correlation_id.as_deref())),
-    column("run_id", Type::Id, |r| r.parent_run_id.as_ref().map_or(Value::Null, Value::Id)),
-    column("trace_id", Type::Text, |r| text(r.trace_id.as_deref())),
-    column("span_id", Type::Text, |r| text(r.span_id.as_deref())),
-    column("occurred_at", Type::Time, |r| Value::Time(r.started_at.as_micros())),
+    column("module", Read::Text(|r| Some(&r.strategy_id))),
+    column("level", Read::Text(|r| r.audit.map(AuditLevel::as_str))),
+    column("message", Read::Text(|r| Some(r.error_message.as_deref().unwrap_or_default()))),
+    column("details", Read::Json(|r| r.attributes.as_ref().map(Json::as_str))),
+    column("actor", Read::Text(|r| r.subject.as_deref())),
+    column("correlation_id", Read::Text(|r| r.correlation_id.as_deref())),
+    column("run_id", Read::Id(|r| r.parent_run_id.as_ref())),
+    column("trace_id", Read::Text(|r| r.trace_id.as_deref())),
+    column("span_id", Read::Text(|r| r.span_id.as_deref())),
+    column("occurred_at", Read::Time(|r| r.started_at.as_micros())),
 ];
 
-const fn column(name: &'static str, type_: Type, read: fn(&RunRecord) -> Value<'_>) -> Column {
-    Column { name, type_, read }
+const fn column(name: &'static str, read: Read) -> Column {
+    Column { name, read }
 }
 
-fn text(text: Option<&str>) -> Value<'_> {
-    text.map_or(Value::Null, Value::Text)
-}
-
-fn count(count: u64) -> Value<'static> {
-    Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

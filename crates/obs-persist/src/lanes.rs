@@ -152,7 +152,13 @@ impl<T> Lanes<T> {
             Class::Ok => 0,
             Class::Error => self.errors_in_a_row.saturating_add(1),
         };
-        let item = self.queue(class).pop_front()?;
+        let queue = self.queue(class);
+        let item = queue.pop_front()?;
+        if queue.is_empty() {
+            // The next one goes to the first place again, whose memory is there and warm: a queue that wandered
+            // through all of its places would touch each of their pages.
+            queue.clear();
+        }
         self.waiting_bytes -= item.place.bytes;
         Some(item)
     }

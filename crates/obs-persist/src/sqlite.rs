@@ -376,7 +376,7 @@ mod tests {
         let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
         set_up(&mut connection, Migrations::AtStart).unwrap();
         let mut before = 0;
-        for size in [1, 15, 16, 17, 31, 32, 33, 100] {
+        for size in [1, 31, 32, 33, 100, 127, 128, 129, 165, 256] {
             let batch: Vec<_> = (0..size).map(|_| record("bonus", "1")).collect();
             // Some are there already.
             write(&mut connection, &batch[..batch.len() / 3]).unwrap();
@@ -396,8 +396,8 @@ mod tests {
         let path = folder.path().join("obs.sqlite");
         let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
         set_up(&mut connection, Migrations::AtStart).unwrap();
-        for bad in [0, 7, 20, 39] {
-            let mut batch: Vec<_> = (0..40).map(|_| record("bonus", "1")).collect();
+        for bad in [0, 7, 127, 130, 159, 169] {
+            let mut batch: Vec<_> = (0..170).map(|_| record("bonus", "1")).collect();
             // SQLite takes what is not a number for NULL, which the column does not.
             batch[bad].sample_rate = f64::NAN;
             let refused = write(&mut connection, &batch).unwrap_err();

@@ -5,6 +5,6 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 pub(crate) use tokio::{
     sync::Notify,
-    task::{spawn, spawn_blocking},
+    task::{spawn, spawn_blocking, yield_now},
     time::{sleep, timeout},
 };

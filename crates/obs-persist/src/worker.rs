@@ -6,7 +6,7 @@ mod retried;
 
 use std::{sync::Arc, time::Duration};
 
-use obs_core::{Clock, Tick};
+use obs_core::{Clock, RunRecord, Tick};
 use tokio::sync::Mutex;
 
 use self::deliver::{Batch, Setback};
@@ -80,6 +80,8 @@ struct Worker {
     jitter: Jitter,
     /// The store is connected, and nothing has gone wrong since.
     prepared: bool,
+    /// The records of the batch before: while the store writes the next one, there is time to free them.
+    spent: Option<Arc<[RunRecord]>>,
     /// When it last began to connect.
     connected_at: Option<Tick>,
     /// When it last looked for records of the quarantine.
@@ -102,6 +104,7 @@ impl Worker {
             duties,
             jitter: Jitter::from_system(),
             prepared: false,
+            spent: None,
             connected_at: None,
             looked_at: None,
             asked_at: None,
@@ -123,12 +126,15 @@ impl Worker {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
                     self.insist(Some(&mut batch)).await;
+                    self.spent = Some(batch.into_records());
                 }
                 Step::Linger(rest) => {
+                    self.spent = None;
                     // Whichever comes first: the time, or news.
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Idle => {
+                    self.spent = None;
                     self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
                     let rest = self.rest_of_dead(self.rest(rest));
@@ -160,6 +166,7 @@ impl Worker {
                 return;
             };
             self.prepared = false;
+            self.spent = None;
             if let Some(batch) = &mut batch {
                 batch.store_failed();
                 if batch.left() < left {

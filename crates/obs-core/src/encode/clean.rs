@@ -10,6 +10,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::{
     container::{Container, Mode},
+    decimal::Decimal,
     encoder::{Encoder, Stop},
     limit::Bounded,
     raw,
@@ -187,7 +188,13 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         if !value.is_finite() {
             return self.non_finite();
         }
-        self.scalar(|sink| CompactFormatter.write_f64(sink, value))
+        self.scalar(|sink| match Decimal::of(value) {
+            Some(decimal) => {
+                sink.put(decimal.as_bytes());
+                Ok(())
+            }
+            None => CompactFormatter.write_f64(sink, value),
+        })
     }
 
     fn serialize_char(self, value: char) -> Result<(), Stop> {

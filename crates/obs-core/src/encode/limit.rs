@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use crate::text_hash::padded;
+use crate::text_hash::copy_short;
 
 /// The longest text before `$head`, with two numbers of 20 digits.
 const FRAME_BYTES_MAX: usize = 96;
@@ -10,19 +10,30 @@ const FRAME_BYTES_MAX: usize = 96;
 /// What closes the marker after `$head`.
 const FRAME_END: &[u8] = b"\"}";
 
-/// So many bytes are written by one store where there is room, and what was too many is taken back.
-const AT_ONCE: usize = size_of::<u128>();
+/// So many bytes are written without a call where there is room for them.
+const AT_ONCE: usize = 16;
+
+/// The same with quotes, and what else stands around a name.
+const QUOTED_AT_ONCE: usize = AT_ONCE + 8;
+
+/// At least so many bytes are made writable at a time.
+const STEP: usize = 128;
 
 /// Appends to a buffer, which grows by `limit` at most.
+///
+/// Ahead of the text lie bytes without a meaning, none of them beyond the limit: whether there is room is whether
+/// they are there, one question for most of what is written. They are taken away at the end.
 pub(super) struct Bounded<'o> {
     out: &'o mut Vec<u8>,
     /// Where this value begins; what lies before is not ours.
     start: usize,
+    /// Where the text ends.
+    at: usize,
     limit: usize,
     /// How much of the value is looked at, in bytes of JSON, before the walk is given up.
     walk_max: u64,
-    /// Bytes that were written, stored or not.
-    written: u64,
+    /// Bytes that were written and not stored.
+    lost: u64,
     /// Bytes that a string limit left out.
     omitted: u64,
     /// Work that left no bytes, e.g. elements of an array that is too deep.
@@ -31,38 +42,51 @@ pub(super) struct Bounded<'o> {
 
 /// A place in the text.
 #[derive(Clone, Copy)]
-pub(super) struct Mark {
-    len: usize,
-    written: u64,
-}
+pub(super) struct Mark(usize);
 
 impl<'o> Bounded<'o> {
     pub(super) fn new(out: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
-        Self { start: out.len(), out, limit, walk_max, written: 0, omitted: 0, idle: 0 }
+        let start = out.len();
+        Self { out, start, at: start, limit, walk_max, lost: 0, omitted: 0, idle: 0 }
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
     #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {
-        if self.room() >= AT_ONCE
-            && let Some(short) = padded(bytes)
-        {
-            return self.put_at_once(short, bytes.len());
+        if self.ahead().is_some_and(|to| copy_short(bytes, to)) {
+            self.at += bytes.len();
+        } else {
+            self.put_any(bytes);
         }
-        self.written += bytes.len() as u64;
-        let stored = &bytes[..bytes.len().min(self.room())];
-        self.reserve(stored.len());
-        self.out.extend_from_slice(stored);
     }
 
     /// Writes one character of ASCII.
     #[inline]
     pub(super) fn put_byte(&mut self, byte: u8) {
-        self.written += 1;
-        if self.room() > 0 {
-            self.reserve(1);
-            self.out.push(byte);
+        match self.out.get_mut(self.at) {
+            Some(to) => {
+                *to = byte;
+                self.at += 1;
+            }
+            None => self.put_any(&[byte]),
         }
+    }
+
+    #[inline(never)]
+    fn put_any(&mut self, bytes: &[u8]) {
+        let stored = bytes.len().min(self.room());
+        self.lost += (bytes.len() - stored) as u64;
+        self.put_stored(&bytes[..stored]);
+    }
+
+    /// Writes bytes that there is room for.
+    fn put_stored(&mut self, bytes: &[u8]) {
+        let end = self.at + bytes.len();
+        if self.out.len() < end && !self.widen(bytes.len()) {
+            return;
+        }
+        self.out[self.at..end].copy_from_slice(bytes);
+        self.at = end;
     }
 
     /// Writes a string that needs no escape, and the colon behind a name; `false`, and nothing, where it is
@@ -71,55 +95,78 @@ impl<'o> Bounded<'o> {
     pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
         const QUOTES: usize = 2;
         let len = plain.len() + QUOTES + usize::from(is_name);
-        let ends = self.room() < len.max(AT_ONCE) || self.walk_left() < len as u64;
-        if ends || self.overflowed() {
+        if self.walk_left() < len as u64 {
             return false;
         }
-        if len <= AT_ONCE
-            && let Some(text) = padded(plain)
+        if let Some(to) = self.ahead::<QUOTED_AT_ONCE>()
+            && let [quote, rest @ ..] = to
+            && let Some(text) = rest.first_chunk_mut()
+            && copy_short(plain, text)
         {
-            let end = u128::from(u16::from_le_bytes(*b"\":")) << (8 * (plain.len() + 1));
+            *quote = b'"';
             // A text keeps the quote of that.
-            self.put_at_once(u128::from(b'"') | text << 8 | end, len);
+            rest[plain.len()..plain.len() + 2].copy_from_slice(b"\":");
+            self.at += len;
             return true;
         }
-        self.written += len as u64;
-        self.reserve(len);
-        self.out.push(b'"');
-        self.out.extend_from_slice(plain);
-        self.out.extend_from_slice(if is_name { b"\":" } else { b"\"" });
+        self.put_long_quoted(plain, is_name, len)
+    }
+
+    #[inline(never)]
+    fn put_long_quoted(&mut self, plain: &[u8], is_name: bool, len: usize) -> bool {
+        if self.overflowed() || self.room() < len || !self.widen(len.max(QUOTED_AT_ONCE)) {
+            return false;
+        }
+        self.put_byte(b'"');
+        self.put_stored(plain);
+        self.put(if is_name { b"\":" } else { b"\"" });
         true
     }
 
-    /// Writes the lowest bytes of a number, without a call. There is room for all of it.
+    /// The next bytes, where they are there.
     #[inline]
-    fn put_at_once(&mut self, bytes: u128, len: usize) {
-        self.written += len as u64;
-        self.reserve(AT_ONCE);
-        let end = self.out.len() + len;
-        self.out.extend_from_slice(&bytes.to_le_bytes());
-        self.out.truncate(end);
+    fn ahead<const BYTES: usize>(&mut self) -> Option<&mut [u8; BYTES]> {
+        self.out.get_mut(self.at..)?.first_chunk_mut()
+    }
+
+    /// Makes so many bytes writable behind the text, and some more; `false` where the limit has no room for them.
+    #[cold]
+    #[inline(never)]
+    fn widen(&mut self, bytes: usize) -> bool {
+        let ceiling = self.start.saturating_add(self.limit);
+        if self.room() < bytes {
+            return false;
+        }
+        let wanted = bytes.max(STEP).max(self.at - self.start);
+        let end = self.at.saturating_add(wanted).min(ceiling).max(self.out.len());
+        if self.out.capacity() < end {
+            let capacity = (2 * self.out.capacity()).min(ceiling).max(end);
+            self.out.reserve_exact(capacity - self.out.len());
+        }
+        self.out.resize(end, 0);
+        true
     }
 
     #[inline]
     fn room(&self) -> usize {
-        self.limit - (self.out.len() - self.start)
+        self.limit - (self.at - self.start)
     }
 
     /// Where the text is now.
-    pub(super) fn mark(&self) -> Mark {
-        Mark { len: self.out.len(), written: self.written }
+    #[inline]
+    pub(super) const fn mark(&self) -> Mark {
+        Mark(self.at)
     }
 
     /// What was stored since then.
-    pub(super) fn since(&self, mark: Mark) -> &[u8] {
-        self.out.get(mark.len..).unwrap_or_default()
+    #[inline]
+    pub(super) fn since(&self, Mark(mark): Mark) -> &[u8] {
+        self.out.get(mark..self.at).unwrap_or_default()
     }
 
     /// Takes back what was written since then, all of which was stored.
-    pub(super) fn rewind(&mut self, mark: Mark) {
-        self.out.truncate(mark.len);
-        self.written = mark.written;
+    pub(super) fn rewind(&mut self, Mark(mark): Mark) {
+        self.at = self.at.min(mark);
     }
 
     /// Counts bytes that a string limit left out.
@@ -133,42 +180,44 @@ impl<'o> Bounded<'o> {
     }
 
     /// Bytes that were written so far, stored or not.
-    pub(super) fn written(&self) -> u64 {
-        self.written
+    #[inline]
+    pub(super) const fn written(&self) -> u64 {
+        (self.at - self.start) as u64 + self.lost
     }
 
     /// The size of the encoding as if there were no limits, as far as it is known.
     pub(super) fn total(&self) -> u64 {
-        self.written + self.omitted
+        self.written() + self.omitted
     }
 
     /// How much more of the value may be looked at.
     #[inline]
-    pub(super) fn walk_left(&self) -> u64 {
-        self.walk_max.saturating_sub(self.written + self.idle)
+    pub(super) const fn walk_left(&self) -> u64 {
+        self.walk_max.saturating_sub(self.written() + self.idle)
     }
 
     /// Whether the value must not be looked at any further.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.written + self.idle > self.walk_max
+    #[inline]
+    pub(super) const fn is_exhausted(&self) -> bool {
+        self.written() + self.idle > self.walk_max
     }
 
     /// Whether something was not stored.
-    pub(super) fn overflowed(&self) -> bool {
-        self.written > self.limit as u64
+    #[inline]
+    pub(super) const fn overflowed(&self) -> bool {
+        self.lost > 0
     }
 
     /// Throws away what was stored and stores `marker`, which must fit, instead.
     pub(super) fn replace(&mut self, marker: &[u8]) {
-        self.out.truncate(self.start);
-        self.reserve(marker.len());
-        self.out.extend_from_slice(marker);
+        self.at = self.start;
+        self.put_stored(marker);
     }
 
     /// Wraps what was stored into the marker for a value that is too large, inside the limit and
     /// without another buffer.
     pub(super) fn wrap_head(&mut self) {
-        let stored = &self.out[self.start..];
+        let stored = &self.out[self.start..self.at];
         // `kept` is not known yet; it has as many digits as this or fewer.
         let frame_len = frame(self.total(), stored.len()).1;
         let room = self.limit.saturating_sub(frame_len + FRAME_END.len());
@@ -176,10 +225,12 @@ impl<'o> Bounded<'o> {
         let (frame, frame_len) = frame(self.total(), kept);
         let len = frame_len + quoted_len + FRAME_END.len();
 
-        self.out.truncate(self.start + kept);
-        self.reserve(len - kept);
-        self.out.resize(self.start + len, 0);
-        let text = &mut self.out[self.start..];
+        self.at = self.start;
+        if self.out.len() - self.start < len && !self.widen(len) {
+            return;
+        }
+        self.at += len;
+        let text = &mut self.out[self.start..self.at];
         let mut to = frame_len + quoted_len;
         text[to..].copy_from_slice(FRAME_END);
         // From the back, because a byte never moves towards the front.
@@ -194,21 +245,11 @@ impl<'o> Bounded<'o> {
         }
         text[..frame_len].copy_from_slice(&frame[..frame_len]);
     }
+}
 
-    #[inline]
-    fn reserve(&mut self, more: usize) {
-        if self.out.capacity() - self.out.len() < more {
-            self.grow(more);
-        }
-    }
-
-    /// Makes room by doubling, but never beyond the limit.
-    #[cold]
-    fn grow(&mut self, more: usize) {
-        let len = self.out.len();
-        let ceiling = self.start.saturating_add(self.limit);
-        let capacity = (2 * self.out.capacity()).max(64).min(ceiling).max(len + more);
-        self.out.reserve_exact(capacity - len);
+impl Drop for Bounded<'_> {
+    fn drop(&mut self) {
+        self.out.truncate(self.at);
     }
 }
 

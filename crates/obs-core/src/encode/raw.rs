@@ -186,6 +186,7 @@ fn head(encoder: &mut Encoder<'_>, piece: &str) -> Result<(), Stop> {
     inner.is_in_piece = true;
     rewrite(&mut inner, piece)?;
     let changed = inner.changed;
+    drop(inner);
     encoder.changed += changed;
     encoder.plain_string(str::from_utf8(&out).map_err(|_| Stop)?, 0)
 }

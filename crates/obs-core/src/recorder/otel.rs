@@ -37,6 +37,9 @@ pub(super) const DURATION_BOUNDS: &[f64] = metric::OBS_RUN_DURATION.bounds;
 /// A histogram has at most this many bounds before the SLOs are put in: each is a bucket per series,
 /// status and thread.
 const BOUNDS_MAX: usize = 100;
+/// As many SLOs again, so that the number of a bucket fits into a byte.
+const SLOS_MAX: usize = 100;
+const _: () = assert!(BOUNDS_MAX + SLOS_MAX < u8::MAX as usize);
 
 /// The metrics of one `Obs`, on a meter that the caller chose.
 ///
@@ -71,7 +74,7 @@ pub struct MetricsOptions {
     /// silently. Default: no.
     pub bound: bool,
     /// Durations that must be bounds of the histogram, because quantiles are interpolated inside
-    /// buckets: the SLOs of the process. Each above 0. Default: 0.25 s.
+    /// buckets: the SLOs of the process. At most 100, each above 0. Default: 0.25 s.
     pub slos: Vec<Duration>,
     /// Bounds of the duration histogram, in seconds, to which the SLOs are added: 1 to 100 numbers above
     /// 0, in ascending order. Default: 21 bounds from 0.0001 to 10.
@@ -119,7 +122,7 @@ impl Metrics {
     /// Creates the instruments that do not depend on a kind.
     ///
     /// # Errors
-    /// When an SLO is zero, or the bounds are none, too many, not ascending or not above 0.
+    /// When an SLO is zero, or there are too many, or the bounds are none, too many, not ascending or not above 0.
     ///
     /// ```
     /// use obs_core::otel::{Metrics, MetricsOptions};
@@ -311,6 +314,9 @@ fn duration_bounds(bounds: &[f64], slos: &[Duration]) -> Result<Vec<f64>, BuildE
     if !ascending || !above_zero || !(1..=BOUNDS_MAX).contains(&bounds.len()) {
         return Err(BuildError::bounds(bounds));
     }
+    if slos.len() > SLOS_MAX {
+        return Err(BuildError::slos(slos.len(), SLOS_MAX));
+    }
     let mut bounds = bounds.to_vec();
     for slo in slos.iter().map(Duration::as_secs_f64) {
         if slo <= 0.0 {
@@ -342,6 +348,14 @@ mod tests {
     fn an_slo_of_zero_is_an_error_that_says_so() {
         let error = duration_bounds(DURATION_BOUNDS, &[Duration::ZERO]).unwrap_err();
         assert!(error.to_string().starts_with("SLO 0 s"), "{error}");
+    }
+
+    #[test]
+    fn more_slos_than_a_histogram_has_room_for_are_an_error_that_says_how_many_there_may_be() {
+        let slos: Vec<Duration> = (1..=101).map(|ms| Duration::from_micros(ms * 7)).collect();
+        let error = duration_bounds(DURATION_BOUNDS, &slos).unwrap_err().to_string();
+        assert!(error.starts_with("101 SLOs are more than 100"), "{error}");
+        assert!(duration_bounds(DURATION_BOUNDS, &slos[..100]).is_ok());
     }
 
     #[test]

@@ -64,7 +64,11 @@ impl Short {
     /// As for starts. What is rare about an end remains to be measured.
     #[inline(always)]
     pub(crate) fn ended(self, status: Status, kept: bool, figures: Figures) -> bool {
-        with_known_at(self.end, |own: &Cells| own.end(status, kept, figures)).unwrap_or(false)
+        with_known_at(self.end, |own: &Cells| match status {
+            Status::Ok if !kept => own.end_ok(figures),
+            _ => own.end(status, kept, figures),
+        })
+        .unwrap_or(false)
     }
 }
 

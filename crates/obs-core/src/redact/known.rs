@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use crate::text_hash::padded;
+use crate::text_hash;
 
 /// How many names a thread remembers at most; a power of two.
 const PLACES: usize = 128;
@@ -73,9 +73,9 @@ impl Known {
 #[inline]
 fn words(name: &[u8]) -> [u64; 4] {
     let halves = |all: u128| [all as u64, (all >> 64) as u64];
-    if let Some(all) = padded(name) {
-        let [first, second] = halves(all);
-        return [first, second, 0, 0];
+    if name.len() <= HALF {
+        let (first, last) = text_hash::words(name);
+        return [first, last, 0, 0];
     }
     match (name.first_chunk::<HALF>(), name.last_chunk::<HALF>()) {
         (Some(head), Some(tail)) => {

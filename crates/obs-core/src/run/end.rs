@@ -17,7 +17,6 @@ use crate::{
     encode::discard,
     ids,
     keep::{Bar, Facts, Keep, decide},
-    limits::NODES_MAX,
     outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
     recorder::{Figures, KeptRun, RunEnd},
@@ -152,7 +151,6 @@ impl Run {
         nanos: u64,
         input: Option<&dyn EncodeInput>,
     ) -> Option<Ack> {
-        self.nodes = self.nodes.min(NODES_MAX);
         // 2 The decision: pure, from the policy and the facts.
         let Some(keep) = self.decide(strategy, outcome.status, nanos) else {
             self.count_end(strategy, outcome, (nanos, false));

@@ -6,13 +6,14 @@
 //! each side wrote is counted afterwards: a wrong fast number ends the benchmark.
 //!
 //! `--full` takes more rows and more rounds, and then writes onto a million and ten million rows; `--json` prints
-//! one object with the ratios.
+//! one object with the ratios. `--sqlite` and `--unnest` measure ours beside these rows by hand alone, in more rounds.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 #![expect(clippy::unwrap_used, reason = "a benchmark may stop when something is wrong")]
 
 mod growth;
 mod measure;
+mod pairs;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -64,8 +65,14 @@ struct Round {
 }
 
 fn main() {
-    let full = std::env::args().any(|argument| argument == "--full");
-    let as_json = std::env::args().any(|argument| argument == "--json");
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    let (full, as_json) = (asked("--full"), asked("--json"));
+    if asked("--sqlite") {
+        return pairs::sqlite(tempfile::tempdir().unwrap().path());
+    }
+    if asked("--unnest") {
+        return pairs::postgres();
+    }
     let size = if full { FULL } else { SHORT };
     let rows = rows::rows(size.rows);
     let postgres = Postgres::start();

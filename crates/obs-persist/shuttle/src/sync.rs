@@ -16,6 +16,7 @@ use std::{
 use obs_core::{Clock, ManualClock, Tick};
 
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+pub(crate) use shuttle::future::yield_now;
 pub(crate) use tokio::sync::Notify;
 
 /// Time never jumps farther than this: whoever needs more to be woken was forgotten.

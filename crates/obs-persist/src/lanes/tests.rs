@@ -209,3 +209,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lane_that_was_emptied_begins_where_it_did_before() {
+    let mut lanes = lanes(3, 2);
+    let mut first_places = Vec::new();
+    for _ in 0..3 {
+        for class in [Class::Ok, Class::Error] {
+            lanes.offer(1, class, 1).unwrap();
+            first_places.push(lanes.queue(class).as_slices().0.as_ptr());
+            let item = lanes.take(usize::MAX).unwrap();
+            lanes.release(item.place);
+        }
+    }
+    let (first, again) = first_places.split_at(2);
+    assert!(again.chunks(2).all(|places| places == first), "{first_places:?}");
+}

@@ -5,13 +5,14 @@
 //! prepared once per connection. Both tables get their rows in one statement, so a row and its
 //! payload are committed together; a row that is there already is left alone.
 
-use std::{cell::Cell, fmt, io::Write};
+use std::{num::TryFromIntError, ops::RangeInclusive};
 
 use diesel::{
     QueryResult,
-    pg::Pg,
+    backend::Backend,
+    pg::{Pg, PgMetadataLookup, PgTypeMetadata},
     query_builder::{AstPass, QueryFragment, QueryId},
-    serialize::{self, IsNull, Output, ToSql},
+    result::Error,
     sql_types::{Array, BigInt, Bool, Double, HasSqlType, Json, Text, Timestamptz, Uuid},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -19,19 +20,12 @@ use obs_core::{Class, RunRecord};
 
 use super::pooler;
 use crate::{
-    columns::{AUDIT, Column, PAYLOAD, RUN, Type, Value},
+    columns::{AUDIT, Column, PAYLOAD, RUN, Read},
     store::StoreError,
 };
 
 /// Postgres counts microseconds from 2000-01-01.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
-
-/// Where an array is put together keeps this much memory for the next one; a batch's traces fit.
-const SCRATCH_BYTES_MAX: usize = 2 << 20;
-
-thread_local! {
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// Which statement writes a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +48,10 @@ pub(super) async fn insert(
     which: Rows,
     rows: &[&RunRecord],
 ) -> Result<(), StoreError> {
-    let values = |column| Values { column, rows };
-    let run = || Insert { columns: RUN.iter().chain(PAYLOAD.iter().skip(1)).map(values).collect() };
     let written = match which {
-        Rows::Run(Class::Ok) => RunQueryDsl::execute(InsertOk(run()), connection).await,
-        Rows::Run(Class::Error) => RunQueryDsl::execute(InsertError(run()), connection).await,
-        Rows::Audit => {
-            let columns = AUDIT.iter().map(values).collect();
-            RunQueryDsl::execute(InsertAudit { columns }, connection).await
-        }
+        Rows::Run(Class::Ok) => RunQueryDsl::execute(InsertOk { rows }, connection).await,
+        Rows::Run(Class::Error) => RunQueryDsl::execute(InsertError { rows }, connection).await,
+        Rows::Audit => RunQueryDsl::execute(InsertAudit { rows }, connection).await,
     };
     written.map(drop).map_err(|source| {
         // Whatever was tried out before.
@@ -74,40 +63,46 @@ pub(super) async fn insert(
     })
 }
 
-/// The arrays of a batch: those of [`RUN`], then those of [`PAYLOAD`] without the id.
-struct Insert<'a> {
-    columns: Vec<Values<'a>>,
+/// Its arrays are those of [`RUN`], then those of [`PAYLOAD`] without the id.
+struct InsertOk<'a> {
+    rows: &'a [&'a RunRecord],
 }
 
-struct InsertOk<'a>(Insert<'a>);
+/// The same into other tables.
+struct InsertError<'a> {
+    rows: &'a [&'a RunRecord],
+}
 
-struct InsertError<'a>(Insert<'a>);
+/// Its arrays are those of [`AUDIT`].
+struct InsertAudit<'a> {
+    rows: &'a [&'a RunRecord],
+}
 
-impl Insert<'_> {
-    /// `$1` is the array of ids, which all parts share.
-    fn walk<'b>(&'b self, tables: [&str; 2], mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let [run, payload] = tables;
-        let (run_columns, payload_columns) = self.columns.split_at(RUN.len());
-        push_erased(&RUN, ["run_id", "subject", "started_at"], &mut out);
-        out.push_sql(", run AS (INSERT INTO ");
-        out.push_sql(run);
-        push_names(&RUN, &mut out);
-        out.push_sql(" SELECT * FROM UNNEST(");
-        for (at, values) in run_columns.iter().enumerate() {
-            out.push_sql(if at == 0 { "" } else { ", " });
-            values.push(&mut out)?;
-        }
-        push_unless_erased(&RUN, &mut out);
-        out.push_sql(") INSERT INTO ");
-        out.push_sql(payload);
-        push_names(&PAYLOAD, &mut out);
-        out.push_sql(" SELECT * FROM UNNEST($1");
-        for values in payload_columns {
-            out.push_sql(", ");
-            values.push(&mut out)?;
-        }
-        push_unless_erased(&PAYLOAD, &mut out);
-        Ok(())
+fn run_columns() -> impl Iterator<Item = &'static Column> {
+    RUN.iter().chain(PAYLOAD.iter().skip(1))
+}
+
+/// The text. `$1` is the array of ids, which all parts share.
+fn push_insert([run, payload]: [&str; 2], mut out: AstPass<'_, '_, Pg>) {
+    push_erased(&RUN, ["run_id", "subject", "started_at"], &mut out);
+    out.push_sql(", run AS (INSERT INTO ");
+    out.push_sql(run);
+    push_names(&RUN, &mut out);
+    out.push_sql(" SELECT * FROM UNNEST($1");
+    push_numbers(2..=RUN.len(), &mut out);
+    push_unless_erased(&RUN, &mut out);
+    out.push_sql(") INSERT INTO ");
+    out.push_sql(payload);
+    push_names(&PAYLOAD, &mut out);
+    out.push_sql(" SELECT * FROM UNNEST($1");
+    push_numbers(RUN.len() + 1..=RUN.len() + PAYLOAD.len() - 1, &mut out);
+    push_unless_erased(&PAYLOAD, &mut out);
+}
+
+fn push_numbers(numbers: RangeInclusive<usize>, out: &mut AstPass<'_, '_, Pg>) {
+    for number in numbers {
+        out.push_sql(", $");
+        out.push_sql(&number.to_string());
     }
 }
 
@@ -139,21 +134,46 @@ fn push_names(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(")");
 }
 
+// Here and below, the text of each depends on nothing but its type: it is prepared once per connection. The
+// arrays are not bound one by one while walking, so that each is written once, in memory of its size.
 impl QueryFragment<Pg> for InsertOk<'_> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.0.walk(["obs.run_ok", "obs.run_ok_payload"], out)
+        push_insert(["obs.run_ok", "obs.run_ok_payload"], out);
+        Ok(())
+    }
+
+    fn collect_binds<'b>(
+        &'b self,
+        out: &mut Binds<'b>,
+        types: &mut (dyn PgMetadataLookup + 'static),
+        _: &'b Pg,
+    ) -> QueryResult<()> {
+        run_columns().try_for_each(|column| bind(out, column, self.rows, types))
+    }
+
+    fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
+        Ok(true)
     }
 }
 
 impl QueryFragment<Pg> for InsertError<'_> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.0.walk(["obs.run_error", "obs.run_error_payload"], out)
+        push_insert(["obs.run_error", "obs.run_error_payload"], out);
+        Ok(())
     }
-}
 
-/// The arrays of [`AUDIT`].
-struct InsertAudit<'a> {
-    columns: Vec<Values<'a>>,
+    fn collect_binds<'b>(
+        &'b self,
+        out: &mut Binds<'b>,
+        types: &mut (dyn PgMetadataLookup + 'static),
+        _: &'b Pg,
+    ) -> QueryResult<()> {
+        run_columns().try_for_each(|column| bind(out, column, self.rows, types))
+    }
+
+    fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
+        Ok(true)
+    }
 }
 
 impl QueryFragment<Pg> for InsertAudit<'_> {
@@ -161,23 +181,26 @@ impl QueryFragment<Pg> for InsertAudit<'_> {
         push_erased(&AUDIT, ["audit_id", "actor", "occurred_at"], &mut out);
         out.push_sql(" INSERT INTO obs.audit");
         push_names(&AUDIT, &mut out);
-        out.push_sql(" SELECT * FROM UNNEST(");
-        for (at, values) in self.columns.iter().enumerate() {
-            out.push_sql(if at == 0 { "" } else { ", " });
-            values.push(&mut out)?;
-        }
+        out.push_sql(" SELECT * FROM UNNEST($1");
+        push_numbers(2..=AUDIT.len(), &mut out);
         push_unless_erased(&AUDIT, &mut out);
         Ok(())
     }
+
+    fn collect_binds<'b>(
+        &'b self,
+        out: &mut Binds<'b>,
+        types: &mut (dyn PgMetadataLookup + 'static),
+        _: &'b Pg,
+    ) -> QueryResult<()> {
+        AUDIT.iter().try_for_each(|column| bind(out, column, self.rows, types))
+    }
+
+    fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
+        Ok(true)
+    }
 }
 
-impl QueryId for InsertAudit<'_> {
-    type QueryId = InsertAudit<'static>;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-// The text of each depends on nothing but its type: it is prepared once per connection.
 impl QueryId for InsertOk<'_> {
     type QueryId = InsertOk<'static>;
 
@@ -190,101 +213,141 @@ impl QueryId for InsertError<'_> {
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-/// One column of a batch, written straight from the records.
-struct Values<'a> {
-    column: &'static Column,
-    rows: &'a [&'a RunRecord],
+impl QueryId for InsertAudit<'_> {
+    type QueryId = InsertAudit<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl Values<'_> {
-    fn push<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        match self.column.type_ {
-            Type::Id => out.push_bind_param::<Array<Uuid>, _>(self),
-            Type::Text => out.push_bind_param::<Array<Text>, _>(self),
-            Type::Json => out.push_bind_param::<Array<Json>, _>(self),
-            Type::Integer => out.push_bind_param::<Array<BigInt>, _>(self),
-            Type::Float => out.push_bind_param::<Array<Double>, _>(self),
-            Type::Boolean => out.push_bind_param::<Array<Bool>, _>(self),
-            Type::Time => out.push_bind_param::<Array<Timestamptz>, _>(self),
-        }
-    }
+type Binds<'a> = <Pg as Backend>::BindCollector<'a>;
+
+/// One column of the rows.
+fn bind(
+    out: &mut Binds<'_>,
+    column: &Column,
+    rows: &[&RunRecord],
+    types: &mut (dyn PgMetadataLookup + 'static),
+) -> QueryResult<()> {
+    let (array, element) = match column.read {
+        Read::Id(_) => types_of::<Uuid>(types),
+        Read::Text(_) => types_of::<Text>(types),
+        Read::Json(_) => types_of::<Json>(types),
+        Read::Integer(_) => types_of::<BigInt>(types),
+        Read::Float(_) => types_of::<Double>(types),
+        Read::Boolean(_) => types_of::<Bool>(types),
+        Read::Time(_) => types_of::<Timestamptz>(types),
+    };
+    let element = element.oid().map_err(|error| Error::SerializationError(error.into()))?;
+    let bytes = array_of(column.read, rows, element)
+        .map_err(|error| Error::SerializationError(error.into()))?;
+    out.metadata.push(array);
+    out.binds.push(Some(bytes));
+    Ok(())
+}
+
+/// That of an array, and that of its elements.
+fn types_of<ST: 'static>(
+    types: &mut (dyn PgMetadataLookup + 'static),
+) -> (PgTypeMetadata, PgTypeMetadata)
+where
+    Pg: HasSqlType<ST> + HasSqlType<Array<ST>>,
+{
+    (<Pg as HasSqlType<Array<ST>>>::metadata(types), <Pg as HasSqlType<ST>>::metadata(types))
 }
 
 /// The binary form of a one-dimensional array: a header, then each element behind its length.
-impl<ST> ToSql<Array<ST>, Pg> for Values<'_>
-where
-    Pg: HasSqlType<ST>,
-{
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        const DIMENSIONS: i32 = 1;
-        const HAS_NULLS: i32 = 1;
-        const LOWER_BOUND: i32 = 1;
-        let element = <Pg as HasSqlType<ST>>::metadata(out.metadata_lookup()).oid()?;
-        // In memory that is there already, so that the bind itself is made in its size and does not grow.
-        let mut array = SCRATCH.take();
-        array.clear();
-        array.extend_from_slice(&DIMENSIONS.to_be_bytes());
-        array.extend_from_slice(&HAS_NULLS.to_be_bytes());
-        array.extend_from_slice(&element.to_be_bytes());
-        array.extend_from_slice(&i32::try_from(self.rows.len())?.to_be_bytes());
-        array.extend_from_slice(&LOWER_BOUND.to_be_bytes());
-        for row in self.rows {
-            write_element(&mut array, (self.column.read)(row))?;
-        }
-        out.write_all(&array)?;
-        put_back(array);
-        Ok(IsNull::No)
-    }
-}
-
-/// Keeps the memory of an array for the next one, within its limit.
-fn put_back(mut array: Vec<u8>) {
-    // What it holds is not given back.
-    array.clear();
-    array.shrink_to(SCRATCH_BYTES_MAX);
-    SCRATCH.set(array);
-}
-
-fn write_element(
-    out: &mut Vec<u8>,
-    value: Value<'_>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    const NULL: i32 = -1;
-    let mut write = |bytes: &[u8]| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        out.extend_from_slice(&i32::try_from(bytes.len())?.to_be_bytes());
-        out.extend_from_slice(bytes);
-        Ok(())
-    };
-    match value {
-        Value::Id(id) => write(id.as_bytes()),
-        Value::Text(text) => write(text.as_bytes()),
-        Value::Integer(number) => write(&number.to_be_bytes()),
-        Value::Float(number) => write(&number.to_be_bytes()),
-        Value::Boolean(truth) => write(&[u8::from(truth)]),
-        Value::Time(micros) => write(&micros.saturating_sub(POSTGRES_EPOCH).to_be_bytes()),
-        Value::Null => {
-            out.extend_from_slice(&NULL.to_be_bytes());
-            Ok(())
+fn array_of(read: Read, rows: &[&RunRecord], element: u32) -> Result<Vec<u8>, TryFromIntError> {
+    match read {
+        Read::Id(read) => fixed(rows, element, |row| read(row).map(|id| *id.as_bytes())),
+        Read::Text(read) | Read::Json(read) => texts(rows, element, read),
+        Read::Integer(read) => fixed(rows, element, |row| Some(read(row).to_be_bytes())),
+        Read::Float(read) => fixed(rows, element, |row| read(row).map(|one| one.to_be_bytes())),
+        Read::Boolean(read) => fixed(rows, element, |row| Some([u8::from(*read(row))])),
+        Read::Time(read) => {
+            fixed(rows, element, |row| Some(read(row).saturating_sub(POSTGRES_EPOCH).to_be_bytes()))
         }
     }
 }
 
-/// The column's name: its values may be private.
-impl fmt::Debug for Values<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.column.name)
+/// Stands for the length of an element that is NULL.
+const NULL: [u8; 4] = (-1_i32).to_be_bytes();
+
+/// An empty array with room for so many bytes of elements, beside their lengths.
+fn array(rows: usize, element: u32, bytes: usize) -> Result<Vec<u8>, TryFromIntError> {
+    const DIMENSIONS: i32 = 1;
+    const HAS_NULLS: i32 = 1;
+    const LOWER_BOUND: i32 = 1;
+    const HEADER_BYTES: usize = 20;
+    let mut array = Vec::with_capacity(HEADER_BYTES + rows * NULL.len() + bytes);
+    array.extend_from_slice(&DIMENSIONS.to_be_bytes());
+    array.extend_from_slice(&HAS_NULLS.to_be_bytes());
+    array.extend_from_slice(&element.to_be_bytes());
+    array.extend_from_slice(&i32::try_from(rows)?.to_be_bytes());
+    array.extend_from_slice(&LOWER_BOUND.to_be_bytes());
+    Ok(array)
+}
+
+fn fixed<const N: usize>(
+    rows: &[&RunRecord],
+    element: u32,
+    read: impl Fn(&RunRecord) -> Option<[u8; N]>,
+) -> Result<Vec<u8>, TryFromIntError> {
+    let mut array = array(rows.len(), element, rows.len() * N)?;
+    let length = i32::try_from(N)?.to_be_bytes();
+    for row in rows {
+        match read(row) {
+            Some(bytes) => {
+                array.extend_from_slice(&length);
+                array.extend_from_slice(&bytes);
+            }
+            None => array.extend_from_slice(&NULL),
+        }
     }
+    Ok(array)
+}
+
+fn texts(
+    rows: &[&RunRecord],
+    element: u32,
+    read: fn(&RunRecord) -> Option<&str>,
+) -> Result<Vec<u8>, TryFromIntError> {
+    let bytes = rows.iter().filter_map(|row| read(row)).map(str::len).sum();
+    let mut array = array(rows.len(), element, bytes)?;
+    for row in rows {
+        match read(row) {
+            Some(text) => {
+                array.extend_from_slice(&i32::try_from(text.len())?.to_be_bytes());
+                array.extend_from_slice(text.as_bytes());
+            }
+            None => array.extend_from_slice(&NULL),
+        }
+    }
+    Ok(array)
 }
 
 #[cfg(test)]
 mod tests {
+    use obs_core::testing::record;
+
     use super::*;
 
     #[test]
-    fn the_memory_of_a_large_array_is_not_kept_and_that_of_a_usual_one_is() {
-        put_back(vec![7; 4 * SCRATCH_BYTES_MAX]);
-        assert!(SCRATCH.take().capacity() <= SCRATCH_BYTES_MAX);
-        put_back(vec![7; 1 << 10]);
-        assert_eq!(SCRATCH.take().capacity(), 1 << 10);
+    fn an_array_is_written_into_memory_of_its_size() {
+        let mut records = [record("bonus", "1"), record("", "2"), record("bonus", "3")];
+        records[1].subject = Some("user-7".into());
+        records[2].value = Some(1.5);
+        let rows: Vec<&RunRecord> = records.iter().collect();
+        for column in run_columns().chain(&AUDIT) {
+            let array = array_of(column.read, &rows, 25).unwrap();
+            // Where a value is NULL, its room is left over.
+            assert!(array.len() <= array.capacity(), "{}", column.name);
+            assert!(array.capacity() <= array.len() + rows.len() * 16, "{}", column.name);
+        }
+        let Read::Text(subject) = RUN[8].read else { panic!("the subject is a text") };
+        let array = texts(&rows, 25, subject).unwrap();
+        let mut expected = [1, 1, 25, 3, 1, -1_i32, 6].map(i32::to_be_bytes).concat();
+        expected.extend_from_slice(b"user-7");
+        expected.extend_from_slice(&NULL);
+        assert_eq!(array, expected);
     }
 }

@@ -98,8 +98,10 @@ impl Shared {
         if state.waiting_since.is_none() && after.records > 0 {
             state.waiting_since = Some(self.clock.now());
         }
+        let (before, after) = (super::pair(before), super::pair(after));
+        let wakes = crate::batch::wakes(&self.batch, &state.pace, before, after, first_error);
         drop(state);
-        if crate::batch::wakes(&self.batch, super::pair(before), super::pair(after), first_error) {
+        if wakes {
             self.work.notify_one();
         }
         lost.map_or(Ok(()), Err)

@@ -73,15 +73,24 @@ impl Log {
         self.lock().kept = true;
     }
 
-    /// Sleeps until there is something to do.
+    /// Sleeps until there is something to do. After a round for no longer than until the next one may be due:
+    /// while errors come and come, none of their threads has to wake it.
     fn rest(&self) {
-        let state = self.lock();
+        let mut state = self.lock();
         // Decided again under the lock that the news come under: none can be missed.
-        match self.duty(&state, self.clock.now()) {
-            Duty::Wait(Some(pause)) => drop(self.news.wait_timeout(state, pause)),
-            Duty::Wait(None) => drop(self.news.wait(state)),
-            _ => {}
+        let Duty::Wait(mut pause) = self.duty(&state, self.clock.now()) else { return };
+        if std::mem::take(&mut state.just_synced) {
+            pause = Some(pause.map_or(SYNC_EVERY, |pause| pause.min(SYNC_EVERY)));
+            state.looks_again = true;
         }
+        let woken = match pause {
+            Some(pause) => match self.news.wait_timeout(state, pause) {
+                Ok((state, _)) => Ok(state),
+                Err(poisoned) => Err(PoisonError::new(poisoned.into_inner().0)),
+            },
+            None => self.news.wait(state),
+        };
+        woken.unwrap_or_else(PoisonError::into_inner).looks_again = false;
     }
 
     /// Does what is due first.
@@ -247,7 +256,8 @@ impl Log {
         state.dirty_since = None;
         state.rounds_started += 1;
         let round = state.rounds_started;
-        let mut unsynced = std::mem::take(&mut state.unsynced);
+        let empty = std::mem::take(&mut state.spare);
+        let mut unsynced = std::mem::replace(&mut state.unsynced, empty);
         let names = std::mem::take(&mut state.names_unsynced);
         let files = state.files_of(&unsynced.segments);
         drop(state);
@@ -278,10 +288,8 @@ impl Log {
             state.failures = 0;
             state.close_synced();
         }
-        if state.unsynced.is_empty() {
-            // Its buffers, for the next round.
-            state.unsynced = unsynced;
-        }
+        state.spare = unsynced;
+        state.just_synced = true;
         self.wake(state);
     }
 

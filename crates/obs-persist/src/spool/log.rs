@@ -118,6 +118,12 @@ pub(super) struct State {
     /// Where records are that had to move, by where they were.
     pub(super) moved: HashMap<Slot, Slot>,
     pub(super) unsynced: Unsynced,
+    /// The memory of the round before, for the next one.
+    pub(super) spare: Unsynced,
+    /// A round is done, and the keeper has not rested since.
+    pub(super) just_synced: bool,
+    /// The keeper looks by itself before anything that is written from now on is due.
+    pub(super) looks_again: bool,
     /// Since when there is something unsynced.
     pub(super) dirty_since: Option<Tick>,
     /// A name was made since the directory was synced last.
@@ -320,7 +326,7 @@ impl Log {
         }
         if copy && !fits && !state.sync_wanted {
             state.sync_wanted = true;
-        } else if !copy || !first {
+        } else if !copy || !first || state.looks_again {
             return true;
         }
         drop(state);

@@ -126,8 +126,12 @@ impl Unsynced {
     /// twice this is held. What does not fit has no copy, and is synced at once.
     pub(super) const BYTES_MAX: usize = 4 << 20;
 
-    /// What is kept of a large buffer for next time.
+    /// What is kept of a buffer for next time, although little of it was needed.
     const KEEP: usize = 256 << 10;
+
+    /// What is kept of one that was needed, as so many times what was: while errors come as they do, no
+    /// round takes fresh pages from the system.
+    const KEEP_TIMES: usize = 4;
 
     /// Adds a frame; `false` when there is no room for a copy.
     pub(super) fn push(&mut self, slot: Slot, frame: &[u8], copy: bool) -> bool {
@@ -147,8 +151,9 @@ impl Unsynced {
     }
 
     pub(super) fn clear(&mut self) {
+        let needed = self.bytes.len();
         self.bytes.clear();
-        self.bytes.shrink_to(Self::KEEP);
+        self.bytes.shrink_to(Self::KEEP.max(needed.saturating_mul(Self::KEEP_TIMES)));
         self.slots.clear();
         self.segments.clear();
     }
@@ -217,7 +222,21 @@ mod tests {
         assert_eq!(unsynced.copies_of(4).len(), 0);
         unsynced.clear();
         assert!(unsynced.is_empty());
-        assert!(unsynced.bytes.capacity() <= Unsynced::KEEP);
+    }
+
+    #[test]
+    fn a_round_finds_the_memory_of_the_last_one_and_a_small_one_lets_go_of_much() {
+        let mut unsynced = Unsynced::default();
+        let frame = vec![1; 1 << 20];
+        for offset in 0..3 {
+            assert!(unsynced.push(slot(1, offset), &frame, true));
+        }
+        let before = unsynced.bytes.capacity();
+        unsynced.clear();
+        assert_eq!(unsynced.bytes.capacity(), before);
+        unsynced.push(slot(1, 3), &frame[..8], true);
+        unsynced.clear();
+        assert_eq!(unsynced.bytes.capacity(), Unsynced::KEEP);
     }
 
     #[test]

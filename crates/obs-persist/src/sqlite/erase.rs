@@ -6,9 +6,10 @@ use diesel::{
     QueryResult, RunQueryDsl,
     connection::SimpleConnection,
     dsl::sql,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
     sql_query,
     sql_types::{BigInt, Binary, Bool, Integer, Text},
-    sqlite::SqliteConnection,
+    sqlite::{Sqlite, SqliteConnection},
 };
 use obs_core::{RunRecord, Timestamp};
 use sha2::{Digest, Sha256};
@@ -27,7 +28,7 @@ pub(super) fn among(
 ) -> QueryResult<BTreeSet<Uuid>> {
     let mut found = BTreeSet::new();
     // Almost always there are none.
-    if !sql::<Bool>("SELECT EXISTS (SELECT 1 FROM erased)").get_result::<bool>(connection)? {
+    if !AnyErased.get_result::<bool>(connection)? {
         return Ok(found);
     }
     let salt = salt(connection)?;
@@ -45,6 +46,28 @@ pub(super) fn among(
     }
     Ok(found)
 }
+
+/// Whether there is any tombstone: asked for each batch, so it is prepared once, as `sql` is not.
+struct AnyErased;
+
+impl QueryFragment<Sqlite> for AnyErased {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("SELECT EXISTS (SELECT 1 FROM erased)");
+        Ok(())
+    }
+}
+
+impl QueryId for AnyErased {
+    type QueryId = Self;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for AnyErased {
+    type SqlType = Bool;
+}
+
+impl RunQueryDsl<SqliteConnection> for AnyErased {}
 
 pub(super) fn bury(
     connection: &mut SqliteConnection,

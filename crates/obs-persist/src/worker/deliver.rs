@@ -9,7 +9,7 @@ use crate::{
     bisect::{Bisection, Next},
     canary,
     store::StoreError,
-    sync::{spawn_blocking, timeout},
+    sync::{spawn_blocking, timeout, yield_now},
     waiters::Fate,
 };
 
@@ -62,6 +62,10 @@ impl Batch {
         Self { retried: true, ..Self::new(records) }
     }
 
+    pub(super) fn into_records(self) -> Arc<[RunRecord]> {
+        self.records
+    }
+
     /// How many records are neither written nor set aside.
     pub(super) fn left(&self) -> usize {
         self.bisection.left()
@@ -102,9 +106,10 @@ impl Worker {
     async fn write_part(&mut self, batch: &mut Batch, part: Range<usize>) -> Result<(), Setback> {
         let limit = self.duties.timeouts.write;
         let start = self.shared.clock.now();
+        let spent = self.spent.take();
         let result = {
             let mut store = self.store.lock().await;
-            timeout(limit, store.write(batch.part(&part))).await
+            timeout(limit, freeing(spent, store.write(batch.part(&part)))).await
         };
         let took = self.shared.clock.now().since(start);
         let records = u64::try_from(part.len()).unwrap_or(u64::MAX);
@@ -187,4 +192,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// Writes, and frees what is spent meanwhile: once the store has begun, and what it handed to others is on its way.
+async fn freeing<T>(spent: Option<Arc<[RunRecord]>>, write: impl Future<Output = T>) -> T {
+    let free = async {
+        yield_now().await;
+        drop(spent);
+    };
+    tokio::join!(write, free).0
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, Weak},
 };
 
 use obs_core::{
@@ -193,4 +193,62 @@ fn each_attempt_to_write_is_measured_with_its_size_and_outcome() {
 
 fn outcome<'a>(attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>) -> String {
     attributes.map(|attribute| attribute.value.to_string()).collect()
+}
+
+/// Remembers the batches for as long as somebody else has them, and how many there were at most when another came.
+#[derive(Clone, Debug, Default)]
+struct Witness(Arc<Mutex<Batches>>);
+
+#[derive(Debug, Default)]
+struct Batches {
+    seen: Vec<Weak<[RunRecord]>>,
+    most: usize,
+}
+
+impl Batches {
+    fn alive(&self) -> usize {
+        self.seen.iter().filter(|batch| batch.strong_count() > 0).count()
+    }
+}
+
+impl Store for Witness {
+    fn name(&self) -> String {
+        "a witness".to_owned()
+    }
+
+    fn prepare(&mut self) -> StoreFuture<'_> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write(&mut self, batch: Arc<[RunRecord]>) -> StoreFuture<'_> {
+        let mut batches = self.0.lock().unwrap();
+        batches.most = batches.most.max(batches.alive());
+        batches.seen.push(Arc::downgrade(&batch));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn canary(&mut self, _: Box<RunRecord>) -> StoreFuture<'_> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&mut self) -> StoreFuture<'_> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[test]
+fn written_records_are_freed_while_the_next_ones_are_written_or_when_nothing_waits() {
+    let (store, test) = (Witness::default(), TestObs::new());
+    let mut config = PersistConfig::default();
+    config.batch_records = 8;
+    let persister =
+        Persister::start(config, Box::new(store.clone()), StoreMetrics::default()).unwrap();
+    for _ in 0..80 {
+        persister.sink().submit(test.kept("bonus", "1"));
+    }
+    assert!(persister.flush_blocking(LONG).complete);
+    until("an idle worker has freed them", || store.0.lock().unwrap().alive() == 0);
+    let batches = store.0.lock().unwrap();
+    assert!(batches.seen.len() >= 10 && batches.most <= 1, "{batches:?}");
+    test.assert_balanced();
 }

@@ -72,6 +72,7 @@ fn rewritten(text: &str, rules: Option<&Rules>) -> (String, Sanitized) {
     };
     super::super::raw::rewrite(&mut encoder, text).unwrap();
     let changed = encoder.changed;
+    drop(encoder);
     (String::from_utf8(out).unwrap(), changed)
 }
 

@@ -181,6 +181,7 @@ proptest! {
                 }
                 super::super::raw::rewrite(&mut encoder, &text).unwrap();
                 let changed = encoder.changed;
+                drop(encoder);
                 (String::from_utf8(out).unwrap(), changed)
             };
             prop_assert_eq!(rewritten(true), rewritten(false));

@@ -203,6 +203,7 @@ proptest! {
         let mut out = Vec::new();
         let mut encoder = Encoder::new(&mut out, &EncodeLimits { depth_max: 3, ..LIMITS });
         prop_assert!(rewrite(&mut encoder, &text).is_ok());
+        drop(encoder);
         prop_assert!(out.iter().all(|byte| *byte >= 0x20), "{:?}", out);
     }
 

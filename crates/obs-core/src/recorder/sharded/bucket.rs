@@ -13,7 +13,9 @@ pub(crate) struct Bucket {
     sequence: AtomicU64,
     sum: AtomicU64,
     min: AtomicU64,
-    max: AtomicU64,
+    /// From the smallest to the largest, so that one comparison tells whether a value lies between them. While there is
+    /// no value, none lies there but the largest that there can be, which is where both stand.
+    range: AtomicU64,
 }
 
 impl Default for Bucket {
@@ -22,7 +24,7 @@ impl Default for Bucket {
             sequence: AtomicU64::new(0),
             sum: AtomicU64::new(0),
             min: AtomicU64::new(u64::MAX),
-            max: AtomicU64::new(0),
+            range: AtomicU64::new(0),
         }
     }
 }
@@ -59,20 +61,48 @@ const TRIES: u32 = 10_000;
 const TRIES_IN_A_ROW: u32 = 100;
 
 impl Bucket {
+    /// The sum with this value, where sum and count are all that it changes; `None` where it is the smallest or the
+    /// largest so far, or the sum overflows.
     #[inline(always)]
+    pub(crate) fn sum_with(&self, value: u64) -> Option<u64> {
+        let above = value.wrapping_sub(self.min.load(Ordering::Relaxed));
+        if above > self.range.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.sum.load(Ordering::Relaxed).checked_add(value)
+    }
+
+    /// Counts a value with which the sum is this, by [`sum_with`](Self::sum_with).
+    #[inline(always)]
+    pub(crate) fn add_within(&self, sum: u64) {
+        self.change(|| self.sum.store(sum, Ordering::Relaxed));
+    }
+
+    /// Counts any value.
     pub(crate) fn add(&self, value: u64) {
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence + 1, Ordering::Relaxed);
+        let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let (sum, min, range) = (word(&self.sum), word(&self.min), word(&self.range));
+        let is_first = word(&self.sequence) == 0;
+        let max = if is_first { value } else { value.max(min + range) };
+        let min = value.min(min);
+        self.change(|| {
+            self.sum.store(sum.saturating_add(value), Ordering::Relaxed);
+            self.min.store(min, Ordering::Relaxed);
+            self.range.store(max - min, Ordering::Relaxed);
+        });
+    }
+
+    /// Writes, in one piece for whoever reads.
+    #[inline(always)]
+    fn change(&self, write: impl FnOnce()) {
+        let one_more = |order| {
+            let sequence = self.sequence.load(Ordering::Relaxed);
+            self.sequence.store(sequence + 1, order);
+        };
+        one_more(Ordering::Relaxed);
         fence(Ordering::Release);
-        let sum = self.sum.load(Ordering::Relaxed).saturating_add(value);
-        self.sum.store(sum, Ordering::Relaxed);
-        if value < self.min.load(Ordering::Relaxed) {
-            self.min.store(value, Ordering::Relaxed);
-        }
-        if value > self.max.load(Ordering::Relaxed) {
-            self.max.store(value, Ordering::Relaxed);
-        }
-        self.sequence.store(sequence + 2, Ordering::Release);
+        write();
+        one_more(Ordering::Release);
     }
 
     /// A reading of one moment, or `None` if the writer was stopped in the middle of one.
@@ -93,11 +123,14 @@ impl Bucket {
     /// The same, asked once.
     pub(crate) fn try_read(&self) -> Option<Counted> {
         let before = self.sequence.load(Ordering::Acquire);
+        let count = before / 2;
+        let (min, range) = (self.min.load(Ordering::Relaxed), self.range.load(Ordering::Relaxed));
         let counted = Counted {
-            count: before / 2,
+            count,
             sum: self.sum.load(Ordering::Relaxed).into(),
-            min: self.min.load(Ordering::Relaxed),
-            max: self.max.load(Ordering::Relaxed),
+            min,
+            // Halves of two moments may be read here, and are thrown away below.
+            max: if count == 0 { 0 } else { min.wrapping_add(range) },
         };
         fence(Ordering::Acquire);
         let still = before == self.sequence.load(Ordering::Relaxed);
@@ -112,6 +145,8 @@ mod tests {
         thread,
     };
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -125,7 +160,7 @@ mod tests {
                 let mut number = 0;
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
-                    bucket.add(number);
+                    count(&bucket, number);
                 }
                 number
             }
@@ -139,6 +174,42 @@ mod tests {
         stop.store(true, Ordering::Relaxed);
         let written = writer.join().unwrap();
         assert_eq!(bucket.read().unwrap().count, written);
+    }
+
+    /// As a run counts: the short way where it is open.
+    fn count(bucket: &Bucket, value: u64) {
+        match bucket.sum_with(value) {
+            Some(sum) => bucket.add_within(sum),
+            None => bucket.add(value),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whichever_way_values_are_counted_their_count_sum_and_ends_are_theirs(
+            values in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..9, Just(u64::MAX)], 0..40),
+        ) {
+            let bucket = Bucket::default();
+            values.iter().for_each(|value| count(&bucket, *value));
+            let counted = bucket.read().unwrap();
+            prop_assert_eq!(counted.count, values.len() as u64);
+            let sum = values.iter().fold(0_u64, |sum, value| sum.saturating_add(*value));
+            prop_assert_eq!(counted.sum, u128::from(sum));
+            prop_assert_eq!(counted.min, values.iter().copied().min().unwrap_or(u64::MAX));
+            prop_assert_eq!(counted.max, values.iter().copied().max().unwrap_or(0));
+        }
+    }
+
+    #[test]
+    fn a_value_between_those_before_goes_the_short_way_and_an_extreme_one_does_not() {
+        let bucket = Bucket::default();
+        assert_eq!(bucket.sum_with(5), None, "the first value is both");
+        bucket.add(5);
+        bucket.add(9);
+        assert_eq!(bucket.sum_with(7), Some(21));
+        assert_eq!((bucket.sum_with(4), bucket.sum_with(10)), (None, None));
+        bucket.sum.store(u64::MAX - 6, Ordering::Relaxed);
+        assert_eq!((bucket.sum_with(6), bucket.sum_with(7)), (Some(u64::MAX), None));
     }
 
     #[test]

@@ -53,11 +53,9 @@ pub(super) struct Spreads {
 }
 
 impl Spreads {
-    #[inline(always)]
-    pub(super) fn add(&self, nanos: u64, table: &DurationTable) {
-        let (bucket, place) = table.find(nanos);
-        self.buckets[bucket].add(nanos);
-        self.fine.add(place);
+    fn new(table: &DurationTable) -> Self {
+        let buckets = (0..table.len()).map(|_| Bucket::default()).collect();
+        Self { buckets, fine: Fine::new(table) }
     }
 }
 
@@ -82,12 +80,49 @@ impl Cells {
         }
     }
 
+    /// As [`end`](Self::end), of a run that ended well and is not kept, as most do. Not a part of its caller, which
+    /// looks this thread's cells up in a closure that the compiler takes apart only while it is small; so what it
+    /// needs travels in registers.
+    #[inline(never)]
+    pub(super) fn end_ok(&self, figures: Figures) -> bool {
+        self.end_inlined(Status::Ok, false, figures)
+    }
+
     /// A run ended. One that is not kept is counted in the ledger, too. False for the first that ends so on this
-    /// thread, and for those of ending threads: nothing was counted then. Not a part of its caller, which looks
-    /// this thread's cells up in a closure that the compiler takes apart only while it is small; so what it needs
-    /// travels in registers.
+    /// thread, and for those of ending threads: nothing was counted then.
     #[inline(never)]
     pub(super) fn end(&self, status: Status, kept: bool, figures: Figures) -> bool {
+        self.end_inlined(status, kept, figures)
+    }
+
+    #[inline(always)]
+    fn end_inlined(&self, status: Status, kept: bool, figures: Figures) -> bool {
+        let (Some(durations), Some(runs)) = (self.durations[status.index()].get(), &self.runs)
+        else {
+            return false;
+        };
+        let (bucket, place) = self.table.find(figures.nanos);
+        let (nodes, nanos) = (&self.nodes[node_bucket(figures.nodes)], &durations.buckets[bucket]);
+        // What is rare goes a way of its own to its end, so that no call is on this one.
+        let Some(sum_of_nodes) = nodes.sum_with(figures.nodes) else {
+            return self.end_extreme(status, kept, figures);
+        };
+        let Some(sum_of_nanos) = nanos.sum_with(figures.nanos) else {
+            return self.end_extreme(status, kept, figures);
+        };
+        nodes.add_within(sum_of_nodes);
+        nanos.add_within(sum_of_nanos);
+        durations.fine.add(place);
+        if !kept {
+            runs.not_kept(status);
+        }
+        true
+    }
+
+    /// As above, of a run with more or fewer nodes than all in its bucket before, or a longer or shorter one.
+    #[cold]
+    #[inline(never)]
+    fn end_extreme(&self, status: Status, kept: bool, figures: Figures) -> bool {
         let (Some(durations), Some(runs)) = (self.durations[status.index()].get(), &self.runs)
         else {
             return false;
@@ -110,10 +145,7 @@ impl Cells {
     #[inline(never)]
     fn end_first(&self, book: &Book, end: &RunEnd<'_>) {
         let table = &self.table;
-        let durations = self.durations[end.status.index()].get_or_init(|| Spreads {
-            buckets: (0..table.len()).map(|_| Bucket::default()).collect(),
-            fine: Fine::new(table),
-        });
+        let durations = self.durations[end.status.index()].get_or_init(|| Spreads::new(table));
         self.measure(durations, end.figures);
         match &self.runs {
             _ if end.kept => {}
@@ -122,10 +154,11 @@ impl Cells {
         }
     }
 
-    #[inline(always)]
     fn measure(&self, durations: &Spreads, Figures { nanos, nodes }: Figures) {
+        let (bucket, place) = self.table.find(nanos);
         self.nodes[node_bucket(nodes)].add(nodes);
-        durations.add(nanos, &self.table);
+        durations.buckets[bucket].add(nanos);
+        durations.fine.add(place);
     }
 
     pub(super) fn read_started(&self) -> u64 {

@@ -88,11 +88,10 @@ fn for_each_place(table: &DurationTable, mut see: impl FnMut(usize, u64, u64)) {
 pub(super) fn slot_of(value: u64) -> usize {
     const LINEAR: u64 = 1 << DETAIL_BITS;
     let units = value.min(VALUE_MAX) >> UNIT_BITS;
-    // The first 64 units have a slot each; from there on, 64 slots share a power of two.
+    // The first 64 units have a slot each; from there on, 64 slots share a power of two, and the highest bit of what is
+    // left of the units is the slots before.
     let above = (units | LINEAR).ilog2() - DETAIL_BITS;
-    let shared = u64::from(units >= LINEAR) << DETAIL_BITS;
-    let detail = (units >> above) & (LINEAR - 1);
-    ((above as usize) << DETAIL_BITS) + usize::try_from(shared + detail).unwrap_or(0)
+    ((above as usize) << DETAIL_BITS) + usize::try_from(units >> above).unwrap_or(0)
 }
 
 pub(super) fn lowest_of(slot: usize) -> u64 {

@@ -11,23 +11,29 @@ use crate::recorder::registry::NODE_BOUNDS;
 /// buckets, so that one of them leads to both.
 #[derive(Debug)]
 pub(crate) struct DurationTable {
-    bounds: Vec<f64>,
-    /// The largest value of each bucket but the last.
-    limits: Vec<u64>,
+    /// The largest value of each bucket; of the last, and of those that there are not, the largest value that there
+    /// can be. As many as the numbers of buckets could be, so that none of them is outside.
+    limits: [u64; BUCKETS_ROOM],
     /// The first bucket that a value of each slot could be in.
-    first: Box<[u8; fine::SLOTS_ROOM]>,
+    first: [u8; fine::SLOTS_ROOM],
+    bounds: Vec<f64>,
 }
+
+const BUCKETS_ROOM: usize = u8::MAX as usize + 1;
 
 impl DurationTable {
     pub(in crate::recorder) fn new(bounds: Vec<f64>) -> Self {
-        let limits: Vec<u64> = bounds.iter().map(|bound| nanos_at_most(*bound)).collect();
-        let mut first = Box::new([0; fine::SLOTS_ROOM]);
+        let mut limits = [u64::MAX; BUCKETS_ROOM];
+        for (limit, bound) in limits.iter_mut().zip(&bounds) {
+            *limit = nanos_at_most(*bound);
+        }
+        let mut first = [0; fine::SLOTS_ROOM];
         for (slot, bucket) in first.iter_mut().enumerate() {
             let lowest = fine::lowest_of(slot);
             let at = limits.partition_point(|limit| *limit < lowest);
             *bucket = u8::try_from(at).unwrap_or(u8::MAX);
         }
-        Self { bounds, limits, first }
+        Self { limits, first, bounds }
     }
 
     /// The explicit bounds, in seconds.
@@ -40,15 +46,16 @@ impl DurationTable {
     pub(in crate::recorder) fn find(&self, nanos: u64) -> (usize, usize) {
         let slot = fine::slot_of(nanos);
         // The mask changes nothing: it lets the compiler see that there is such a slot.
-        let mut bucket = usize::from(self.first[slot % fine::SLOTS_ROOM]);
-        while self.limits.get(bucket).is_some_and(|limit| nanos > *limit) {
+        let mut bucket = self.first[slot % fine::SLOTS_ROOM];
+        // No value is above the last one's limit.
+        while nanos > self.limits[usize::from(bucket)] {
             bucket += 1;
         }
-        (bucket, slot + bucket)
+        (usize::from(bucket), slot + usize::from(bucket))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.limits.len() + 1
+        self.bounds.len() + 1
     }
 
     /// The largest value of a bucket.
@@ -135,9 +142,7 @@ pub(super) fn node_bucket(nodes: u64) -> usize {
 #[inline(always)]
 fn slot_of(nodes: u64) -> usize {
     let above = (nodes | DETAILS).ilog2() - DETAIL_BITS;
-    let shared = u64::from(nodes >= DETAILS) << DETAIL_BITS;
-    let detail = (nodes >> above) & (DETAILS - 1);
-    ((above as usize) << DETAIL_BITS) + usize::try_from(shared + detail).unwrap_or(0)
+    ((above as usize) << DETAIL_BITS) + usize::try_from(nodes >> above).unwrap_or(0)
 }
 
 /// The fewest nodes of a slot.
