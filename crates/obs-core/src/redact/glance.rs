@@ -1,8 +1,8 @@
 //! What a first glance at a text tells: one pass over its bytes, which nearly every text ends with.
 //!
-//! Sixteen bytes and fewer are looked at all at once. Of what makes a longer text suspicious they hold little:
-//! no key or token, of a PEM block no more than its first line, which has a dash and a space, and a card number
-//! only if nearly all of them are digits.
+//! The last sixteen bytes are looked at all at once. Of what makes a text suspicious they hold little: no key or
+//! token, because sixteen bytes follow on the sign of one; of a PEM block no more than its first line, which has a
+//! dash and a space; and a card number only if nearly all of them are digits.
 
 use std::array;
 
@@ -13,11 +13,12 @@ use crate::text_hash::padded;
 const ESCAPED: u8 = 1;
 /// Something that no secret of fewer than [`LONG`] bytes is without.
 const SIGN: u8 = 2;
-/// Something that a longer secret may have instead.
+/// Something that a longer secret may have instead, before its last [`AT_ONCE`] bytes.
 const SIGN_OF_LONG: u8 = 16;
-/// In a short text no sign by themselves.
+/// No signs by themselves.
 const DASH: u8 = 4;
 const SPACE: u8 = 8;
+const DIGIT: u8 = 32;
 
 /// So many bytes are looked at at once.
 const AT_ONCE: usize = size_of::<u128>();
@@ -34,8 +35,9 @@ const CLASSES: [u8; 256] = {
             0..=0x1F | b'"' | b'\\' => ESCAPED,
             // Addresses, URLs, assignments, headers, the `J` of a JWT.
             b'@' | b'/' | b'=' | b':' | b'J' => SIGN,
-            // PEM blocks, tokens, keys, card numbers.
-            b'-' | b'_' | b'K' | b'S' | b'z' | b'.' | b'0'..=b'9' => SIGN_OF_LONG,
+            // PEM blocks, tokens, keys.
+            b'-' | b'_' | b'K' | b'S' | b'z' | b'.' => SIGN_OF_LONG,
+            b'0'..=b'9' => DIGIT,
             _ => 0,
         };
         byte += 1;
@@ -77,13 +79,27 @@ impl Glance {
     #[inline]
     fn at_bytes(bytes: &[u8]) -> Self {
         // Of fewer, looking at one after the other costs less.
-        if bytes.len() >= LONG
-            && let Some(short) = padded(bytes)
-        {
-            return Self::at_short(short, bytes.len());
+        if bytes.len() < LONG {
+            return Self(seen_in(bytes) & (ESCAPED | SIGN));
         }
-        let seen = bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
-        Self(if bytes.len() < LONG { seen & !SIGN_OF_LONG } else { seen })
+        match padded(bytes) {
+            Some(short) => Self::at_short(short, bytes.len()),
+            None => Self::at_long(bytes),
+        }
+    }
+
+    #[inline]
+    fn at_long(bytes: &[u8]) -> Self {
+        let Some((head, tail)) = bytes.split_last_chunk() else { return Self(SIGN) };
+        let tail = u128::from_le_bytes(*tail);
+        let seen = seen_in(head);
+        let has_number = seen & DIGIT != 0 && {
+            let in_head = head.iter().filter(|byte| byte.is_ascii_digit()).count();
+            in_head + digits(tail) >= pan::DIGITS_MIN
+        };
+        let Self(seen_in_tail) = Self::at_short(tail, AT_ONCE);
+        let seen = (seen & (ESCAPED | SIGN | SIGN_OF_LONG)) | seen_in_tail;
+        Self(if has_number { seen | SIGN } else { seen })
     }
 
     /// Whether it stands in JSON as it is.
@@ -97,6 +113,11 @@ impl Glance {
     pub(crate) const fn has_signs(self) -> bool {
         self.0 & (SIGN | SIGN_OF_LONG) != 0
     }
+}
+
+#[inline]
+fn seen_in(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)])
 }
 
 /// By comparisons, which processors make sixteen of at once, and not by a table.

@@ -5,7 +5,7 @@ use proptest::{collection, prelude::*, sample};
 use serde_json::{Value, json};
 
 /// Parts of secrets, whole ones, and what words are made of.
-const PIECES: [&str; 28] = [
+const PIECES: [&str; 30] = [
     "n-compare-1",
     "user 7",
     "a@b.co",
@@ -30,6 +30,8 @@ const PIECES: [&str; 28] = [
     "AKIA0123456789ABCDEF",
     "ya29.0123456789abcdef",
     "AIza0123456789abcdef",
+    "calculate_discount",
+    "4111-1111",
     "größe",
     "\u{1}",
     " ",
