@@ -85,6 +85,10 @@ mod tests {
         let others =
             [0.0, -0.0, -1.5, 0.001, 0.015, 1.234, 1e9, 1e300, f64::NAN, f64::INFINITY, 5e-324];
         assert!(others.into_iter().all(|value| text(value).is_none()));
+        for amount in [0.01_f64, 0.1, 12.5, 19.99, 100.05, 999_999_999.99] {
+            let beside = [amount.next_down(), amount.next_up()];
+            assert!(beside.into_iter().all(|value| text(value).is_none()), "{amount}");
+        }
     }
 
     proptest! {
