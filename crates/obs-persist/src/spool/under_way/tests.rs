@@ -105,7 +105,7 @@ fn no_more_records_are_noted_than_the_largest_batch_has() {
     assert_eq!(own.note(id(1 << 20), Class::Ok), None);
     assert_eq!(page.read().ok.len(), MARKS_MAX);
     assert_eq!(
-        Mark(MARKS_MAX as u32).at(),
+        Mark(u32::try_from(MARKS_MAX).unwrap()).at(),
         UNDER_WAY_WORDS,
         "the page ends behind the last of them"
     );
