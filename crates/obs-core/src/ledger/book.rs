@@ -121,6 +121,11 @@ fn count(word: &AtomicU64) {
     word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
+/// The shard in which this thread counts.
+fn own_shard() -> usize {
+    thread_index() % SHARDS
+}
+
 /// The locks of one process.
 #[derive(Debug, Default)]
 struct Locks {
@@ -211,14 +216,14 @@ impl Book {
         drops: &Arc<SeriesDrops>,
         moved: Move,
     ) -> Ticket {
-        let shard = thread_index() % SHARDS;
+        let shard = own_shard();
         self.shard(shard).apply(moved);
         Ticket::of(Arc::clone(self), Arc::clone(drops), shard, class, lies)
     }
 
     /// Counts records that died in the memory of a dead process: adopted and dropped at once.
     pub(crate) fn crashed(&self, class: Class, records: u64, drops: &SeriesDrops) {
-        let shard = self.shard(thread_index() % SHARDS);
+        let shard = self.shard(own_shard());
         let counted = shard.row.add(Term::Crashed(class), records);
         drops.add(class, DropReason::Crash, counted);
     }

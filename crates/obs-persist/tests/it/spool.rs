@@ -90,6 +90,23 @@ fn an_error_is_in_the_spool_before_its_run_returns_and_an_ok_record_is_not() {
 }
 
 #[test]
+fn what_is_promised_of_errors_beforehand_is_what_they_are_answered() {
+    let root = tempfile::tempdir().unwrap();
+    let policies =
+        [(Fsync::Interval, Ack::Os), (Fsync::Always, Ack::Disk), (Fsync::Never, Ack::Os)];
+    for (at, (fsync, expected)) in policies.into_iter().enumerate() {
+        let mut config = with_spool(&root.path().join(at.to_string()));
+        config.spool_fsync = fsync;
+        let life = Life::with(config, MemoryStore::new());
+        let promised = life.persister.watch().error_ack();
+        assert_eq!((promised, life.fail()), (expected, Some(expected)), "{fsync:?}");
+    }
+    let without = Life::with(PersistConfig::default(), MemoryStore::new());
+    let promised = without.persister.watch().error_ack();
+    assert_eq!((promised, without.fail()), (Ack::Memory, Some(Ack::Memory)));
+}
+
+#[test]
 fn more_errors_than_memory_may_hold_are_all_written_once_and_in_order() {
     const ERRORS: usize = 3_000;
     let root = tempfile::tempdir().unwrap();

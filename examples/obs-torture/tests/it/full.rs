@@ -60,11 +60,16 @@ fn a_full_spool_takes_up_no_more_disk_and_memory_than_it_was_given_and_counts_th
     println!("{} KiB more than at rest, of {} at rest", more >> 10, before >> 10);
     assert!(more <= CONFIGURED + BESIDES, "{more} bytes more than at rest");
 
+    // The books are a step ahead of the lines.
+    victim.until_acked(usize::try_from(errors).unwrap());
     let account = victim.account();
     account.assert_balanced();
-    let (kept, refused) = (account.ids("error", &["os"]), account.ids("error", &["refused"]));
+    let [kept, queued, refused] =
+        ["os", "memory", "refused"].map(|promise| account.ids("error", &[promise]));
     assert_eq!(account.dropped("error"), [("spool_full".to_owned(), refused.len() as u64)].into());
-    assert_eq!((kept.len() + refused.len()) as u64, errors);
+    assert_eq!((kept.len() + queued.len() + refused.len()) as u64, errors);
+    // Where the queue has room, what the spool refuses waits there, and dies with the process.
+    assert!(queued.len() as u64 * ROW <= CONFIGURED, "{} errors in the queue", queued.len());
     assert!(kept.len() as u64 * ROW > budget * 8 / 10, "{} errors fill {budget} bytes", kept.len());
     let last_kept = account.acks.iter().rposition(|ack| ack.ack == "os");
     let first_refused = account.acks.iter().position(|ack| ack.ack == "refused");
@@ -73,8 +78,10 @@ fn a_full_spool_takes_up_no_more_disk_and_memory_than_it_was_given_and_counts_th
     postgres.tell("start");
     drop(victim);
     let flags = format!("--runs 0 --spool {} --db {}", spool.display(), postgres.url);
-    let (ended, _) = rack.run("next", &format!("{flags} --shutdown-ms 30000"));
+    let (ended, next) = rack.run("next", &format!("{flags} --shutdown-ms 30000"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    let crashed = next.dropped("error").get("crash").copied();
+    assert_eq!(crashed.unwrap_or(0), queued.len() as u64, "those in the queue are counted");
     let mut stored = postgres.ids("error");
     let lost = postgres.query("SELECT run_id FROM obs.run_error WHERE status = 'lost'");
     assert_eq!(lost.len(), 1, "the run that was in flight");

@@ -95,6 +95,24 @@ fn a_child_that_was_forked_amid_a_move_counts_in_the_queue_what_was_on_its_way()
 }
 
 #[test]
+fn a_run_that_ended_in_the_parent_just_before_the_fork_counts_as_started_in_the_child() {
+    let mut book = Book::default();
+    book.pid = book.pid.wrapping_add(1);
+    book.not_kept(Status::Ok);
+    assert_eq!(book.snapshot().runs, RunLedger { started: 1, finished: 1, active: 0 });
+}
+
+#[test]
+fn every_thread_has_a_shard_whatever_its_number_and_neighbours_have_different_ones() {
+    let mut taken = [0; SHARDS];
+    for _ in 0..SHARDS * SHARDS + 1 {
+        taken[thread::spawn(own_shard).join().unwrap()] += 1;
+    }
+    // Threads of other tests take some of the numbers.
+    assert!(taken.iter().all(|threads| *threads > 0), "{taken:?}");
+}
+
+#[test]
 fn every_snapshot_balances_while_threads_start_end_and_settle() {
     const THREADS: usize = 4;
     const RUNS: usize = 20_000;
