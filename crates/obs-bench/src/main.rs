@@ -32,7 +32,7 @@ struct Effort {
     pairs: usize,
 }
 
-const SHORT: Effort = Effort { rounds: 41, pairs: 12 };
+const SHORT: Effort = Effort { rounds: 41, pairs: 24 };
 const FULL: Effort = Effort { rounds: 201, pairs: 40 };
 
 /// Names the benchmark of the drain, which is another program: it belongs to obs-persist.
