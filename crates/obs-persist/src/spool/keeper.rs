@@ -143,8 +143,11 @@ impl Log {
         let mut state = self.lock();
         if let Ok(prepared) = self.made(&mut state, made) {
             match state.active {
-                // Closed meanwhile, with what is not needed given up: so is this.
-                _ if state.closing => state.waste.push(prepared.into_segment()),
+                // Closed meanwhile, with what is not needed given up; or whoever had no room to write took the last
+                // that there was, and others were refused then, whom this one must not come after.
+                _ if state.closing || !self.has_budget(&state) => {
+                    state.waste.push(prepared.into_segment());
+                }
                 None => {
                     let number = prepared.number();
                     state.segments.insert(number, prepared.into_segment());

@@ -9,8 +9,9 @@ use crate::{
 
 const MIB: u64 = 1 << 20;
 
-/// Bytes of an error's input.
-const ROW: u64 = 20_000;
+/// Bytes of an error's input: so many that all errors of a soak are stored in full. A slim one would fit into what is
+/// left of the last segment when others were refused long before.
+const ROW: u64 = 40_000;
 
 /// What the lanes and a batch may hold in memory, as configured by default: 8, 4 and 1 MiB.
 const CONFIGURED: u64 = 13 * MIB;

@@ -184,6 +184,24 @@ fn a_segment_that_is_being_made_when_the_log_is_closed_does_not_stay() {
 }
 
 #[test]
+fn a_segment_that_is_being_made_when_a_writer_takes_the_last_room_does_not_stay() {
+    let disk = SimDisk::new(1);
+    let (meanwhile, log) = Meanwhile::log(&disk);
+    let append = |log: &Log, id| log.append(&mut frame_of(id, &[7; 1_900]));
+    // Two to a segment: three of the four that there is room for.
+    assert!((0..6).all(|id| append(&log, id).is_ok()));
+    let writer = Arc::clone(&log);
+    *meanwhile.making.lock().unwrap() = Some(Box::new(move || {
+        assert!(append(&writer, 6).is_ok() && append(&writer, 7).is_ok());
+        assert_eq!(append(&writer, 8), Err(Refusal::Full));
+    }));
+    tend_all(&log);
+    assert!(meanwhile.making.lock().unwrap().is_none(), "the keeper made one");
+    assert_eq!(disk.used(), 4 * SEGMENT as u64);
+    assert_eq!(append(&log, 9), Err(Refusal::Full), "what came before was refused");
+}
+
+#[test]
 fn what_is_durable_already_needs_no_other_sync_and_what_is_being_synced_is_not_yet() {
     let disk = SimDisk::new(1);
     let (meanwhile, log) = Meanwhile::log(&disk);
