@@ -88,8 +88,12 @@ impl Scratch {
         let start = out.len();
         encode_into(value, &limits, out, &mut self.changed);
         let value = out.get(start..).unwrap_or_default();
-        self.has_documents |= matches!(value.first(), Some(b'{' | b'['));
-        self.has_signs |= Glance::at_json(value).has_signs();
+        if matches!(value.first(), Some(b'{' | b'[')) {
+            // It is gone through in any case.
+            self.has_documents = true;
+        } else {
+            self.has_signs = self.has_signs || Glance::at_json(value).has_signs();
+        }
     }
 
     pub(crate) fn end_entry(&mut self, offset_micros: u64, entries_max: usize) {

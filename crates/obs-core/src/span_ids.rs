@@ -61,6 +61,7 @@ const fn eight_digits(number: u32) -> u64 {
     ones + 0x3030_3030_3030_3030 + is_letter * TO_LETTERS
 }
 
+/// Run ids of a thread are counted up, so each bit of theirs must reach all of these. 0 is no id.
 fn mixed(run_id: Uuid, salt: u64) -> u64 {
     let (high, low) = run_id.as_u64_pair();
     finalized(finalized(high ^ salt).wrapping_add(low) ^ salt.rotate_left(32)).max(1)

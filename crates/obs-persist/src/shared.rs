@@ -3,7 +3,7 @@
 //! Why a `std` mutex: it is held for a push, a pop, or a chunk of [`CHUNK`] of them, never across
 //! an await or I/O, and `submit` must work on any thread. Who wakes whom:
 //!
-//! * `work` wakes the worker: a first record, a first error, a full batch, a flush, the end;
+//! * `work` wakes the worker: a first record or error while it does not look by itself, a full batch, a flush, the end;
 //! * `hurry` wakes it out of the wait before its next attempt: somebody waits for an answer;
 //! * `end` wakes it out of an attempt that may have become pointless;
 //! * `clerk` wakes the clerk's thread, which keeps the deadlines and does the last things;

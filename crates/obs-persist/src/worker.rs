@@ -122,6 +122,7 @@ impl Worker {
             self.maintain_if_due().await;
             self.shared.adopt_some(self.duties.calendar.wall());
             self.ask_about_dead().await;
+            self.deliver_retried().await;
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());
@@ -135,7 +136,6 @@ impl Worker {
                 }
                 Step::Idle => {
                     self.spent = None;
-                    self.deliver_retried().await;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
                     let rest = self.rest_of_dead(self.rest(rest));
                     let _ = timeout(rest, self.shared.work.notified()).await;

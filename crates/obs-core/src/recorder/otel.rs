@@ -74,7 +74,7 @@ pub struct MetricsOptions {
     /// silently. Default: no.
     pub bound: bool,
     /// Durations that must be bounds of the histogram, because quantiles are interpolated inside
-    /// buckets: the SLOs of the process. At most 100, each above 0. Default: 0.25 s.
+    /// buckets: the SLOs of the process. At most 100 that are no bounds yet, each above 0. Default: 0.25 s.
     pub slos: Vec<Duration>,
     /// Bounds of the duration histogram, in seconds, to which the SLOs are added: 1 to 100 numbers above
     /// 0, in ascending order. Default: 21 bounds from 0.0001 to 10.
@@ -314,9 +314,7 @@ fn duration_bounds(bounds: &[f64], slos: &[Duration]) -> Result<Vec<f64>, BuildE
     if !ascending || !above_zero || !(1..=BOUNDS_MAX).contains(&bounds.len()) {
         return Err(BuildError::bounds(bounds));
     }
-    if slos.len() > SLOS_MAX {
-        return Err(BuildError::slos(slos.len(), SLOS_MAX));
-    }
+    let room = bounds.len() + SLOS_MAX;
     let mut bounds = bounds.to_vec();
     for slo in slos.iter().map(Duration::as_secs_f64) {
         if slo <= 0.0 {
@@ -324,6 +322,9 @@ fn duration_bounds(bounds: &[f64], slos: &[Duration]) -> Result<Vec<f64>, BuildE
         }
         let at = bounds.partition_point(|bound| *bound < slo);
         if bounds.get(at) != Some(&slo) {
+            if bounds.len() == room {
+                return Err(BuildError::slos(slos.len(), SLOS_MAX));
+            }
             bounds.insert(at, slo);
         }
     }
@@ -356,6 +357,8 @@ mod tests {
         let error = duration_bounds(DURATION_BOUNDS, &slos).unwrap_err().to_string();
         assert!(error.starts_with("101 SLOs are more than 100"), "{error}");
         assert!(duration_bounds(DURATION_BOUNDS, &slos[..100]).is_ok());
+        let same = [Duration::from_millis(250); 101];
+        assert!(duration_bounds(DURATION_BOUNDS, &same).is_ok(), "they are one, and there already");
     }
 
     #[test]

@@ -22,6 +22,8 @@ const DIGIT: u8 = 32;
 
 /// So many bytes are looked at at once.
 const AT_ONCE: usize = size_of::<u128>();
+/// What stands behind the sign of a token is longer than what is looked at without these signs.
+const _: () = assert!(super::patterns::TOKEN_BYTES_MIN >= AT_ONCE);
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 
 /// How long the shortest secret is that has no byte of class [`SIGN`]: the first line of a PEM block.

@@ -98,7 +98,7 @@ const TOKENS: [(&[u8], &[u8]); 15] = [
     (b"npm_", b""),
 ];
 /// What must follow the beginning of a token at least, in bytes.
-const TOKEN_BYTES_MIN: usize = 16;
+pub(super) const TOKEN_BYTES_MIN: usize = 16;
 /// Names of headers after which the rest of a line is not stored.
 const HEADERS: [&[u8]; 5] = [b"authorization", b"cookie", b"set-cookie", b"x-api-key", b"api-key"];
 

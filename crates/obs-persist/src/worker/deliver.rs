@@ -107,11 +107,12 @@ impl Worker {
         let limit = self.duties.timeouts.write;
         let start = self.shared.clock.now();
         let spent = self.spent.take();
-        let result = {
-            let mut store = self.store.lock().await;
-            timeout(limit, freeing(spent, store.write(batch.part(&part)))).await
-        };
-        let took = self.shared.clock.now().since(start);
+        let mut store = self.store.lock().await;
+        let write = timeout(limit, store.write(batch.part(&part)));
+        let clock = &self.shared.clock;
+        let (result, took) =
+            freeing(spent, async { (write.await, clock.now().since(start)) }).await;
+        drop(store);
         let records = u64::try_from(part.len()).unwrap_or(u64::MAX);
         let outcome = if matches!(result, Ok(Ok(()))) { Ok(records) } else { Err(records) };
         self.shared.wrote(outcome, took);

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use obs_core::{DropReason, StoreState, testing::record};
-use obs_persist::{quarantine::Quarantine, testing::MemoryStore};
+use obs_persist::{PersistConfig, quarantine::Quarantine, testing::MemoryStore};
 use tempfile::TempDir;
 
 use crate::support::{LONG, Rig, SOON, timed, until};
@@ -16,13 +16,17 @@ struct Poisoned {
 }
 
 fn poisoned(quarantine_records: usize) -> Poisoned {
+    poisoned_with(|config| config.quarantine_records = quarantine_records)
+}
+
+fn poisoned_with(change: impl FnOnce(&mut PersistConfig)) -> Poisoned {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("quarantine");
     let store = MemoryStore::new();
     store.set_poison(Some("poison"));
     let rig = Rig::over(store, |config| {
         config.quarantine_dir = Some(dir.clone());
-        config.quarantine_records = quarantine_records;
+        change(config);
     });
     Poisoned { rig, quarantine: Quarantine::at(dir), _folder: folder }
 }
@@ -207,6 +211,24 @@ fn a_record_that_is_retried_goes_into_a_store_that_takes_it_now() {
     until("their files are gone", || poisoned.set_aside() == 1);
     let ledger = rig.ledger();
     assert_eq!((ledger.ok.quarantined, ledger.ok.persisted), (3, 0), "they were counted before");
+}
+
+/// The worker looks for new records after each batch, and while they come it has always something to do.
+#[test]
+fn a_record_that_is_retried_need_not_wait_until_no_others_come() {
+    let poisoned = poisoned_with(|config| config.linger = Duration::from_millis(20));
+    let rig = &poisoned.rig;
+    poisoned.submit_poison();
+    assert_eq!(rig.persister.flush_blocking(LONG).quarantined, 1);
+    rig.store.set_poison(None);
+    poisoned.quarantine.retry(poisoned.quarantine.list().unwrap()[0].run_id).unwrap();
+    // Another record as soon as the one before is written.
+    until("it is written, and its file is gone", || {
+        let written = rig.store.rows().len();
+        rig.submit_ok(1);
+        until("the next one is written", || rig.store.rows().len() > written);
+        poisoned.set_aside() == 0
+    });
 }
 
 #[test]
