@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use diesel::{Connection, connection::SimpleConnection, sqlite::SqliteConnection};
+use diesel::connection::SimpleConnection;
 use obs_core::{
     Ack, AuditLevel, CorrelationId, Json, KeepPolicy, Obs, Rate, RunRecord, StoreMetrics,
     StoreState,
@@ -20,8 +20,8 @@ use crate::{
     retention::aged,
     roles,
     support::{
-        LONG, Live, SOON, count, database, database_name, execute, failed, postgres, sqlite,
-        sqlite_url, try_postgres, until,
+        LONG, Live, SOON, count, database, database_name, execute, failed, open_sqlite, postgres,
+        sqlite, sqlite_url, try_postgres, until,
     },
 };
 
@@ -285,7 +285,7 @@ fn an_entry_that_a_file_does_not_take_is_set_aside_and_the_others_are_written() 
     live.flush();
     let trigger = "CREATE TRIGGER no BEFORE INSERT ON audit WHEN new.module = 'poison' \
                    BEGIN SELECT RAISE(FAIL, 'no poison'); END";
-    SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute(trigger).unwrap();
+    open_sqlite(&path).batch_execute(trigger).unwrap();
     (0..20).for_each(|_| live.submit(of("user-7")));
     live.submit(audit_entry("poison", "x"));
     (0..20).for_each(|_| live.submit(failed("bonus")));
@@ -394,7 +394,7 @@ fn a_level_that_does_not_exist_cannot_be_stored() {
             try_postgres(place.url, "UPDATE obs.audit SET level = 'fine'").is_err()
         } else {
             let path = place.url.trim_start_matches("sqlite:");
-            let mut connection = SqliteConnection::establish(path).unwrap();
+            let mut connection = open_sqlite(path.as_ref());
             connection.batch_execute("UPDATE audit SET level = 'fine'").is_err()
         };
         assert!(is_refused, "{}", place.url);

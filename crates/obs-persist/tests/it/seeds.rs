@@ -4,7 +4,7 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use diesel::{Connection, RunQueryDsl, sql_query, sqlite::SqliteConnection};
+use diesel::{RunQueryDsl, sql_query};
 use obs_core::{
     DropReason, FinishedRun, KeepPolicy, Obs, Rate, RunFailure, RunRecord, Sink, Strategy,
     Timestamp, testing::TestObs,
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tempfile::tempdir;
 
 use crate::{
-    support::{LONG, Live, Rig, count, database, postgres, sqlite, sqlite_url, until},
+    support::{LONG, Live, Rig, count, database, open_sqlite, postgres, sqlite, sqlite_url, until},
     worker::{lines, listen},
 };
 
@@ -306,7 +306,7 @@ fn a_status_that_does_not_exist_cannot_be_stored() {
     let test = keeping_all(Arc::clone(&live.sink));
     ok(&strategy(test.obs()), 1.0);
     assert!(live.persister.flush_blocking(LONG).complete);
-    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let mut other = open_sqlite(&path);
     let error = sql_query("UPDATE run SET status = 'splendid'").execute(&mut other).unwrap_err();
     assert!(error.to_string().contains("CHECK constraint failed: status IN"), "{error}");
 }

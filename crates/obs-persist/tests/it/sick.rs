@@ -15,8 +15,8 @@ use crate::{
     proxy::Proxy,
     roles,
     support::{
-        LONG, Live, count, database, database_name, execute, failed, full, postgres, sqlite,
-        sqlite_url, timed, until,
+        LONG, Live, count, database, database_name, execute, failed, full, open_sqlite, postgres,
+        sqlite, sqlite_url, timed, until,
     },
 };
 
@@ -252,9 +252,6 @@ fn sqlite_sets_aside_what_a_rule_of_the_file_refuses_and_keeps_the_rest() {
 }
 
 fn execute_sqlite(file: &std::path::Path, statement: &str) {
-    use diesel::{Connection, connection::SimpleConnection, sqlite::SqliteConnection};
-    let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
-    // The store may be in the middle of something.
-    connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
-    connection.batch_execute(statement).unwrap();
+    use diesel::connection::SimpleConnection;
+    open_sqlite(file).batch_execute(statement).unwrap();
 }

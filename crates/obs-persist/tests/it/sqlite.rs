@@ -2,12 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
-use diesel::{Connection, connection::SimpleConnection, sqlite::SqliteConnection};
+use diesel::connection::SimpleConnection;
 use obs_core::{RunRecord, Status, StoreState, testing::record};
 use obs_persist::{PersistConfig, StoreUrl};
 use tempfile::tempdir;
 
-use crate::support::{LONG, Live, failed, full, sqlite, sqlite_url, until};
+use crate::support::{LONG, Live, failed, full, open_sqlite, sqlite, sqlite_url, until};
 
 #[test]
 fn rows_and_payloads_are_really_there() {
@@ -148,9 +148,8 @@ fn rows_wait_while_somebody_else_holds_the_file() {
     config.write_timeout = LONG;
     let live = Live::over(StoreUrl::parse(&sqlite_url(&path)).unwrap().store(), config);
     until("it is set up", || live.persister.state() == StoreState::Up);
-    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let mut other = open_sqlite(&path);
     // Ours may be at its maintenance.
-    other.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
     other.batch_execute("BEGIN EXCLUSIVE").unwrap();
     (0..10).for_each(|_| live.submit(record("bonus", "1")));
     let waiting = live.persister.flush_blocking(std::time::Duration::from_millis(200));
@@ -167,7 +166,7 @@ fn a_schema_that_is_newer_than_this_program_is_refused_until_it_is_not() {
     let live = Live::open(&sqlite_url(&path));
     until("it is set up", || live.persister.state() == StoreState::Up);
     drop(live);
-    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let mut other = open_sqlite(&path);
     other
         .batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99999999999999')")
         .unwrap();
@@ -192,7 +191,7 @@ fn migrations_can_be_undone_and_done_again() {
     let objects = "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE '%diesel%' AND name NOT LIKE 'sqlite_%' ORDER BY 1";
     let before = sqlite(&path, objects);
     assert!(before.contains(&"view run_stats_daily".to_owned()), "{before:?}");
-    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let mut other = open_sqlite(&path);
     for down in crate::support::downs("sqlite") {
         other.batch_execute(&down).unwrap();
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use diesel::{Connection, connection::SimpleConnection, sqlite::SqliteConnection};
+use diesel::connection::SimpleConnection;
 use obs_core::{
     Clock, Json, RunRecord, Status, StoreState,
     testing::{audit_entry, record},
@@ -19,7 +19,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::{
     retention::aged,
-    support::{LONG, Live, SOON, failed, full, skipped, sqlite, sqlite_url, until},
+    support::{LONG, Live, SOON, failed, full, open_sqlite, skipped, sqlite, sqlite_url, until},
 };
 
 fn count(path: &Path, table: &str) -> usize {
@@ -279,8 +279,8 @@ fn rows_wait_while_somebody_holds_the_writers_lock_for_longer_than_we_do() {
     config.linger = SOON;
     let live = Live::over(StoreUrl::parse(&sqlite_url(&path)).unwrap().store(), config);
     until("it is set up", || live.persister.state() == StoreState::Up);
-    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    other.batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE").unwrap();
+    let mut other = open_sqlite(&path);
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
     (0..10).for_each(|_| live.submit(failed("bonus")));
     until("the busy timeout of 5 s is over", || says(&live, "database is locked"));
     other.batch_execute("COMMIT").unwrap();

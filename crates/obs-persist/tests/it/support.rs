@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use diesel::{Connection, RunQueryDsl, dsl::sql, sql_types::Text, sqlite::SqliteConnection};
+use diesel::{
+    Connection, RunQueryDsl, connection::SimpleConnection, dsl::sql, sql_types::Text,
+    sqlite::SqliteConnection,
+};
 use obs_core::{
     Clock, Json, Ledger, RunRecord, Sink, Status, StoreMetrics,
     testing::{TestObs, record},
@@ -174,8 +177,14 @@ pub(crate) fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
 
 /// The only text column of a query, row by row.
 pub(crate) fn sqlite(path: &Path, query: &str) -> Vec<String> {
+    sql::<Text>(query).load(&mut open_sqlite(path)).unwrap()
+}
+
+/// A connection of somebody else's, which waits while the store is in the middle of something.
+pub(crate) fn open_sqlite(path: &Path) -> SqliteConnection {
     let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    sql::<Text>(query).load(&mut connection).unwrap()
+    connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+    connection
 }
 
 pub(crate) fn sqlite_url(path: &Path) -> String {
