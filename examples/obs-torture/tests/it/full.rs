@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::{
     postgres::Postgres,
-    support::{Rack, Victim, assert_same, count, term},
+    support::{Rack, Victim, assert_same, count, term, until},
 };
 
 const MIB: u64 = 1 << 20;
@@ -63,6 +63,11 @@ fn a_full_spool_takes_up_no_more_disk_and_memory_than_it_was_given_and_counts_th
 
     // The books are a step ahead of the lines.
     victim.until_acked(usize::try_from(errors).unwrap());
+    let refused = victim.account().ids("error", &["refused"]).len() as u64;
+    // And what it says of itself is of a moment before, in which the last one may have been on its way.
+    until("it has said what became of the last error", || {
+        victim.account().dropped("error").values().sum::<u64>() == refused
+    });
     let account = victim.account();
     account.assert_balanced();
     let [kept, queued, refused] =
