@@ -72,6 +72,17 @@ impl<'o> Bounded<'o> {
         }
     }
 
+    /// Writes the first of these bytes.
+    #[inline]
+    pub(super) fn put_first(&mut self, bytes: [u8; AT_ONCE], len: usize) {
+        if let Some(to) = self.ahead() {
+            *to = bytes;
+            self.at += len;
+        } else {
+            self.put_any(bytes.get(..len).unwrap_or(&bytes));
+        }
+    }
+
     #[inline(never)]
     fn put_any(&mut self, bytes: &[u8]) {
         let stored = bytes.len().min(self.room());
