@@ -58,10 +58,10 @@ impl Decimal {
     /// Halves of the number in halves of a word, and so on down to a digit a byte, the first of them lowest.
     #[inline]
     const fn of_digits(number: u64) -> Self {
-        let fours = number / 10_000 | (number % 10_000) << 32;
-        let hundreds = (fours * 10_486 >> 20) & 0x7f_0000_007f;
+        let fours = (number / 10_000) | (number % 10_000) << 32;
+        let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
         let twos = hundreds | (fours - hundreds * 100) << 16;
-        let tens = (twos * 103 >> 10) & 0x000f_000f_000f_000f;
+        let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
         let ones = tens | (twos - tens * 10) << 8;
         // The last digit of zero stays.
         let leading = (ones.trailing_zeros() / 8) as usize;

@@ -16,8 +16,8 @@ const AT_ONCE: usize = 16;
 /// The same with quotes, and what else stands around a name.
 const QUOTED_AT_ONCE: usize = AT_ONCE + 8;
 
-/// At least so many bytes are made writable at a time.
-const STEP: usize = 128;
+/// At least so many bytes are made writable at a time: filling them with zeros costs less than asking again.
+const STEP: usize = 512;
 
 /// Appends to a buffer, which grows by `limit` at most.
 ///
