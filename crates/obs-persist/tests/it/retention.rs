@@ -197,17 +197,18 @@ fn four_processes_at_once_drop_each_day_once_and_none_of_them_fails() {
         all.iter().for_each(|moved| moved.pass(Duration::from_secs(2)));
         count(&url, "obs.run_ok WHERE strategy_id = 'old'") == 0
     });
-    all.iter().for_each(|moved| moved.live.flush());
     assert_eq!(count(&url, "obs.run_error WHERE strategy_id = 'old'"), 50);
-    assert_eq!(
-        (said(&url, "held up"), said(&url, "is down")),
-        (0, 0),
-        "{:?}",
-        lines(database_name(&url))
-    );
-    let dropped = lines(database_name(&url));
-    let dropped = dropped.iter().filter_map(|line| line.split_once("days=")?.1.split(' ').next());
-    assert_eq!(dropped.map(|days| days.parse::<usize>().unwrap()).sum::<usize>(), 50);
+    // Said after it is done.
+    until("each day was dropped by one of them", || {
+        let lines = lines(database_name(&url));
+        let days = lines.iter().filter_map(|line| line.split_once("days=")?.1.split(' ').next());
+        days.map(|days| days.parse::<usize>().unwrap()).sum::<usize>() == 50
+    });
+    // A writer whose commit takes its time is waited for a quarter of a second, which is all that may go wrong.
+    let lines = lines(database_name(&url));
+    let failed = |line: &&String| line.contains("held up") && !line.contains("lock timeout");
+    let mut wrong = lines.iter().filter(|line| failed(line) || line.contains("is down"));
+    assert_eq!(wrong.next(), None);
 }
 
 #[test]

@@ -4,18 +4,24 @@
 //! certificate settings.
 
 use std::{
+    error::Error,
     fmt, io,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, SignatureScheme,
+    client::ResolvesClientCert,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::CertifiedKey,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,6 +29,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::sentence;
 use crate::config::{Protocol, model::TlsFiles};
 
 /// What can be read and written: a TCP stream, or TLS over one.
@@ -41,6 +48,26 @@ pub(super) struct Connector {
     host: Arc<str>,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    nobody: Arc<Nobody>,
+}
+
+/// Who we say we are where no certificate is set, and whether a server wanted to know. One of TLS 1.3 turns a client
+/// away after the handshake is over for the client: mostly it still says why, but often enough all that arrives is a
+/// connection that was cut.
+#[derive(Debug, Default)]
+struct Nobody {
+    was_asked: AtomicBool,
+}
+
+impl ResolvesClientCert for Nobody {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.was_asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
 /// A certificate or key that cannot be used, or a host that TLS cannot name.
@@ -102,14 +129,28 @@ impl Connector {
         let host = endpoint.host().unwrap_or_default().trim_matches(['[', ']']);
         let https = endpoint.scheme_str() == Some("https");
         let port = endpoint.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let nobody = Arc::default();
         let tls = if https {
             let name = ServerName::try_from(host.to_owned())
                 .map_err(|_| TlsError::Host { host: host.to_owned() })?;
-            Some((TlsConnector::from(Arc::new(tls_config(protocol, files)?)), name))
+            Some((TlsConnector::from(Arc::new(tls_config(protocol, files, &nobody)?)), name))
         } else {
             None
         };
-        Ok(Self { host: host.into(), port, tls })
+        Ok(Self { host: host.into(), port, tls, nobody })
+    }
+
+    /// What to say of an exchange that ended without an answer.
+    pub(super) fn unanswered(&self, error: &dyn Error) -> String {
+        let said = sentence(error);
+        if self.nobody.was_asked.load(Ordering::Relaxed) {
+            format!(
+                "the server asks for a client certificate and was shown none: name one in {CLIENT} and its key in \
+                 {CLIENT_KEY} ({said})"
+            )
+        } else {
+            said
+        }
     }
 
     /// Host and port.
@@ -159,14 +200,18 @@ impl tonic::codegen::Service<Uri> for Connector {
     }
 }
 
-fn tls_config(protocol: Protocol, files: &TlsFiles) -> Result<ClientConfig, TlsError> {
+fn tls_config(
+    protocol: Protocol,
+    files: &TlsFiles,
+    nobody: &Arc<Nobody>,
+) -> Result<ClientConfig, TlsError> {
     // Named, so that a program that installs another provider for itself changes nothing here.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(authorities(files)?);
     let mut config = match &files.client {
-        None => builder.with_no_client_auth(),
+        None => builder.with_client_cert_resolver(Arc::<Nobody>::clone(nobody)),
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from_pem_file(key)
                 .map_err(|source| TlsError::Key { path: key.clone(), source })?;

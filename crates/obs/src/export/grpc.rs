@@ -14,13 +14,13 @@ use tonic_types::StatusExt as _;
 use super::{
     connect::Connector,
     send::{Again, Refusal, USER_AGENT},
-    sentence,
 };
 use crate::config::model::Otlp;
 
 /// Calls one method.
 #[derive(Debug)]
 pub(super) struct Client {
+    connector: Connector,
     channel: Channel,
     metadata: MetadataMap,
     method: PathAndQuery,
@@ -37,8 +37,9 @@ impl Client {
         let channel = endpoint(&settings.endpoint)?
             .connect_timeout(settings.timeout)
             .timeout(settings.timeout)
-            .connect_with_connector_lazy(connector);
+            .connect_with_connector_lazy(connector.clone());
         Ok(Self {
+            connector,
             channel,
             metadata: MetadataMap::from_headers(settings.headers.clone()),
             method: PathAndQuery::from_static(method),
@@ -53,14 +54,14 @@ impl Client {
                 .send_compressed(CompressionEncoding::Gzip)
                 .accept_compressed(CompressionEncoding::Gzip);
         }
-        client
-            .ready()
-            .await
-            .map_err(|error| Refusal { reason: sentence(&error), again: Again::Yes })?;
+        client.ready().await.map_err(|error| {
+            let reason = self.connector.unanswered(&error);
+            Refusal { reason, again: Again::Yes }
+        })?;
         let mut request = Request::new(message);
         request.metadata_mut().clone_from(&self.metadata);
         let answer = client.unary(request, self.method.clone(), Raw).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
+        answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status, &self.connector))
     }
 }
 
@@ -74,8 +75,13 @@ fn endpoint(endpoint: &Uri) -> Result<Endpoint, tonic::transport::Error> {
         .user_agent(USER_AGENT)
 }
 
-/// What OTLP says about each code.
-fn refusal(status: &Status) -> Refusal {
+/// What OTLP says about each code. Where there is a cause, nobody answered: tonic made the code up, and makes it
+/// `Unknown` of e.g. a connection that broke while the request was written, which OTLP would not have tried again.
+fn refusal(status: &Status, connector: &Connector) -> Refusal {
+    if let Some(cause) = std::error::Error::source(status) {
+        let reason = format!("{}: {}", status.code(), connector.unanswered(cause));
+        return Refusal { reason, again: Again::Yes };
+    }
     let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let again = match (status.code(), asked_for) {
         (Code::Unavailable | Code::ResourceExhausted, Some(wait)) => Again::After(wait),
@@ -90,11 +96,7 @@ fn refusal(status: &Status) -> Refusal {
         ) => Again::Yes,
         _ => Again::No,
     };
-    let reason = match std::error::Error::source(status) {
-        Some(cause) => format!("{}: {}", status.code(), sentence(cause)),
-        None => format!("{}: {}", status.code(), status.message()),
-    };
-    Refusal { reason, again }
+    Refusal { reason: format!("{}: {}", status.code(), status.message()), again }
 }
 
 /// Bytes are bytes.
@@ -137,11 +139,18 @@ impl Decoder for Raw {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{io, sync::Arc, time::Duration};
 
     use tonic_types::ErrorDetails;
 
     use super::*;
+    use crate::config::{Protocol, model::TlsFiles};
+
+    fn refusal(status: &Status) -> Refusal {
+        let nobody = Uri::from_static("http://127.0.0.1:1");
+        let files = TlsFiles::default();
+        super::refusal(status, &Connector::new(&nobody, Protocol::Grpc, &files).unwrap())
+    }
 
     #[test]
     fn a_code_is_tried_again_where_otlp_says_so() {
@@ -164,5 +173,16 @@ mod tests {
         }
         let status = Status::with_error_details(Code::InvalidArgument, "bad", details());
         assert_eq!(refusal(&status).again, Again::No);
+    }
+
+    #[test]
+    fn what_nobody_answered_is_tried_again_whatever_code_was_made_up_for_it() {
+        for code in [Code::Unknown, Code::Internal, Code::Unavailable] {
+            let mut status = Status::new(code, "");
+            status.set_source(Arc::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+            let refusal = refusal(&status);
+            assert_eq!(refusal.again, Again::Yes, "{code}");
+            assert!(refusal.reason.ends_with(": broken pipe"), "{}", refusal.reason);
+        }
     }
 }

@@ -11,7 +11,6 @@ use prost::Message as _;
 use super::{
     connect::Connector,
     send::{Again, Refusal, USER_AGENT},
-    sentence,
 };
 
 /// A longer answer is not read: a Collector's has a few bytes.
@@ -35,10 +34,10 @@ pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
 impl Client {
     pub(super) async fn post(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let response = self
-            .exchange(body)
-            .await
-            .map_err(|error| Refusal { reason: sentence(&*error), again: Again::Yes })?;
+        let response = self.exchange(body).await.map_err(|error| {
+            let reason = self.connector.unanswered(&*error);
+            Refusal { reason, again: Again::Yes }
+        })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response.into_body());

@@ -82,7 +82,7 @@ pub(crate) async fn reach(
             "the TLS handshake",
             format!(
                 "{}: look at {variable} (`{in_file}` in a file), and whether it speaks TLS there",
-                Escaped(&sentence(&error))
+                Escaped(&connector.unanswered(&error))
             ),
         )),
         Err(_) => Err(Unreached::at(

@@ -100,7 +100,11 @@ fn a_collector_that_wants_to_know_who_we_are_is_told_or_named() {
         };
         // A server of TLS 1.3 refuses a client after the handshake is over for the client.
         let said = trusting().call(&["doctor", "--json"]);
-        all_stop(&said, &["the TLS handshake", "the answer"], "");
+        all_stop(
+            &said,
+            &["the TLS handshake", "the answer"],
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        );
         let known = with_file(trusting(), "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &tls.client);
         let known = with_file(known, "OTEL_EXPORTER_OTLP_CLIENT_KEY", &tls.client_key);
         all_arrive(&known.call(&["doctor", "--json"]));
