@@ -38,7 +38,20 @@ pub struct Clock(
 
 /// The system's clock, one for the process: a run reads it without knowing whose run it is. The first
 /// use takes a few milliseconds, in which the counter is measured.
-static SYSTEM: LazyLock<quanta::Clock> = LazyLock::new(quanta::Clock::new);
+static SYSTEM: LazyLock<System> = LazyLock::new(System::new);
+
+struct System {
+    clock: quanta::Clock,
+    rate: Rate,
+}
+
+impl System {
+    fn new() -> Self {
+        let clock = quanta::Clock::new();
+        let rate = Rate::from_word(clock.delta_as_nanos(0, Rate::COUNTS));
+        Self { clock, rate }
+    }
+}
 
 impl Default for Clock {
     fn default() -> Self {
@@ -48,8 +61,50 @@ impl Default for Clock {
 }
 
 /// A reading in the clock's own unit, which is cheaper than a [`Tick`]; only for differences.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reading(u64);
+
+/// What a clock's own unit is: one word, so that who reads a dead process's readings knows it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate(
+    // Nanoseconds in so many counts as below.
+    u64,
+);
+
+impl Rate {
+    const COUNTS: u64 = 1 << 32;
+    const NANOSECONDS: Self = Self(Self::COUNTS);
+
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// A reading in nanoseconds since the same moment for all readings.
+    pub(crate) const fn nanos(self, Reading(counts): Reading) -> u64 {
+        (counts as u128 * self.0 as u128 / Self::COUNTS as u128) as u64
+    }
+
+    /// How far apart readings are that lie so long apart.
+    pub(crate) const fn counts(self, nanos: u64) -> u64 {
+        let nanos_of_all = if self.0 == 0 { 1 } else { self.0 };
+        (nanos as u128 * Self::COUNTS as u128 / nanos_of_all as u128) as u64
+    }
+}
+
+impl Reading {
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    #[inline]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+}
 
 /// A reading of a monotonic clock; only differences mean anything.
 ///
@@ -74,7 +129,7 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Tick {
         match &self.0 {
-            None => Tick(SYSTEM.delta_as_nanos(0, SYSTEM.raw())),
+            None => Tick(SYSTEM.clock.delta_as_nanos(0, SYSTEM.clock.raw())),
             Some(manual) => Tick(manual.monotonic()),
         }
     }
@@ -95,7 +150,7 @@ impl Clock {
     #[inline]
     pub(crate) fn read(&self) -> Reading {
         match &self.0 {
-            None => Reading(SYSTEM.raw()),
+            None => Reading(SYSTEM.clock.raw()),
             Some(manual) => Reading(manual.monotonic()),
         }
     }
@@ -103,8 +158,16 @@ impl Clock {
     /// A reading as a tick.
     pub(crate) fn tick(&self, Reading(reading): Reading) -> Tick {
         match &self.0 {
-            None => Tick(SYSTEM.delta_as_nanos(0, reading)),
+            None => Tick(SYSTEM.clock.delta_as_nanos(0, reading)),
             Some(_) => Tick(reading),
+        }
+    }
+
+    /// What its readings count.
+    pub(crate) fn rate(&self) -> Rate {
+        match &self.0 {
+            None => SYSTEM.rate,
+            Some(_) => Rate::NANOSECONDS,
         }
     }
 
@@ -113,7 +176,7 @@ impl Clock {
     pub(crate) fn nanos_since(&self, earlier: Reading) -> u64 {
         match &self.0 {
             None => {
-                let system = &*SYSTEM;
+                let system = &SYSTEM.clock;
                 system.delta_as_nanos(earlier.0, system.raw())
             }
             Some(manual) => manual.monotonic().saturating_sub(earlier.0),
@@ -150,14 +213,6 @@ impl Tick {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos_since(earlier))
-    }
-
-    pub(crate) const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
     }
 
     /// The same in nanoseconds: making a `Duration` takes a division.
@@ -250,5 +305,32 @@ impl fmt::Debug for ManualClock {
 impl From<&ManualClock> for Clock {
     fn from(manual: &ManualClock) -> Self {
         Self(Some(manual.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_in_nanoseconds_by_the_rate_is_the_tick_to_a_billionth() {
+        let manual = ManualClock::new();
+        manual.advance(Duration::from_nanos(12_345_678_901));
+        for clock in [Clock::default(), Clock::from(&manual)] {
+            let reading = clock.read();
+            let (by_rate, tick) = (clock.rate().nanos(reading), clock.tick(reading).0);
+            assert!(by_rate.abs_diff(tick) <= tick / 1_000_000_000 + 1, "{by_rate} and {tick}");
+            let counts = clock.rate().counts(10_000_000);
+            let later = Reading::from_word(reading.word() + counts);
+            let between = clock.rate().nanos(later) - by_rate;
+            assert!(between.abs_diff(10_000_000) <= 2, "{between}");
+        }
+    }
+
+    #[test]
+    fn a_rate_that_cannot_be_divides_by_nothing() {
+        let rate = Rate::from_word(0);
+        assert_eq!(rate.nanos(Reading::from_word(u64::MAX)), 0);
+        assert!(rate.counts(10_000_000) > 0);
     }
 }

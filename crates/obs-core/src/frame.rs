@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     clock::Reading,
     current::{Current, Made},
-    in_flight::Slot,
+    in_flight::Taken,
     outcome::{OK, Outcome, Owned},
     recording::Recording,
     run::Run,
@@ -27,7 +27,7 @@ pub(crate) struct Frame<'a, I: Serialize + ?Sized> {
     strategy: &'a StrategyShared,
     input: &'a I,
     started: Reading,
-    slot: Slot,
+    slot: Option<Taken<'a>>,
     recording: Recording,
     /// Its end leaves nothing behind that would have to be dropped.
     pub(crate) run: ManuallyDrop<Run>,
@@ -61,16 +61,7 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     pub(crate) fn new(strategy: &'a StrategyShared, recording: Recording, input: &'a I) -> Self {
         let started = Run::count_start(strategy, recording);
         let run = ManuallyDrop::new(Run::begun(strategy, started, recording));
-        Self {
-            strategy,
-            input,
-            started,
-            slot: Slot::NONE,
-            recording,
-            run,
-            made: None,
-            ended: false,
-        }
+        Self { strategy, input, started, slot: None, recording, run, made: None, ended: false }
     }
 
     /// Lets others know of the run, if anybody asks: takes a slot among the runs in flight, and says where the run
@@ -83,7 +74,7 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
 
     #[inline(always)]
     fn enter_watched(&mut self) -> Option<Here<'a>> {
-        self.slot = self.run.take_slot(self.strategy);
+        self.run.take_slot(self.strategy, &mut self.slot);
         self.strategy.core.current_run.then(|| {
             self.made = self.run.known_id();
             Here { strategy: self.strategy, run: self.run.address(), started: self.started }
@@ -113,8 +104,10 @@ impl<'a, I: Serialize + ?Sized> Frame<'a, I> {
     #[inline(always)]
     fn end_end(&mut self) {
         self.run.let_go_of_clock();
-        if self.slot.is_some() {
-            self.strategy.leave(self.slot);
+        // The last step, so that a process that is killed before leaves a trace of the run: a lost row at worst,
+        // which the run's own row wins over.
+        if let Some(slot) = self.slot {
+            slot.leave();
         }
     }
 

@@ -86,27 +86,59 @@ impl KnownProcess {
     }
 }
 
-/// The bits of an id that its time leaves free, in two words that can be counted up.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Free {
-    pub(crate) high: u64,
-    pub(crate) low: u64,
+/// What a run's id and start are put together from when somebody needs them, in two words that cost nothing to
+/// copy: together with a reading of the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seed {
+    /// How many microseconds the wall clock is ahead of the monotonic one, enough until 2112; below them the upper
+    /// free bits.
+    base: u64,
+    /// The lower free bits, counted up from run to run.
+    low: u64,
 }
 
-impl Free {
+const HIGH_BITS: u32 = FREE_BITS - LOW_BITS;
+const HIGH_MASK: u64 = (1 << HIGH_BITS) - 1;
+const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
+const AHEAD_MAX: u64 = u64::MAX >> HIGH_BITS;
+
+/// What is known of a run's id and start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Id {
+    Unknown,
+    /// This makes them, with the start on the run's clock. It stands in the run's slot, too.
+    Seeded(Seed),
+    Known(Uuid, Timestamp),
+}
+
+impl Seed {
+    pub(crate) const fn from_words([base, low]: [u64; 2]) -> Self {
+        Self { base, low }
+    }
+
+    pub(crate) const fn words(self) -> [u64; 2] {
+        [self.base, self.low]
+    }
+
     pub(crate) fn random() -> Self {
         let free = random();
-        Self { high: (free >> 64) as u64, low: free as u64 }
+        Self { base: (free >> 64) as u64 & HIGH_MASK, low: free as u64 }
     }
-}
 
-/// The id of a run that started in this millisecond of Unix time.
-#[inline]
-pub(crate) fn of(millis: u64, free: Free) -> Uuid {
-    const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
-    const HIGH_MASK: u64 = (1 << (FREE_BITS - LOW_BITS)) - 1;
-    let high = millis << 16 | 7 << 12 | free.high & HIGH_MASK;
-    Uuid::from_u64_pair(high, 2 << LOW_BITS | free.low & LOW_MASK)
+    /// The same where the wall clock says this so many nanoseconds after what the monotonic one counts from.
+    pub(crate) fn anchored(self, wall: Timestamp, nanos: u64) -> Self {
+        let wall = wall.as_micros().max(0).cast_unsigned();
+        let ahead = wall.saturating_sub(nanos / 1_000).min(AHEAD_MAX);
+        Self { base: ahead << HIGH_BITS | self.base & HIGH_MASK, ..self }
+    }
+
+    /// Id and start of the run that started so many nanoseconds after what the monotonic clock counts from.
+    pub(crate) const fn id_at(self, nanos: u64) -> (Uuid, Timestamp) {
+        let micros = (self.base >> HIGH_BITS) + nanos / 1_000;
+        let high = (micros / 1_000) << 16 | 7 << 12 | self.base & HIGH_MASK;
+        let id = Uuid::from_u64_pair(high, 2 << LOW_BITS | self.low & LOW_MASK);
+        (id, Timestamp::from_micros(micros.cast_signed()))
+    }
 }
 
 /// A new run id of a run that starts now or at some other time, for one that is
@@ -190,6 +222,26 @@ mod tests {
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
         assert_eq!(id.as_u128() >> 80, 1_763_715_600_123);
+    }
+
+    #[test]
+    fn a_seed_makes_the_id_and_the_start_that_the_clocks_said_when_it_was_anchored() {
+        const NANOS: u64 = 7_000_000_123;
+        let seed = Seed::random().anchored(AT, NANOS);
+        let (id, started_at) = seed.id_at(NANOS);
+        assert_eq!(started_at, AT);
+        assert!(is_of(id, AT), "{id}");
+        let (later, a_second_later) = seed.id_at(NANOS + 1_000_000_000);
+        assert_eq!(a_second_later.as_micros() - AT.as_micros(), 1_000_000);
+        let free = |id: Uuid| id.as_u128() & ((0xfff << 64) | u128::from(LOW_MASK));
+        assert_eq!(free(later), free(id), "the rest of an id is not of its time");
+        let again = seed.anchored(AT.before(std::time::Duration::from_secs(9)), 5);
+        assert_eq!(free(again.id_at(5).0), free(id));
+        for wall in [i64::MIN, -1, i64::MAX] {
+            // Whatever the clocks say, it is a version 7 UUID.
+            let (id, _) = seed.anchored(Timestamp::from_micros(wall), u64::MAX).id_at(u64::MAX);
+            assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //!    for another thread's run, and takes a lock only where its own block is full.
 //!
 //! The next process makes a row of each slot that is still taken, with the run's own id: so with slots
-//! the id is put together at the start of a run.
+//! what the id is made of is settled at the start of a run, and stands in its slot. It is put together when
+//! somebody asks.
 
 mod dead;
 mod lane;
@@ -18,7 +19,6 @@ mod slots;
 mod texts;
 
 use std::{
-    cell::Cell,
     fmt,
     sync::{
         Arc, PoisonError,
@@ -30,7 +30,8 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    clock::{Clock, Tick},
+    clock::{Clock, Rate, Reading},
+    ids::{Id, Seed},
     page::{Page, PageError, PageOwner},
     per_thread::PerThread,
     record::Timestamp,
@@ -40,9 +41,9 @@ use crate::{
 };
 
 pub use dead::{LostRuns, OpenRun, read_page};
-use lane::Lane;
+use lane::{ANCHOR_NANOS, Lane};
 pub use slots::PAGE_WORDS;
-use slots::{BLOCK_SLOTS, BLOCKS, Entry, FORMAT, SLOTS};
+use slots::{BLOCK_SLOTS, BLOCKS, Entry, FORMAT, FreeSlot, SLOTS};
 use texts::Texts;
 
 /// A start looks at this many slots of its thread at most, before it asks for more.
@@ -50,8 +51,8 @@ const PROBES_MAX: usize = 8 * BLOCK_SLOTS;
 /// A start takes this many blocks from the pool at most until it finds a free slot: those of ended
 /// threads may be full of runs that go on elsewhere.
 const CLAIMS_MAX: usize = 4;
-/// While the pool is empty, a thread asks it again, and gives back what it does not use, each so many
-/// starts.
+/// While the pool is empty, a thread that has no free slot asks it again at each so many starts. It gives back what
+/// it does not use when it reads the wall clock.
 const ASKS_EVERY: u64 = 64;
 /// The series whose oldest runs are measured; more than a recorder makes.
 const SERIES_MAX: usize = 4_096;
@@ -60,6 +61,8 @@ const SERIES_MAX: usize = 4_096;
 pub(crate) struct InFlight {
     page: Arc<dyn Page>,
     clock: Clock,
+    /// [`ANCHOR_NANOS`] in the clock's unit.
+    anchor_counts: u64,
     lanes: PerThread<Lane>,
     pool: Mutex<Pool>,
     /// The pool was empty when somebody asked last.
@@ -93,15 +96,30 @@ pub(crate) struct Mark(u64);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot(u16);
 
-/// A run's id and start, once they are known.
-pub(crate) type Id = Option<(Uuid, Timestamp)>;
+/// A run's slot, for whoever ends the run and knows the slots as long as it lasts: whoever stores 0 there frees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken<'a> {
+    seal: &'a AtomicU64,
+    pub(crate) slot: Slot,
+}
+
+impl<'a> Taken<'a> {
+    #[inline(always)]
+    fn of(free: FreeSlot<'a>, slot: usize, entry: &Entry) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer slots")]
+        let slot = Slot(slot as u16);
+        Self { seal: free.take(entry), slot }
+    }
+
+    /// The run in this slot has ended.
+    #[inline(always)]
+    pub(crate) fn leave(self) {
+        self.seal.store(0, Ordering::Release);
+    }
+}
 
 impl Slot {
     pub(crate) const NONE: Self = Self(u16::MAX);
-
-    pub(crate) const fn is_some(self) -> bool {
-        self.0 != Self::NONE.0
-    }
 }
 
 const _: () = assert!(SLOTS < u16::MAX as usize);
@@ -134,6 +152,19 @@ pub(crate) struct Untracked {
     pub(crate) strategies: u64,
 }
 
+#[inline(always)]
+const fn entry(seed: Seed, mark: u64, now: Reading) -> Entry {
+    Entry { seed: seed.words(), reading: now.word(), mark }
+}
+
+impl Entry {
+    /// The run's id and start, on a clock with this rate.
+    fn identity(&self, rate: Rate) -> (Uuid, Timestamp) {
+        let nanos = rate.nanos(Reading::from_word(self.reading));
+        Seed::from_words(self.seed).id_at(nanos)
+    }
+}
+
 impl InFlight {
     pub(crate) fn on(
         page: Arc<dyn Page>,
@@ -141,9 +172,11 @@ impl InFlight {
         clock: &Clock,
     ) -> Result<Self, PageError> {
         FORMAT.check_blank(page.words())?;
+        slots::publish_rate(page.words(), clock.rate().word());
         FORMAT.begin(page.words(), owner);
         Ok(Self {
             page,
+            anchor_counts: clock.rate().counts(ANCHOR_NANOS),
             clock: clock.clone(),
             lanes: PerThread::new(|_| Lane::default()),
             pool: Mutex::default(),
@@ -168,47 +201,58 @@ impl InFlight {
         Mark(slots::mark(text, place))
     }
 
-    /// A run starts: its slot if there is one, and its id and start, written where they stay. `has_row`
-    /// says whether it becomes a row when the process dies.
+    /// A run starts: what its id is made of, and its slot if there is one, written where they stay. `has_row` says
+    /// whether it becomes a row when the process dies.
     #[inline(always)]
-    pub(crate) fn enter(&self, mark: Mark, has_row: bool, now: Tick, id: &mut Id) -> Slot {
+    pub(crate) fn enter<'a>(
+        &'a self,
+        (mark, has_row): (Mark, bool),
+        now: Reading,
+        (id, taken): (&mut Id, &mut Option<Taken<'a>>),
+    ) {
         let mark = slots::with_row(mark.0, has_row);
-        let known = self.lanes.with_known(|lane| self.enter_in(lane, mark, now, id));
-        known.unwrap_or_else(|| self.enter_first(mark, now, id))
+        // In the closure only what needs the lane: the compiler takes it apart while it is small.
+        let lane = |lane: &Lane| lane.seed_and_last(now, self.anchor_counts);
+        let Some((seed, last)) = self.lanes.with_known(lane).flatten() else {
+            return self.enter_any(None, (mark, now), (id, taken));
+        };
+        match slots::free(self.page.words(), last) {
+            Some(free) => {
+                *id = Id::Seeded(seed);
+                *taken = Some(Taken::of(free, last, &entry(seed, mark, now)));
+            }
+            None => self.enter_any(Some(seed), (mark, now), (id, taken)),
+        }
     }
 
-    /// The same where this thread has no lane yet.
+    /// The same for any run.
     #[cold]
     #[inline(never)]
-    fn enter_first(&self, mark: u64, now: Tick, id: &mut Id) -> Slot {
-        let made = Cell::new(None);
-        let slot = self.lanes.with_new_or_shared(&|lane| {
-            let mut id = None;
-            let slot = self.enter_in(lane, mark, now, &mut id);
-            made.set(id);
-            slot
+    fn enter_any<'a>(
+        &'a self,
+        seed: Option<Seed>,
+        (mark, now): (u64, Reading),
+        (id, taken): (&mut Id, &mut Option<Taken<'a>>),
+    ) {
+        let (seed, found) = self.lanes.with(|lane| {
+            let seed = seed.unwrap_or_else(|| {
+                self.catch_up(lane, now);
+                lane.seed()
+            });
+            let words = self.page.words();
+            let free = slots::free(words, lane.last()).or_else(|| self.search(lane, words));
+            let take = |free| Taken::of(free, lane.last(), &entry(seed, mark, now));
+            (seed, free.map(take))
         });
-        *id = made.get();
-        slot
+        (*id, *taken) = (Id::Seeded(seed), found);
     }
 
-    #[inline(never)]
-    fn enter_in(&self, lane: &Lane, mark: u64, now: Tick, id: &mut Id) -> Slot {
-        let (run_id, started_at) = lane.identity(&self.clock, now);
-        *id = Some((run_id, started_at));
-        if self.exhausted.load(Ordering::Relaxed) && lane.is_nth_start(ASKS_EVERY) {
+    /// What a thread does now and then.
+    fn catch_up(&self, lane: &Lane, now: Reading) {
+        lane.anchor(&self.clock, now);
+        if self.exhausted.load(Ordering::Relaxed) {
             self.relieve(lane);
         }
-        let words = self.page.words();
-        let last = lane.last();
-        let slot = if slots::is_free(words, last) { Some(last) } else { self.search(lane, words) };
-        let Some(slot) = slot else {
-            return Slot::NONE;
-        };
-        slots::fill(words, slot, &Entry { run_id, started_at, mark, tick: now });
-        #[expect(clippy::cast_possible_truncation, reason = "there are fewer slots")]
-        let slot = Slot(slot as u16);
-        slot
     }
 
     /// The run in this slot has ended.
@@ -219,7 +263,8 @@ impl InFlight {
 
     /// A free slot among the others of this thread, or in a block that nobody has.
     #[cold]
-    fn search(&self, lane: &Lane, words: &[AtomicU64]) -> Option<usize> {
+    #[inline(never)]
+    fn search<'a>(&self, lane: &Lane, words: &'a [AtomicU64]) -> Option<FreeSlot<'a>> {
         let mut blocks = lane.blocks();
         let own = blocks.len() * BLOCK_SLOTS;
         let at = |place: usize| {
@@ -231,14 +276,14 @@ impl InFlight {
         let mut probed = last;
         for place in (start..start + own.min(PROBES_MAX)).map(|place| place % own) {
             probed = at(place);
-            if slots::is_free(words, probed) {
+            if let Some(free) = slots::free(words, probed) {
                 lane.set_last(probed);
-                return Some(probed);
+                return Some(free);
             }
         }
         // The next start looks on from here.
         lane.set_last(probed);
-        if self.exhausted.load(Ordering::Relaxed) && !lane.is_nth_start(ASKS_EVERY) {
+        if self.exhausted.load(Ordering::Relaxed) && !lane.is_nth_search(ASKS_EVERY) {
             lane.miss();
             return None;
         }
@@ -246,11 +291,11 @@ impl InFlight {
             let Some(block) = self.claim() else { break };
             blocks.push(block);
             let first = usize::from(block) * BLOCK_SLOTS;
-            if let Some(free) =
-                (first..first + BLOCK_SLOTS).find(|slot| slots::is_free(words, *slot))
-            {
-                lane.set_last(free);
-                return Some(free);
+            for slot in first..first + BLOCK_SLOTS {
+                if let Some(free) = slots::free(words, slot) {
+                    lane.set_last(slot);
+                    return Some(free);
+                }
             }
         }
         lane.miss();
@@ -299,13 +344,15 @@ impl InFlight {
         let words = self.page.words();
         let now = self.clock.now();
         let mut entries: Vec<Entry> = self.entries(words).collect();
-        entries.sort_by_key(|entry| entry.tick);
+        entries.sort_by_key(|entry| entry.reading);
         entries.truncate(runs_max);
         entries
             .iter()
             .map(|entry| InFlightRun {
-                age: now.since(entry.tick),
-                run: OpenRun::of(entry, |word| slots::texts(words)[word].load(Ordering::Acquire)),
+                age: now.since(self.clock.tick(Reading::from_word(entry.reading))),
+                run: OpenRun::of(entry, entry.identity(self.clock.rate()), |word| {
+                    slots::texts(words)[word].load(Ordering::Acquire)
+                }),
             })
             .collect()
     }
@@ -323,7 +370,8 @@ impl InFlight {
         let mut ages = vec![Duration::ZERO; series.len()];
         for entry in self.entries(words) {
             if let Some(age) = ages.get_mut(slots::series(entry.mark)) {
-                *age = now.since(entry.tick).max(*age);
+                let started = self.clock.tick(Reading::from_word(entry.reading));
+                *age = now.since(started).max(*age);
             }
         }
         for (series, age) in series.iter().zip(ages) {

@@ -13,8 +13,8 @@ use crate::record::Timestamp;
 /// next process then reads in it what this one was doing when it died.
 ///
 /// A page that is handed to a [`Builder`](crate::Builder) is blank (all words 0) and belongs to that one
-/// `Obs`. The words are always the same, but in a forked child, where they may be others: parent and
-/// child must not write to the same.
+/// `Obs`. The words are always the same, at the same place. Parent and child of a fork must not write to the same:
+/// where the child has words of its own, it has them at that place too.
 ///
 /// ```
 /// use std::sync::atomic::AtomicU64;
@@ -35,10 +35,10 @@ pub trait Page: fmt::Debug + Send + Sync + 'static {
 
 /// A page of the process's own memory: nobody reads it after the process.
 pub(crate) struct HeapPage {
-    words: Box<[AtomicU64]>,
+    /// Never moved.
+    words: Vec<AtomicU64>,
     /// How many words lie before the first one that is aligned.
     skipped: usize,
-    len: usize,
 }
 
 /// Two cache lines, which processors fetch together.
@@ -47,21 +47,22 @@ const ALIGN_WORDS: usize = ALIGN_BYTES / size_of::<u64>();
 
 impl HeapPage {
     pub(crate) fn new(len: usize) -> Self {
-        let words: Box<[_]> = (0..len + ALIGN_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let mut words: Vec<_> = (0..len + ALIGN_WORDS).map(|_| AtomicU64::new(0)).collect();
         let skipped = words.as_ptr().align_offset(ALIGN_BYTES).min(ALIGN_WORDS);
-        Self { words, skipped, len }
+        words.truncate(skipped + len);
+        Self { words, skipped }
     }
 }
 
 impl Page for HeapPage {
     fn words(&self) -> &[AtomicU64] {
-        &self.words[self.skipped..self.skipped + self.len]
+        &self.words[self.skipped..]
     }
 }
 
 impl fmt::Debug for HeapPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeapPage").field("words", &self.len).finish()
+        f.debug_struct("HeapPage").field("words", &self.words().len()).finish()
     }
 }
 

@@ -234,14 +234,6 @@ impl Series {
     }
 }
 
-impl RunEnd<'_> {
-    /// It has what few runs have: a wait for its start, or an error.
-    #[inline(always)]
-    pub(crate) fn is_rare(&self) -> bool {
-        self.queued_nanos.is_some() || self.status.is_failure()
-    }
-}
-
 /// What is measured when a run ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunEnd<'a> {

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::{
     clock::{Clock, Reading},
     correlation::CorrelationId,
-    in_flight::{InFlight, Slot},
+    ids::Id,
+    in_flight::{Slot, Taken},
     limits::NODES_MAX,
-    record::Timestamp,
     recording::Recording,
     run_error::{RunError, RunFailure},
     scratch::{AttributeValue, Node, Scratch},
@@ -47,7 +47,7 @@ pub struct Run {
     pub(crate) value: Option<f64>,
     /// `None` until somebody needs it, where the run starts and ends in one span anyway.
     pub(crate) span: Option<(TraceId, SpanId)>,
-    id: Option<(Uuid, Timestamp)>,
+    id: Id,
     /// Where the run holds its strategy; else its frame has it.
     slot: Slot,
     /// [`NOT_QUEUED`] where nobody said.
@@ -76,7 +76,9 @@ impl Run {
         let mut run = Self::begun(&handle, started, recording);
         run.in_frame = None;
         run.remember_thread();
-        run.slot = run.take_slot(&handle);
+        let mut taken = None;
+        run.take_slot(&handle, &mut taken);
+        run.slot = taken.map_or(Slot::NONE, |taken| taken.slot);
         run.handle = Some(handle);
         run
     }
@@ -91,20 +93,19 @@ impl Run {
         run
     }
 
-    /// A slot among the runs in flight, where those have slots; and the id that stands there.
-    #[inline]
-    pub(crate) fn take_slot(&mut self, strategy: &StrategyShared) -> Slot {
-        match &strategy.core.in_flight {
-            Some(in_flight) if self.open => self.enter(in_flight, strategy),
-            _ => Slot::NONE,
-        }
-    }
-
+    /// A slot among the runs in flight, where those have slots; and what makes the id that stands there.
     #[inline(always)]
-    fn enter(&mut self, in_flight: &InFlight, strategy: &StrategyShared) -> Slot {
-        let started = self.clock.tick(self.started);
-        let has_row = self.recording == Recording::All;
-        in_flight.enter(strategy.mark, has_row, started, &mut self.id)
+    pub(crate) fn take_slot<'a>(
+        &mut self,
+        strategy: &'a StrategyShared,
+        taken: &mut Option<Taken<'a>>,
+    ) {
+        if let Some(in_flight) = &strategy.core.in_flight
+            && self.open
+        {
+            let has_row = self.recording == Recording::All;
+            in_flight.enter((strategy.mark, has_row), self.started, (&mut self.id, taken));
+        }
     }
 
     /// One more in flight, from now on.
@@ -128,7 +129,7 @@ impl Run {
             nodes: 0,
             value: None,
             span: None,
-            id: None,
+            id: Id::Unknown,
             slot: Slot::NONE,
             queued_nanos: NOT_QUEUED,
             entries_max: if recording == Recording::All { core.policy.entries_max() } else { 0 },

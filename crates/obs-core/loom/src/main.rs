@@ -18,7 +18,6 @@ mod tree {
 }
 #[path = "../../src/recorder/sharded/bucket.rs"]
 mod bucket;
-mod clock;
 mod models;
 mod record;
 #[path = "../../src/in_flight/slots.rs"]

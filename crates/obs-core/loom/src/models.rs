@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use loom::thread;
-use uuid::Uuid;
 
 use crate::{
     bucket::Bucket,
-    clock::Tick,
     ledger::{Book, Ledger, SeriesDrops},
-    record::Timestamp,
     slots::{self, Entry},
     status::{Class, DropReason, Status},
-    sync::{AtomicU64, Mutex, use_shard},
+    sync::{AtomicU64, Mutex, Ordering, use_shard},
 };
 
 /// Every model with its name.
@@ -153,28 +150,21 @@ fn thread_ends() {
 
 /// One slot: its thread fills it whenever it is free, another one ends the runs, a third one looks.
 fn slot() {
-    let entry = |number: u64| Entry {
-        run_id: Uuid::from_u64_pair(number, number),
-        started_at: Timestamp::from_micros(number.cast_signed()),
-        tick: Tick::from_nanos(number),
-        mark: number,
+    let entry = |number: u64| Entry { seed: [number, number], reading: number, mark: number };
+    let take = move |words: &[AtomicU64], number| {
+        slots::free(words, 0)
+            .is_some_and(|free| free.take(&entry(number)).load(Ordering::Relaxed) != 0)
     };
     // Only the first slot is used.
     let words: Arc<[AtomicU64]> = (0..slots::at(1)).map(|_| AtomicU64::new(0)).collect();
-    slots::fill(&words, 0, &entry(1));
+    assert!(take(&words, 1));
     let ends = {
         let words = Arc::clone(&words);
         thread::spawn(move || slots::clear(&words, 0))
     };
     let starts = {
         let words = Arc::clone(&words);
-        thread::spawn(move || {
-            let free = slots::is_free(&words, 0);
-            if free {
-                slots::fill(&words, 0, &entry(2));
-            }
-            free
-        })
+        thread::spawn(move || take(&words, 2))
     };
     if let Some(seen) = slots::read(&words, 0) {
         assert!([entry(1), entry(2)].contains(&seen), "{seen:?}");

@@ -112,8 +112,20 @@ mod tests {
         ] {
             assert_eq!(text(value).as_deref(), Some(expected));
         }
-        let others =
-            [0.0, -0.0, -1.5, 0.001, 0.015, 1.234, 1e8, 1e9, 1e300, f64::NAN, f64::INFINITY, 5e-324];
+        let others = [
+            0.0,
+            -0.0,
+            -1.5,
+            0.001,
+            0.015,
+            1.234,
+            1e8,
+            1e9,
+            1e300,
+            f64::NAN,
+            f64::INFINITY,
+            5e-324,
+        ];
         assert!(others.into_iter().all(|value| text(value).is_none()));
         for amount in [0.01_f64, 0.1, 12.5, 19.99, 100.05, 99_999_999.99] {
             let beside = [amount.next_down(), amount.next_up()];

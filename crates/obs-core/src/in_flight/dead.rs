@@ -9,6 +9,7 @@ use super::{
     texts,
 };
 use crate::{
+    clock::Rate,
     keep::KeepReason,
     label::UNKNOWN,
     limits::{FINISHED_AGE_MAX, FINISHED_AHEAD_MAX},
@@ -49,9 +50,12 @@ pub struct OpenRun {
 }
 
 impl OpenRun {
-    pub(super) fn of(entry: &Entry, text_word: impl Fn(usize) -> u64) -> Self {
+    pub(super) fn of(
+        entry: &Entry,
+        (run_id, started_at): (Uuid, Timestamp),
+        text_word: impl Fn(usize) -> u64,
+    ) -> Self {
         let named = texts::decode(slots::text(entry.mark), TEXT_WORDS, text_word);
-        let Entry { run_id, started_at, .. } = *entry;
         match named {
             Some(named) => Self {
                 run_id,
@@ -191,23 +195,26 @@ pub fn read_page(words: &[u64]) -> Result<LostRuns, PageError> {
     } else {
         owner.started_at
     };
+    let rate = Rate::from_word(slots::published_rate(words));
     let mut torn = 0;
     let mut entries = Vec::new();
     for slot in 0..SLOTS {
-        match slots::read_dead(words, slot) {
-            Found::Taken(entry) if is_plausible(entry.started_at, owner.started_at) => {
-                entries.push(entry);
-            }
-            Found::Free => {}
-            Found::Taken(_) | Found::Torn => torn += 1,
+        let entry = match slots::read_dead(words, slot) {
+            Found::Free => continue,
+            Found::Torn => None,
+            Found::Taken(entry) => Some((entry, entry.identity(rate))),
+        };
+        match entry.filter(|(_, (_, started_at))| is_plausible(*started_at, owner.started_at)) {
+            Some(entry) => entries.push(entry),
+            None => torn += 1,
         }
     }
-    entries.sort_by_key(|entry| entry.started_at);
+    entries.sort_by_key(|(_, (_, started_at))| *started_at);
     let texts = slots::texts(words);
     let runs = entries
         .iter()
-        .filter(|entry| slots::has_row(entry.mark))
-        .map(|entry| OpenRun::of(entry, |word| texts[word]))
+        .filter(|(entry, _)| slots::has_row(entry.mark))
+        .map(|(entry, identity)| OpenRun::of(entry, *identity, |word| texts[word]))
         .collect();
     Ok(LostRuns { owner, runs, torn, without_slot, seen_at })
 }

@@ -5,19 +5,16 @@ use std::{
     thread::LocalKey,
 };
 
-use uuid::Uuid;
-
 use crate::{
-    clock::{Clock, Tick},
-    ids::{self, Free},
+    clock::{Clock, Reading},
+    ids::{self, Seed},
     per_thread::{Local, Slots},
-    record::Timestamp,
     sync::{AtomicU64, Ordering},
 };
 
 /// The wall clock is read once in this time: in between, a run's start is reckoned from the monotonic
 /// clock, so a jump of the wall clock shows so much later.
-const ANCHOR_NANOS: u64 = 10_000_000;
+pub(super) const ANCHOR_NANOS: u64 = 10_000_000;
 
 /// Written by its thread only.
 #[derive(Debug)]
@@ -25,30 +22,34 @@ const ANCHOR_NANOS: u64 = 10_000_000;
 pub(super) struct Lane {
     /// The slot that was taken last: the first one to try.
     last: AtomicUsize,
-    /// What the clocks said when they were read together.
-    anchor_tick: AtomicU64,
-    anchor_wall: AtomicU64,
-    free_high: AtomicU64,
-    free_low: AtomicU64,
+    /// What the monotonic clock said when the wall clock was read.
+    anchor: AtomicU64,
+    /// What the next run's id is made of.
+    base: AtomicU64,
+    low: AtomicU64,
+    /// How many forks there were when the process was asked for, and which it was.
+    forks: AtomicU64,
     process: AtomicU64,
+    searches: AtomicU64,
     missed: AtomicU64,
     blocks: Mutex<Vec<u16>>,
 }
 
-/// As `anchor_tick`: far from every reading.
+/// As `anchor`: far from every reading.
 const NEVER: u64 = 1 << 63;
-/// As `last`: there is no slot yet.
-const NOWHERE: usize = usize::MAX;
+/// As `last`: there is no slot yet. Beyond every page, and something can be added to it.
+const NOWHERE: usize = usize::MAX >> 1;
 
 impl Default for Lane {
     fn default() -> Self {
         Self {
             last: AtomicUsize::new(NOWHERE),
-            anchor_tick: AtomicU64::new(NEVER),
-            anchor_wall: AtomicU64::new(0),
-            free_high: AtomicU64::new(0),
-            free_low: AtomicU64::new(0),
+            anchor: AtomicU64::new(NEVER),
+            base: AtomicU64::new(0),
+            low: AtomicU64::new(0),
+            forks: AtomicU64::new(0),
             process: AtomicU64::new(0),
+            searches: AtomicU64::new(0),
             missed: AtomicU64::new(0),
             blocks: Mutex::default(),
         }
@@ -87,38 +88,52 @@ impl Lane {
         self.missed.load(Ordering::Relaxed)
     }
 
-    /// Whether this is one of every `n` starts.
-    pub(super) fn is_nth_start(&self, n: u64) -> bool {
-        self.free_low.load(Ordering::Relaxed).is_multiple_of(n)
+    /// Whether this is one of every `n` searches.
+    pub(super) fn is_nth_search(&self, n: u64) -> bool {
+        let searches = self.searches.load(Ordering::Relaxed);
+        self.searches.store(searches.wrapping_add(1), Ordering::Relaxed);
+        searches.is_multiple_of(n)
     }
 
-    /// The id of a run that starts now, and its start.
-    #[inline]
-    pub(super) fn identity(&self, clock: &Clock, now: Tick) -> (Uuid, Timestamp) {
-        let mut since = now.as_nanos().wrapping_sub(self.anchor_tick.load(Ordering::Relaxed));
-        if since >= ANCHOR_NANOS || ids::forks() != self.process.load(Ordering::Relaxed) >> 32 {
-            self.anchor(clock, now);
-            since = 0;
-        }
-        let micros = self.anchor_wall.load(Ordering::Relaxed) + since / 1_000;
-        let low = self.free_low.load(Ordering::Relaxed);
-        self.free_low.store(low.wrapping_add(1), Ordering::Relaxed);
-        let free = Free { high: self.free_high.load(Ordering::Relaxed), low };
-        (ids::of(micros / 1_000, free), Timestamp::from_micros(micros.cast_signed()))
+    /// Whether the clocks must be read together again, because that was so many counts ago, or the process was
+    /// forked since.
+    #[inline(always)]
+    fn is_adrift(&self, now: Reading, counts: u64) -> bool {
+        let since = now.word().wrapping_sub(self.anchor.load(Ordering::Relaxed));
+        since >= counts || ids::forks() != self.forks.load(Ordering::Relaxed)
+    }
+
+    /// What the id of a run that starts now is made of.
+    #[inline(always)]
+    pub(super) fn seed(&self) -> Seed {
+        let low = self.low.load(Ordering::Relaxed);
+        self.low.store(low.wrapping_add(1), Ordering::Relaxed);
+        Seed::from_words([self.base.load(Ordering::Relaxed), low])
+    }
+
+    /// The same, and the slot to try first; `None` where the clocks must be read together before.
+    #[inline(always)]
+    pub(super) fn seed_and_last(&self, now: Reading, counts: u64) -> Option<(Seed, usize)> {
+        (!self.is_adrift(now, counts)).then(|| (self.seed(), self.last()))
     }
 
     /// Reads the clocks together. A forked child begins ids of its own.
-    #[cold]
-    fn anchor(&self, clock: &Clock, now: Tick) {
-        let process = ids::forks() << 32 | u64::from(std::process::id());
-        if self.process.load(Ordering::Relaxed) != process {
-            let free = Free::random();
-            self.free_high.store(free.high, Ordering::Relaxed);
-            self.free_low.store(free.low, Ordering::Relaxed);
-            self.process.store(process, Ordering::Relaxed);
-        }
-        let wall = clock.wall().as_micros().max(0).cast_unsigned();
-        self.anchor_tick.store(now.as_nanos(), Ordering::Relaxed);
-        self.anchor_wall.store(wall, Ordering::Relaxed);
+    pub(super) fn anchor(&self, clock: &Clock, now: Reading) {
+        let process = u64::from(std::process::id());
+        let forks = ids::forks();
+        let is_same = self.process.load(Ordering::Relaxed) == process
+            && self.forks.load(Ordering::Relaxed) == forks;
+        let seed = if is_same {
+            let words = [&self.base, &self.low].map(|word| word.load(Ordering::Relaxed));
+            Seed::from_words(words)
+        } else {
+            Seed::random()
+        };
+        let [base, low] = seed.anchored(clock.wall(), clock.rate().nanos(now)).words();
+        self.base.store(base, Ordering::Relaxed);
+        self.low.store(low, Ordering::Relaxed);
+        self.forks.store(forks, Ordering::Relaxed);
+        self.process.store(process, Ordering::Relaxed);
+        self.anchor.store(now.word(), Ordering::Relaxed);
     }
 }

@@ -1,9 +1,6 @@
 //! The page of slots: its layout, and how a slot is filled, cleared and read.
 
-use uuid::Uuid;
-
 use crate::{
-    clock::Tick,
     page::{Format, HEADER_WORDS},
     record::Timestamp,
     sync::{AtomicU64, Ordering, fence},
@@ -21,8 +18,11 @@ pub(super) const TEXT_WORDS: usize = 65_536;
 
 const MISSED_AT: usize = HEADER_WORDS;
 const SEEN_AT: usize = HEADER_WORDS + 1;
+const RATE_AT: usize = HEADER_WORDS + 2;
 const SLOTS_AT: usize = HEADER_WORDS + 16;
 const TEXTS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
+
+const _: () = assert!(SLOTS_AT.is_multiple_of(SLOT_WORDS));
 
 /// How many words a page for runs in flight has: 769 KiB, of which only what is used is ever touched.
 ///
@@ -32,15 +32,15 @@ const TEXTS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
 pub const PAGE_WORDS: usize = TEXTS_AT + TEXT_WORDS;
 
 pub(super) const FORMAT: Format =
-    Format { magic: u64::from_be_bytes(*b"OBSSLOTS"), version: 1, words: PAGE_WORDS };
+    Format { magic: u64::from_be_bytes(*b"OBSSLOTS"), version: 2, words: PAGE_WORDS };
 
-/// What a slot holds.
+/// What a slot holds: what a run has at hand when it starts. Who reads it puts id and time together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) run_id: Uuid,
-    pub(super) started_at: Timestamp,
-    /// The same on the monotonic clock of its process.
-    pub(super) tick: Tick,
+    /// What the run's id is made of.
+    pub(super) seed: [u64; 2],
+    /// When it started, in the unit of its process's clock.
+    pub(super) reading: u64,
     /// Where the strategy's texts are, whether there may be a row, and the series.
     pub(super) mark: u64,
 }
@@ -70,31 +70,27 @@ pub(super) const fn series(mark: u64) -> usize {
 }
 
 /// Of all words that a slot can hold; never 0, which is a free slot's.
-const fn seal(words: [u64; 5]) -> u64 {
-    let [id_high, id_low, started_at, tick, mark] = words;
-    let mixed = id_high.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ id_low.rotate_left(23).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-        ^ started_at.rotate_left(41).wrapping_mul(0x94d0_49bb_1331_11eb)
-        ^ tick.rotate_left(11).wrapping_mul(0xd6e8_feb8_6659_fd93)
+#[inline(always)]
+const fn seal(words: [u64; 4]) -> u64 {
+    let [base, low, reading, mark] = words;
+    let mixed = base.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ low.rotate_left(23).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        ^ reading.rotate_left(41).wrapping_mul(0x94d0_49bb_1331_11eb)
         ^ mark.rotate_left(53).wrapping_mul(0xa076_1d64_78bd_642f);
-    (mixed ^ mixed >> 32) | 1
+    mixed | 1
 }
 
 impl Entry {
-    const fn words(&self) -> [u64; 5] {
-        let (high, low) = self.run_id.as_u64_pair();
-        [high, low, self.started_at.as_micros().cast_unsigned(), self.tick.as_nanos(), self.mark]
+    #[inline(always)]
+    const fn words(&self) -> [u64; 4] {
+        let [base, low] = self.seed;
+        [base, low, self.reading, self.mark]
     }
 
     /// The entry of a slot, if its seal fits.
-    fn checked(found: u64, words: [u64; 5]) -> Option<Self> {
-        let [high, low, started_at, tick, mark] = words;
-        (found == seal(words)).then(|| Self {
-            run_id: Uuid::from_u64_pair(high, low),
-            started_at: Timestamp::from_micros(started_at.cast_signed()),
-            tick: Tick::from_nanos(tick),
-            mark,
-        })
+    fn checked(found: u64, words: [u64; 4]) -> Option<Self> {
+        let [base, low, reading, mark] = words;
+        (found == seal(words)).then_some(Self { seed: [base, low], reading, mark })
     }
 }
 
@@ -102,21 +98,35 @@ pub(super) const fn at(slot: usize) -> usize {
     SLOTS_AT + slot * SLOT_WORDS
 }
 
-/// Whether a slot can be taken; one that there is not cannot.
-#[inline]
-pub(super) fn is_free(words: &[AtomicU64], slot: usize) -> bool {
-    slot < SLOTS && words[at(slot)].load(Ordering::Acquire) == 0
+/// A slot that nobody has.
+#[derive(Clone, Copy)]
+pub(super) struct FreeSlot<'a>(&'a [AtomicU64; SLOT_WORDS]);
+
+/// This slot if it can be taken; one that there is not cannot.
+#[inline(always)]
+pub(super) fn free(words: &[AtomicU64], slot: usize) -> Option<FreeSlot<'_>> {
+    let (lines, _) = words.as_chunks();
+    // Past the slots lie the texts: no thread has such a block.
+    let slot = lines.get(SLOTS_AT / SLOT_WORDS + slot)?;
+    (slot[0].load(Ordering::Acquire) == 0).then_some(FreeSlot(slot))
 }
 
-/// Takes a free slot: its seal comes last.
-#[inline]
-pub(super) fn fill(words: &[AtomicU64], slot: usize, entry: &Entry) {
-    let slot = &words[at(slot)..at(slot) + SLOT_WORDS];
-    let entry = entry.words();
-    for (word, value) in slot[1..].iter().zip(entry) {
-        word.store(value, Ordering::Release);
+pub(super) fn is_free(words: &[AtomicU64], slot: usize) -> bool {
+    free(words, slot).is_some()
+}
+
+impl<'a> FreeSlot<'a> {
+    /// Takes it: its seal comes last. Who stores 0 there frees it.
+    #[inline(always)]
+    pub(super) fn take(self, entry: &Entry) -> &'a AtomicU64 {
+        let entry = entry.words();
+        let [own, words @ ..] = self.0;
+        for (word, value) in words.iter().zip(entry) {
+            word.store(value, Ordering::Release);
+        }
+        own.store(seal(entry), Ordering::Release);
+        own
     }
-    slot[0].store(seal(entry), Ordering::Release);
 }
 
 /// Frees a slot.
@@ -152,7 +162,7 @@ pub(super) fn read_dead(words: &[u64], slot: usize) -> Found {
     let slot = &words[at(slot)..at(slot) + SLOT_WORDS];
     match slot[0] {
         0 => Found::Free,
-        found => Entry::checked(found, [slot[1], slot[2], slot[3], slot[4], slot[5]])
+        found => Entry::checked(found, [slot[1], slot[2], slot[3], slot[4]])
             .map_or(Found::Torn, Found::Taken),
     }
 }
@@ -170,4 +180,13 @@ pub(super) fn publish(words: &[AtomicU64], missed: u64, now: Timestamp) {
 
 pub(super) fn published(words: &[u64]) -> (u64, Timestamp) {
     (words[MISSED_AT], Timestamp::from_micros(words[SEEN_AT].cast_signed()))
+}
+
+/// Says what readings of the clock count: before anything else, and once.
+pub(super) fn publish_rate(words: &[AtomicU64], rate: u64) {
+    words[RATE_AT].store(rate, Ordering::Relaxed);
+}
+
+pub(super) fn published_rate(words: &[u64]) -> u64 {
+    words[RATE_AT]
 }

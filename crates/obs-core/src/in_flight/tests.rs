@@ -19,10 +19,17 @@ fn key<'a>(id: &'a str, version: &'a str) -> StrategyKey<'a> {
     }
 }
 
-fn enter(in_flight: &InFlight, mark: Mark, has_row: bool, now: Tick) -> (Slot, (Uuid, Timestamp)) {
-    let mut id = None;
-    let slot = in_flight.enter(mark, has_row, now, &mut id);
-    (slot, id.unwrap())
+fn enter(
+    in_flight: &InFlight,
+    mark: Mark,
+    has_row: bool,
+    now: Reading,
+) -> (Slot, (Uuid, Timestamp)) {
+    let (mut id, mut taken) = (Id::Unknown, None);
+    in_flight.enter((mark, has_row), now, (&mut id, &mut taken));
+    let Id::Seeded(seed) = id else { panic!("{id:?}") };
+    let slot = taken.map_or(Slot::NONE, |taken| taken.slot);
+    (slot, seed.id_at(in_flight.clock.rate().nanos(now)))
 }
 
 fn series() -> Arc<Series> {
@@ -41,7 +48,7 @@ impl Setting {
     }
 
     fn enter(&self) -> (Slot, Uuid) {
-        let now = Clock::from(&self.clock).now();
+        let now = Clock::from(&self.clock).read();
         let (slot, (id, _)) = enter(&self.in_flight, self.mark, true, now);
         (slot, id)
     }
@@ -107,7 +114,7 @@ fn an_id_is_a_version_7_uuid_of_its_start_and_no_two_are_the_same() {
     let setting = Setting::new();
     let mut ids = HashSet::new();
     for _ in 0..10_000 {
-        let now = Clock::from(&setting.clock).now();
+        let now = Clock::from(&setting.clock).read();
         let (slot, (id, started_at)) = enter(&setting.in_flight, setting.mark, true, now);
         assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
         assert_eq!(id.as_u128() >> 80, u128::from(started_at.as_micros().unsigned_abs() / 1_000));
@@ -122,7 +129,7 @@ fn an_id_is_a_version_7_uuid_of_its_start_and_no_two_are_the_same() {
 fn a_wall_clock_that_is_set_shows_within_ten_milliseconds() {
     let setting = Setting::new();
     let started_at = || {
-        let now = Clock::from(&setting.clock).now();
+        let now = Clock::from(&setting.clock).read();
         enter(&setting.in_flight, setting.mark, true, now).1.1
     };
     started_at();
@@ -189,9 +196,8 @@ fn a_thread_that_had_many_runs_leaves_room_for_others_once_they_have_ended() {
     let other = || thread::scope(|scope| scope.spawn(|| setting.enter()).join().unwrap());
     assert!(is_none(other().0), "the pool is empty");
     hog.iter().for_each(|(slot, _)| setting.in_flight.leave(*slot));
-    for _ in 0..=ASKS_EVERY {
-        setting.in_flight.leave(setting.enter().0);
-    }
+    setting.clock.advance(Duration::from_nanos(ANCHOR_NANOS));
+    setting.in_flight.leave(setting.enter().0);
     assert!(!is_none(other().0));
 }
 
@@ -243,7 +249,7 @@ fn a_slot_whose_words_do_not_belong_together_is_counted_and_no_run() {
     setting.enter();
     let good = setting.words();
     let slot = good.iter().position(|word| *word == setting.dead_seal()).unwrap();
-    for word in slot..slot + 6 {
+    for word in slot..slot + 5 {
         let mut words = good.clone();
         words[word] ^= 1 << 40;
         let dead = read_page(&words).unwrap();
@@ -272,7 +278,7 @@ fn a_strategy_whose_texts_find_no_room_is_unknown_and_counted() {
     }
     let refused = setting.in_flight.untracked().strategies;
     assert!(refused > 0);
-    let now = Clock::from(&setting.clock).now();
+    let now = Clock::from(&setting.clock).read();
     enter(&setting.in_flight, last, true, now);
     let dead = setting.dead();
     assert_eq!((&*dead.runs[0].strategy_id, &*dead.runs[0].kind), ("unknown", "unknown"));
@@ -283,7 +289,7 @@ fn a_strategy_whose_texts_find_no_room_is_unknown_and_counted() {
 #[test]
 fn a_run_without_rows_is_in_flight_and_leaves_none() {
     let setting = Setting::new();
-    let now = Clock::from(&setting.clock).now();
+    let now = Clock::from(&setting.clock).read();
     enter(&setting.in_flight, setting.mark, false, now);
     assert_eq!(setting.in_flight.list(9).len(), 1);
     assert_eq!((setting.dead().runs.len(), setting.dead().torn), (0, 0));
@@ -293,13 +299,8 @@ fn a_run_without_rows_is_in_flight_and_leaves_none() {
 fn a_time_that_cannot_be_is_taken_for_damage() {
     let setting = Setting::new();
     let words = setting.in_flight.page.words();
-    let entry = Entry {
-        run_id: Uuid::from_u128(1),
-        started_at: Timestamp::from_micros(i64::MAX),
-        tick: Clock::from(&setting.clock).now(),
-        mark: 0,
-    };
-    slots::fill(words, 17, &entry);
+    let entry = Entry { seed: [u64::MAX, 1], reading: 5, mark: 0 };
+    slots::free(words, 17).unwrap().take(&entry);
     assert_eq!((setting.dead().runs.len(), setting.dead().torn), (0, 1));
 }
 

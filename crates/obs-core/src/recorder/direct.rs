@@ -89,13 +89,6 @@ impl DirectSeries {
     /// What few runs have is measured at once: a wait for the start, and failures by their code.
     #[inline]
     pub(super) fn measure_rare(&self, end: &RunEnd<'_>) {
-        if end.is_rare() {
-            self.measure_what_is_rare(end);
-        }
-    }
-
-    #[cold]
-    fn measure_what_is_rare(&self, end: &RunEnd<'_>) {
         if let Some(queued) = end.queued_nanos {
             self.queue_duration.record(Duration::from_nanos(queued).as_secs_f64());
         }

@@ -15,7 +15,7 @@ use crate::{
     consistent::{SampleBy, draw_of_text, draw_of_trace},
     current::Current,
     encode::discard,
-    ids,
+    ids::{self, Id},
     keep::{Bar, Facts, Keep, decide},
     outcome::{EncodeInput, OK, Outcome, described},
     record::Timestamp,
@@ -235,7 +235,9 @@ impl Run {
                 Some(draw_of_trace(u128::from_be_bytes(trace.to_bytes())))
             }
             // Whom the run called knows its own trace.
-            SampleBy::Trace => self.id.map(|(id, _)| draw_of_trace(span_ids::trace_id_of(id))),
+            SampleBy::Trace => {
+                self.known_id().map(|(id, _)| draw_of_trace(span_ids::trace_id_of(id)))
+            }
             _ => {
                 let id = &self.scratch.as_ref()?.correlation_id;
                 (!id.is_empty()).then(|| draw_of_text(id))
@@ -279,7 +281,7 @@ impl Run {
         started_at: Option<Timestamp>,
         age: Duration,
     ) -> (Uuid, Timestamp) {
-        if let Some(id) = self.id {
+        if let Some(id) = self.known_id() {
             return id;
         }
         let id = Current::made(self.address()).unwrap_or_else(|| {
@@ -287,7 +289,7 @@ impl Run {
             (ids::run_id(started_at), started_at)
         });
         Current::tell(self.address(), id);
-        self.id = Some(id);
+        self.id = Id::Known(id.0, id.1);
         id
     }
 
@@ -304,9 +306,13 @@ impl Run {
         self.entries_max as usize
     }
 
-    /// The id, where it is put together already.
-    pub(crate) const fn known_id(&self) -> Option<(Uuid, Timestamp)> {
-        self.id
+    /// The id, where it is settled already.
+    pub(crate) fn known_id(&self) -> Option<(Uuid, Timestamp)> {
+        match self.id {
+            Id::Unknown => None,
+            Id::Seeded(seed) => Some(seed.id_at(self.clock.rate().nanos(self.started))),
+            Id::Known(id, started_at) => Some((id, started_at)),
+        }
     }
 
     /// What tells this run from every other one while nobody moves it.
@@ -318,7 +324,9 @@ impl Run {
     /// A log line of this run named it so.
     #[cold]
     pub(crate) fn take_id(&mut self, made: (Uuid, Timestamp)) {
-        self.id.get_or_insert(made);
+        if let Id::Unknown = self.id {
+            self.id = Id::Known(made.0, made.1);
+        }
     }
 
     /// The system's clock needs no dropping; one for tests does.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use obs_core::{
-    FinishedRun, Obs, Page, Recording, Status, Timestamp, in_flight,
+    Clock, FinishedRun, Obs, Page, PageError, Recording, Status, Timestamp, in_flight,
     testing::{TestObs, assert_balanced},
 };
 
@@ -65,6 +65,64 @@ fn a_lost_run_has_the_id_that_the_run_had() {
         (&lost[0].strategy_type, &lost[0].strategy_hash)
     );
     assert!(page.left().runs.is_empty());
+}
+
+#[test]
+fn on_the_clock_of_the_system_a_lost_run_has_the_id_and_the_start_that_the_run_had() {
+    let page = Words::blank();
+    let obs = Obs::builder().in_flight_page(Arc::clone(&page) as Arc<dyn Page>).build().unwrap();
+    let strategy = obs.kind("dsl").lookup("bonus", "3");
+    let wall = || Clock::default().wall().as_micros();
+    // Long enough that the thread reads the wall clock again and again.
+    let end = wall() + 50_000;
+    while wall() < end {
+        let before = wall();
+        let mut run = strategy.start();
+        let after = wall();
+        let lost = page.left();
+        assert_eq!((lost.runs.len(), lost.torn), (1, 0));
+        assert_eq!(lost.runs[0].run_id, run.id());
+        let started_at = lost.runs[0].started_at.as_micros();
+        // The thread may be interrupted between its readings of the two clocks.
+        const OFF: i64 = 1_000_000;
+        assert!(
+            (before - OFF..=after + OFF).contains(&started_at),
+            "{before} {started_at} {after}"
+        );
+        let listed = obs.in_flight(1);
+        assert_eq!(listed[0].run, lost.runs[0]);
+        assert!(listed[0].age < Duration::from_secs(10), "{:?}", listed[0].age);
+        run.finish(Ok::<_, String>(())).unwrap();
+    }
+}
+
+#[test]
+fn the_id_of_a_run_stays_when_its_thread_reads_the_wall_clock_again() {
+    let page = Words::blank();
+    let test = on(&page);
+    let strategy = test.obs().kind("dsl").lookup("bonus", "3");
+    let mut run = strategy.start();
+    let lost = page.left().runs;
+    test.clock().jump_wall(3_600_000_000);
+    test.clock().advance(Duration::from_secs(1));
+    drop(strategy.start());
+    assert_eq!(page.left().runs, lost);
+    assert_eq!(run.id(), lost[0].run_id);
+    let _ = run.finish(Err::<(), _>("no".to_owned()));
+    let record = test.records().into_iter().find(|record| record.run_id == lost[0].run_id).unwrap();
+    assert_eq!((record.status, record.started_at), (Status::Error, lost[0].started_at));
+}
+
+#[test]
+fn a_page_of_another_layout_is_refused() {
+    let page = Words::blank();
+    let _test = on(&page);
+    let mut words: Vec<_> = page.0.iter().map(|word| word.load(Ordering::Relaxed)).collect();
+    assert!(in_flight::read_page(&words).is_ok());
+    // The one before had ids and starts in its slots.
+    words[1] = 1;
+    let error = in_flight::read_page(&words).unwrap_err();
+    assert!(matches!(error, PageError::Version { version: 1, .. }), "{error}");
 }
 
 #[test]

@@ -49,9 +49,9 @@ pub(super) async fn insert(
     rows: &[&RunRecord],
 ) -> Result<(), StoreError> {
     let written = match which {
-        Rows::Run(Class::Ok) => RunQueryDsl::execute(InsertOk { rows }, connection).await,
-        Rows::Run(Class::Error) => RunQueryDsl::execute(InsertError { rows }, connection).await,
-        Rows::Audit => RunQueryDsl::execute(InsertAudit { rows }, connection).await,
+        Rows::Audit => RunQueryDsl::execute(Insert::<0> { rows }, connection).await,
+        Rows::Run(Class::Error) => RunQueryDsl::execute(Insert::<1> { rows }, connection).await,
+        Rows::Run(Class::Ok) => RunQueryDsl::execute(Insert::<2> { rows }, connection).await,
     };
     written.map(drop).map_err(|source| {
         // Whatever was tried out before.
@@ -63,18 +63,8 @@ pub(super) async fn insert(
     })
 }
 
-/// Its arrays are those of [`RUN`], then those of [`PAYLOAD`] without the id.
-struct InsertOk<'a> {
-    rows: &'a [&'a RunRecord],
-}
-
-/// The same into other tables.
-struct InsertError<'a> {
-    rows: &'a [&'a RunRecord],
-}
-
-/// Its arrays are those of [`AUDIT`].
-struct InsertAudit<'a> {
+/// The statement of `Rows::ALL[N]`. Each is a type, by which the connection knows what it prepared.
+struct Insert<'a, const N: usize> {
     rows: &'a [&'a RunRecord],
 }
 
@@ -82,21 +72,32 @@ fn run_columns() -> impl Iterator<Item = &'static Column> {
     RUN.iter().chain(PAYLOAD.iter().skip(1))
 }
 
-/// The text. `$1` is the array of ids, which all parts share.
-fn push_insert([run, payload]: [&str; 2], mut out: AstPass<'_, '_, Pg>) {
-    push_erased(&RUN, ["run_id", "subject", "started_at"], &mut out);
+/// Its arrays are those of [`RUN`], then those of [`PAYLOAD`] without the id: `$1` is the array of ids, which all
+/// parts share.
+fn push_run([run, payload]: [&str; 2], out: &mut AstPass<'_, '_, Pg>) {
+    push_erased(&RUN, ["run_id", "subject", "started_at"], out);
     out.push_sql(", run AS (INSERT INTO ");
     out.push_sql(run);
-    push_names(&RUN, &mut out);
+    push_names(&RUN, out);
     out.push_sql(" SELECT * FROM UNNEST($1");
-    push_numbers(2..=RUN.len(), &mut out);
-    push_unless_erased(&RUN, &mut out);
+    push_numbers(2..=RUN.len(), out);
+    push_unless_erased(&RUN, out);
     out.push_sql(") INSERT INTO ");
     out.push_sql(payload);
-    push_names(&PAYLOAD, &mut out);
+    push_names(&PAYLOAD, out);
     out.push_sql(" SELECT * FROM UNNEST($1");
-    push_numbers(RUN.len() + 1..=RUN.len() + PAYLOAD.len() - 1, &mut out);
-    push_unless_erased(&PAYLOAD, &mut out);
+    push_numbers(RUN.len() + 1..=RUN.len() + PAYLOAD.len() - 1, out);
+    push_unless_erased(&PAYLOAD, out);
+}
+
+/// Its arrays are those of [`AUDIT`].
+fn push_audit(out: &mut AstPass<'_, '_, Pg>) {
+    push_erased(&AUDIT, ["audit_id", "actor", "occurred_at"], out);
+    out.push_sql(" INSERT INTO obs.audit");
+    push_names(&AUDIT, out);
+    out.push_sql(" SELECT * FROM UNNEST($1");
+    push_numbers(2..=AUDIT.len(), out);
+    push_unless_erased(&AUDIT, out);
 }
 
 fn push_numbers(numbers: RangeInclusive<usize>, out: &mut AstPass<'_, '_, Pg>) {
@@ -134,56 +135,16 @@ fn push_names(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(")");
 }
 
-// Here and below, the text of each depends on nothing but its type: it is prepared once per connection. The
-// arrays are not bound one by one while walking, so that each is written once, in memory of its size.
-impl QueryFragment<Pg> for InsertOk<'_> {
-    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push_insert(["obs.run_ok", "obs.run_ok_payload"], out);
-        Ok(())
-    }
-
-    fn collect_binds<'b>(
-        &'b self,
-        out: &mut Binds<'b>,
-        types: &mut (dyn PgMetadataLookup + 'static),
-        _: &'b Pg,
-    ) -> QueryResult<()> {
-        run_columns().try_for_each(|column| bind(out, column, self.rows, types))
-    }
-
-    fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
-        Ok(true)
-    }
-}
-
-impl QueryFragment<Pg> for InsertError<'_> {
-    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push_insert(["obs.run_error", "obs.run_error_payload"], out);
-        Ok(())
-    }
-
-    fn collect_binds<'b>(
-        &'b self,
-        out: &mut Binds<'b>,
-        types: &mut (dyn PgMetadataLookup + 'static),
-        _: &'b Pg,
-    ) -> QueryResult<()> {
-        run_columns().try_for_each(|column| bind(out, column, self.rows, types))
-    }
-
-    fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
-        Ok(true)
-    }
-}
-
-impl QueryFragment<Pg> for InsertAudit<'_> {
+// The arrays are not bound one by one while walking, so that each is written once, in memory of its size.
+impl<const N: usize> QueryFragment<Pg> for Insert<'_, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push_erased(&AUDIT, ["audit_id", "actor", "occurred_at"], &mut out);
-        out.push_sql(" INSERT INTO obs.audit");
-        push_names(&AUDIT, &mut out);
-        out.push_sql(" SELECT * FROM UNNEST($1");
-        push_numbers(2..=AUDIT.len(), &mut out);
-        push_unless_erased(&AUDIT, &mut out);
+        match const { Rows::ALL[N] } {
+            Rows::Audit => push_audit(&mut out),
+            Rows::Run(Class::Error) => {
+                push_run(["obs.run_error", "obs.run_error_payload"], &mut out);
+            }
+            Rows::Run(Class::Ok) => push_run(["obs.run_ok", "obs.run_ok_payload"], &mut out),
+        }
         Ok(())
     }
 
@@ -193,7 +154,11 @@ impl QueryFragment<Pg> for InsertAudit<'_> {
         types: &mut (dyn PgMetadataLookup + 'static),
         _: &'b Pg,
     ) -> QueryResult<()> {
-        AUDIT.iter().try_for_each(|column| bind(out, column, self.rows, types))
+        let mut bind = |column: &Column| bind(out, column, self.rows, types);
+        match const { Rows::ALL[N] } {
+            Rows::Audit => AUDIT.iter().try_for_each(&mut bind),
+            Rows::Run(_) => run_columns().try_for_each(&mut bind),
+        }
     }
 
     fn is_safe_to_cache_prepared(&self, _: &Pg) -> QueryResult<bool> {
@@ -201,20 +166,8 @@ impl QueryFragment<Pg> for InsertAudit<'_> {
     }
 }
 
-impl QueryId for InsertOk<'_> {
-    type QueryId = InsertOk<'static>;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryId for InsertError<'_> {
-    type QueryId = InsertError<'static>;
-
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl QueryId for InsertAudit<'_> {
-    type QueryId = InsertAudit<'static>;
+impl<const N: usize> QueryId for Insert<'_, N> {
+    type QueryId = Insert<'static, N>;
 
     const HAS_STATIC_QUERY_ID: bool = true;
 }

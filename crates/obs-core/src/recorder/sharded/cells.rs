@@ -88,8 +88,9 @@ impl Cells {
         self.end_inlined(Status::Ok, false, figures)
     }
 
-    /// A run ended. One that is not kept is counted in the ledger, too. False for the first that ends so on this
-    /// thread, and for those of ending threads: nothing was counted then.
+    /// A run ended. One that is not kept is counted in the ledger, too. False where nothing was counted: for the first
+    /// that ends so on this thread, for those of ending threads, and for one with more or fewer nodes than all in its
+    /// bucket before, or a longer or shorter one.
     #[inline(never)]
     pub(super) fn end(&self, status: Status, kept: bool, figures: Figures) -> bool {
         self.end_inlined(status, kept, figures)
@@ -103,13 +104,8 @@ impl Cells {
         };
         let (bucket, place) = self.table.find(figures.nanos);
         let (nodes, nanos) = (&self.nodes[node_bucket(figures.nodes)], &durations.buckets[bucket]);
-        // What is rare goes a way of its own to its end, so that no call is on this one.
-        let Some(sum_of_nodes) = nodes.sum_with(figures.nodes) else {
-            return self.end_extreme(status, kept, figures);
-        };
-        let Some(sum_of_nanos) = nanos.sum_with(figures.nanos) else {
-            return self.end_extreme(status, kept, figures);
-        };
+        let Some(sum_of_nodes) = nodes.sum_with(figures.nodes) else { return false };
+        let Some(sum_of_nanos) = nanos.sum_with(figures.nanos) else { return false };
         nodes.add_within(sum_of_nodes);
         nanos.add_within(sum_of_nanos);
         durations.fine.add(place);
@@ -119,46 +115,28 @@ impl Cells {
         true
     }
 
-    /// As above, of a run with more or fewer nodes than all in its bucket before, or a longer or shorter one.
-    #[cold]
-    #[inline(never)]
-    fn end_extreme(&self, status: Status, kept: bool, figures: Figures) -> bool {
-        let (Some(durations), Some(runs)) = (self.durations[status.index()].get(), &self.runs)
-        else {
-            return false;
-        };
-        self.measure(durations, figures);
-        if !kept {
-            runs.not_kept(status);
-        }
-        true
-    }
-
     /// The same for any run.
     pub(super) fn end_any(&self, book: &Book, end: &RunEnd<'_>) {
         if !self.end(end.status, end.kept, end.figures) {
-            self.end_first(book, end);
+            self.end_rare(book, end);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn end_first(&self, book: &Book, end: &RunEnd<'_>) {
+    fn end_rare(&self, book: &Book, end: &RunEnd<'_>) {
+        let Figures { nanos, nodes } = end.figures;
         let table = &self.table;
         let durations = self.durations[end.status.index()].get_or_init(|| Spreads::new(table));
-        self.measure(durations, end.figures);
+        let (bucket, place) = table.find(nanos);
+        self.nodes[node_bucket(nodes)].add(nodes);
+        durations.buckets[bucket].add(nanos);
+        durations.fine.add(place);
         match &self.runs {
             _ if end.kept => {}
             Some(runs) => runs.not_kept(end.status),
             None => book.not_kept(end.status),
         }
-    }
-
-    fn measure(&self, durations: &Spreads, Figures { nanos, nodes }: Figures) {
-        let (bucket, place) = self.table.find(nanos);
-        self.nodes[node_bucket(nodes)].add(nodes);
-        durations.buckets[bucket].add(nanos);
-        durations.fine.add(place);
     }
 
     pub(super) fn read_started(&self) -> u64 {
