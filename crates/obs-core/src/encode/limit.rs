@@ -72,15 +72,23 @@ impl<'o> Bounded<'o> {
         }
     }
 
-    /// Writes the first of these bytes.
+    /// Writes the first bytes of a text that is in registers, the lowest first.
     #[inline]
-    pub(super) fn put_first(&mut self, bytes: [u8; AT_ONCE], len: usize) {
-        if let Some(to) = self.ahead() {
-            *to = bytes;
+    pub(super) fn put_first(&mut self, text: u128, len: usize) {
+        if let Some(to) = self.ahead::<AT_ONCE>() {
+            *to = text.to_le_bytes();
             self.at += len;
         } else {
-            self.put_any(bytes.get(..len).unwrap_or(&bytes));
+            self.put_any_first(text, len);
         }
+    }
+
+    /// Apart, so that the text need not be in memory for those who do not come here.
+    #[cold]
+    #[inline(never)]
+    fn put_any_first(&mut self, text: u128, len: usize) {
+        let bytes = text.to_le_bytes();
+        self.put_any(bytes.get(..len).unwrap_or(&bytes));
     }
 
     #[inline(never)]

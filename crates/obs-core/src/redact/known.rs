@@ -35,20 +35,30 @@ thread_local! {
 #[inline]
 pub(super) fn passes(rules: u64, name: &str, look: impl FnOnce() -> bool) -> bool {
     if name.len() > NAME_BYTES_MAX {
-        return look();
+        return look_at_long(look);
     }
     let known = Known { rules, len: name.len(), words: words(name.as_bytes()) };
     let is_known = |places: &Places| places[known.place()].get().is(&known);
-    KNOWN.try_with(is_known).unwrap_or_default() || meet(known, look())
+    KNOWN.try_with(is_known).unwrap_or_default() || meet(rules, name, look)
 }
 
-/// Remembers a name if it passes.
+/// Looks at a name, and remembers it if it passes. Gets no more than what is at hand, so that whoever knows the name
+/// keeps nothing for this.
 #[cold]
-fn meet(known: Known, passes: bool) -> bool {
+#[inline(never)]
+fn meet(rules: u64, name: &str, look: impl FnOnce() -> bool) -> bool {
+    let passes = look();
     if passes {
+        let known = Known { rules, len: name.len(), words: words(name.as_bytes()) };
         let _ = KNOWN.try_with(|places| places[known.place()].set(known));
     }
     passes
+}
+
+#[cold]
+#[inline(never)]
+fn look_at_long(look: impl FnOnce() -> bool) -> bool {
+    look()
 }
 
 impl Known {
