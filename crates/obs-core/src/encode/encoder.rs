@@ -140,8 +140,20 @@ impl<'o> Encoder<'o> {
         if place == Place::Key { self.name(value) } else { self.value(value) }
     }
 
-    /// A name; apart from values, because nearly each is known, and then nothing is called.
+    /// A name; apart from values, because nearly each is known, and then nothing is called and no register saved.
     fn name(&mut self, name: &str) -> Result<(), Stop> {
+        if name.len() <= self.string_bytes_max
+            && self.guard.as_ref().is_some_and(|guard| guard.knows_name(name))
+            && self.sink.put_quoted_at_once(name.as_bytes(), true)
+        {
+            self.name_passed = true;
+            return Ok(());
+        }
+        self.new_name(name)
+    }
+
+    #[inline(never)]
+    fn new_name(&mut self, name: &str) -> Result<(), Stop> {
         let passes = name.len() <= self.string_bytes_max
             && match &self.guard {
                 Some(guard) => guard.passes_name(name),

@@ -112,8 +112,13 @@ impl<'o> Bounded<'o> {
     /// not sure that there is room for all of it, and that the walk goes on behind it.
     #[inline]
     pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
-        const QUOTES: usize = 2;
-        let len = plain.len() + QUOTES + usize::from(is_name);
+        self.put_quoted_at_once(plain, is_name) || self.put_long_quoted(plain, is_name)
+    }
+
+    /// The same, `false` also where that takes a call.
+    #[inline]
+    pub(super) fn put_quoted_at_once(&mut self, plain: &[u8], is_name: bool) -> bool {
+        let len = quoted_len(plain, is_name);
         if self.walk_left() < len as u64 {
             return false;
         }
@@ -128,11 +133,15 @@ impl<'o> Bounded<'o> {
             self.at += len;
             return true;
         }
-        self.put_long_quoted(plain, is_name, len)
+        false
     }
 
     #[inline(never)]
-    fn put_long_quoted(&mut self, plain: &[u8], is_name: bool, len: usize) -> bool {
+    fn put_long_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
+        let len = quoted_len(plain, is_name);
+        if self.walk_left() < len as u64 {
+            return false;
+        }
         if self.overflowed() || self.room() < len || !self.widen(len.max(QUOTED_AT_ONCE)) {
             return false;
         }
@@ -287,6 +296,13 @@ impl io::Write for Bounded<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The length of a string with its quotes, and of a name with its colon.
+#[inline]
+const fn quoted_len(plain: &[u8], is_name: bool) -> usize {
+    const QUOTES: usize = 2;
+    plain.len() + QUOTES + is_name as usize
 }
 
 /// The marker up to the text of `$head`, and its length.
