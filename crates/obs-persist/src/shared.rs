@@ -15,6 +15,7 @@
 
 mod asking;
 mod spilling;
+mod taking;
 
 use std::{
     collections::VecDeque,
@@ -36,7 +37,7 @@ use crate::{
     lanes::{Lanes, Limit, Place},
     maintenance::Due,
     platform::Process,
-    spool::{Mark, Slot, Spool, UnderWay},
+    spool::{Mark, Slot, Spool, UnderWay, Written},
     sync::{Condvar, Mutex, MutexGuard, Notify},
     waiters::{Answer, Fate, Waiters},
 };
@@ -89,9 +90,17 @@ struct State {
 
 /// A record that waits in memory, and its place in the spool, if it is there as well.
 struct Queued {
-    record: RunRecord,
+    content: Content,
     ticket: Ticket,
     slot: Option<Slot>,
+}
+
+/// A record on its way to the worker; small, because it is moved some times under the lock.
+enum Content {
+    Record(Box<RunRecord>),
+    /// As it was written to the spool: the run's thread frees what it allocated for the record, and the worker what it
+    /// allocates to read this.
+    Frame(Written),
 }
 
 /// What is left here of a record that the worker has.
@@ -182,8 +191,8 @@ impl Shared {
     // ---- the runs' threads ----
 
     /// Takes a record, or counts why not. Of an error, it has been written to the spool when this
-    /// returns. Never waits but for the lock (and for a sync, if that is the policy), never allocates
-    /// but for the spool's buffers.
+    /// returns. Never waits but for the lock (and for a sync, if that is the policy), and allocates once, outside
+    /// of it, for what waits, and for the spool's buffers.
     pub(crate) fn submit(&self, kept: Kept) -> Ack {
         if self.process.is_forked() {
             // Before the lock: a thread of the parent may have held it.
@@ -192,18 +201,20 @@ impl Shared {
         }
         let class = kept.ticket.class();
         let bytes = kept.record.bytes();
-        let (record, mut ticket) = kept.into_parts();
-        let (slot, refusal) = match &self.spool {
-            Some(spool) if class == Class::Error => match spool.write(&record) {
-                Ok(slot) => (Some(slot), None),
-                Err(refusal) => (None, Some(refusal)),
-            },
-            _ => (None, None),
+        let spool = self.spool.as_ref().filter(|_| class == Class::Error);
+        let written = spool.map(|spool| spool.write(&kept.record));
+        let mut ticket = kept.ticket;
+        let (content, slot, refusal) = match written {
+            Some(Ok((slot, frame))) => {
+                ticket.spooled();
+                (Content::Frame(frame), Some(slot), None)
+            }
+            other => {
+                let refusal = other.and_then(Result::err);
+                (Content::Record(Box::new(kept.record)), None, refusal)
+            }
         };
-        if slot.is_some() {
-            ticket.spooled();
-        }
-        match self.enqueue(Queued { record, ticket, slot }, class, bytes) {
+        match self.enqueue(Queued { content, ticket, slot }, class, bytes) {
             Ok(()) if slot.is_some() => self.spool.as_ref().map_or(Ack::Os, Spool::promise),
             Ok(()) => Ack::Memory,
             Err((ticket, reason)) => {
@@ -350,46 +361,6 @@ impl Shared {
     pub(crate) async fn closing(&self) {
         while self.is_open() {
             self.end.notified().await;
-        }
-    }
-
-    /// Moves the next batch out of the lanes: the records to the caller, their tickets in flight.
-    pub(crate) fn take_batch(&self) -> Vec<RunRecord> {
-        let mut state = self.lock();
-        debug_assert!(state.in_flight.iter().all(Option::is_none), "a batch is still in flight");
-        state.in_flight.clear();
-        drop(state);
-        self.bring_back();
-        let waiting = self.lock().lanes.waiting().records;
-        let mut records = Vec::with_capacity(waiting.min(self.batch.records));
-        let mut bytes = 0_usize;
-        loop {
-            let mut state = self.lock();
-            for _ in 0..CHUNK {
-                if records.len() >= self.batch.records {
-                    return records;
-                }
-                // A record that is larger than a batch is a batch of its own.
-                let room = if records.is_empty() {
-                    usize::MAX
-                } else {
-                    self.batch.bytes.saturating_sub(bytes)
-                };
-                let Some(item) = state.lanes.take(room) else {
-                    if state.waiting().records == 0 {
-                        state.waiting_since = None;
-                    }
-                    return records;
-                };
-                bytes += item.place.bytes;
-                let Queued { record, ticket, slot } = item.value;
-                let mark = match slot {
-                    Some(_) => None,
-                    None => state.under_way.note(record.run_id, ticket.class()),
-                };
-                state.in_flight.push(Some(Taken { ticket, place: item.place, slot, mark }));
-                records.push(record);
-            }
         }
     }
 

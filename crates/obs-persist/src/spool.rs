@@ -61,7 +61,7 @@ use crate::platform::{Origin, Words};
 pub use log::Fsync;
 pub(crate) use log::Refusal;
 pub(crate) use orphans::Orphans;
-pub(crate) use segment::{SEGMENT_BYTES, Slot};
+pub(crate) use segment::{SEGMENT_BYTES, Slot, Written};
 pub(crate) use under_way::{Mark, UnderWay};
 
 /// How long a thread waits for its record to be synced, where the policy is to wait.
@@ -196,8 +196,9 @@ impl Spool {
         self.root.join("quarantine")
     }
 
-    /// Writes a record: when this returns, it survives the end of the process.
-    pub(crate) fn write(&self, record: &RunRecord) -> Result<Slot, Refusal> {
+    /// Writes a record: when this returns, it survives the end of the process. What was written is all that the
+    /// process needs of it from then on, for [`unpack`](Self::unpack).
+    pub(crate) fn write(&self, record: &RunRecord) -> Result<(Slot, Written), Refusal> {
         thread_local! {
             static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
@@ -210,7 +211,11 @@ impl Spool {
             .unwrap_or_else(|_| self.write_through(record, &mut Vec::new()))
     }
 
-    fn write_through(&self, record: &RunRecord, buffer: &mut Vec<u8>) -> Result<Slot, Refusal> {
+    fn write_through(
+        &self,
+        record: &RunRecord,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Slot, Written), Refusal> {
         let home = self.home.read().unwrap_or_else(PoisonError::into_inner);
         if home.is_none() {
             drop(home);
@@ -222,7 +227,7 @@ impl Spool {
         let written = match (encoded, fits) {
             (false, _) => Err(Refusal::Io),
             (true, false) => Err(Refusal::TooLarge),
-            (true, true) => self.log.append(buffer),
+            (true, true) => self.log.append_shared(buffer),
         };
         drop(home);
         if buffer.capacity() > BUFFER_KEPT {
@@ -234,7 +239,11 @@ impl Spool {
 
     /// After the end of everything: into a spool of its own, which the next process finds. The place there
     /// means nothing here, and nobody asks for it.
-    fn write_late(&self, record: &RunRecord, buffer: &mut Vec<u8>) -> Result<Slot, Refusal> {
+    fn write_late(
+        &self,
+        record: &RunRecord,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Slot, Written), Refusal> {
         let successor = self.successor.get_or_init(|| {
             let spool = Self::open(&self.config, random_epoch());
             spool.map(Box::new).ok()
@@ -266,6 +275,12 @@ impl Spool {
     /// Makes everything durable that was written before.
     pub(crate) fn durable(&self) -> Durable {
         Box::pin(Syncing { log: Arc::clone(&self.log), round: self.log.sync_soon() })
+    }
+
+    /// The record that was written as this.
+    pub(crate) fn unpack(written: &Written) -> Result<RunRecord, DecodeError> {
+        let frame = frame::read_unchecked(written).map_err(|_| DecodeError::Empty)?;
+        codec::decode(frame.payload)
     }
 
     pub(crate) fn read(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<RunRecord, ReadError> {

@@ -12,6 +12,7 @@ use super::{
     container::{Container, Mode},
     decimal::Decimal,
     encoder::{Encoder, Stop},
+    guard::Guard,
     limit::Bounded,
     raw,
 };
@@ -58,6 +59,21 @@ impl<'e, 'o> Clean<'e, 'o> {
             }
             Place::Raw => Err(Stop),
         }
+    }
+
+    /// A number whose text is known.
+    #[inline]
+    fn number(self, decimal: Decimal) -> Result<(), Stop> {
+        let Self { encoder, place } = self;
+        let passes = |guard: &Guard<'_>| guard.passes_scalar(decimal.len());
+        if place == Place::Value && encoder.guard.as_ref().is_none_or(passes) {
+            encoder.sink.put_first(decimal.padded(), decimal.len());
+            return encoder.check();
+        }
+        Self { encoder, place }.scalar(|sink| {
+            sink.put_first(decimal.padded(), decimal.len());
+            Ok(())
+        })
     }
 
     fn null(self) -> Result<(), Stop> {
@@ -152,6 +168,15 @@ macro_rules! scalars {
     };
 }
 
+/// Methods for numbers that are written as longer ones.
+macro_rules! whole {
+    ($($serialize:ident, $longer:ident, $type:ty;)*) => {
+        $(fn $serialize(self, value: $type) -> Result<(), Stop> {
+            self.$longer(value.into())
+        })*
+    };
+}
+
 impl<'e, 'o> Serializer for Clean<'e, 'o> {
     type Ok = ();
     type Error = Stop;
@@ -165,16 +190,17 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
 
     scalars! {
         serialize_bool, write_bool, bool;
-        serialize_i8, write_i8, i8;
-        serialize_i16, write_i16, i16;
-        serialize_i32, write_i32, i32;
-        serialize_i64, write_i64, i64;
         serialize_i128, write_i128, i128;
-        serialize_u8, write_u8, u8;
-        serialize_u16, write_u16, u16;
-        serialize_u32, write_u32, u32;
-        serialize_u64, write_u64, u64;
         serialize_u128, write_u128, u128;
+    }
+
+    whole! {
+        serialize_i8, serialize_i64, i8;
+        serialize_i16, serialize_i64, i16;
+        serialize_i32, serialize_i64, i32;
+        serialize_u8, serialize_u64, u8;
+        serialize_u16, serialize_u64, u16;
+        serialize_u32, serialize_u64, u32;
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Stop> {
@@ -188,13 +214,24 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         if !value.is_finite() {
             return self.non_finite();
         }
-        self.scalar(|sink| match Decimal::of(value) {
-            Some(decimal) => {
-                sink.put(decimal.as_bytes());
-                Ok(())
-            }
-            None => CompactFormatter.write_f64(sink, value),
-        })
+        match Decimal::of(value) {
+            Some(decimal) => self.number(decimal),
+            None => self.scalar(|sink| CompactFormatter.write_f64(sink, value)),
+        }
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<(), Stop> {
+        match Decimal::of_whole(value) {
+            Some(decimal) => self.number(decimal),
+            None => self.scalar(|sink| CompactFormatter.write_u64(sink, value)),
+        }
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<(), Stop> {
+        match u64::try_from(value) {
+            Ok(value) => self.serialize_u64(value),
+            Err(_) => self.scalar(|sink| CompactFormatter.write_i64(sink, value)),
+        }
     }
 
     fn serialize_char(self, value: char) -> Result<(), Stop> {

@@ -107,8 +107,12 @@ impl<'o> Encoder<'o> {
     #[inline]
     pub(super) fn close(&mut self, brackets: &[u8]) {
         self.depth = self.depth.saturating_sub(brackets.len());
-        brackets.iter().for_each(|bracket| self.sink.put_byte(*bracket));
-        if let Some(guard) = &mut self.guard {
+        match brackets {
+            [only] => self.sink.put_byte(*only),
+            any => any.iter().for_each(|bracket| self.sink.put_byte(*bracket)),
+        }
+        // Simple rules take no note of what stands where.
+        if let Some(guard) = self.guard.as_mut().filter(|guard| !guard.is_simple) {
             guard.closed(self.depth);
         }
     }

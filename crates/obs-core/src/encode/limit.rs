@@ -16,8 +16,8 @@ const AT_ONCE: usize = 16;
 /// The same with quotes, and what else stands around a name.
 const QUOTED_AT_ONCE: usize = AT_ONCE + 8;
 
-/// At least so many bytes are made writable at a time.
-const STEP: usize = 128;
+/// At least so many bytes are made writable at a time: filling them with zeros costs less than asking again.
+const STEP: usize = 512;
 
 /// Appends to a buffer, which grows by `limit` at most.
 ///
@@ -69,6 +69,17 @@ impl<'o> Bounded<'o> {
                 self.at += 1;
             }
             None => self.put_any(&[byte]),
+        }
+    }
+
+    /// Writes the first of these bytes.
+    #[inline]
+    pub(super) fn put_first(&mut self, bytes: [u8; AT_ONCE], len: usize) {
+        if let Some(to) = self.ahead() {
+            *to = bytes;
+            self.at += len;
+        } else {
+            self.put_any(bytes.get(..len).unwrap_or(&bytes));
         }
     }
 

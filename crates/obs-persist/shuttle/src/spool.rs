@@ -26,6 +26,9 @@ use crate::{
 
 pub(crate) use under_way::{Mark, UnderWay};
 
+/// What a record is in memory once it is written.
+pub(crate) type Written = Arc<RunRecord>;
+
 /// How many records a spool of a model holds.
 const ROOM: usize = 4;
 
@@ -130,12 +133,16 @@ impl Spool {
         move || files.lock().unwrap().records.len()
     }
 
-    pub(crate) fn write(&self, record: &RunRecord) -> Result<Slot, Refusal> {
+    pub(crate) fn write(&self, record: &RunRecord) -> Result<(Slot, Written), Refusal> {
         let mut files = self.files.lock().unwrap();
         if files.records.len() >= ROOM + ORPHANS {
             return Err(Refusal::Full);
         }
-        Ok(files.put(record.clone()))
+        Ok((files.put(record.clone()), Arc::new(record.clone())))
+    }
+
+    pub(crate) fn unpack(written: &Written) -> Result<RunRecord, io::Error> {
+        Ok((**written).clone())
     }
 
     pub(crate) const fn outlook(&self) -> Ack {

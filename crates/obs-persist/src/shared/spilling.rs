@@ -7,7 +7,7 @@ use std::{
 
 use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
 
-use super::{Queued, Shared, State, Taken, Worker};
+use super::{Content, Queued, Shared, State, Taken, Worker};
 use crate::{
     lanes::{Limit, Place},
     spool::{Orphans, Slot, Spool},
@@ -133,7 +133,8 @@ impl Shared {
             match read {
                 Ok(record) => {
                     let bytes = record.bytes();
-                    let queued = Queued { record, ticket, slot: Some(slot) };
+                    let content = Content::Record(Box::new(record));
+                    let queued = Queued { content, ticket, slot: Some(slot) };
                     if let Err(queued) = state.lanes.bring_back(queued, bytes, place) {
                         let Queued { ticket, .. } = queued;
                         state.spilled.push_front(Spilled { ticket, slot, place });

@@ -1,18 +1,25 @@
 //! What wakes the worker, and how long it may rest, as records come in.
 
 use std::{
+    path::Path,
     pin::pin,
     task::{Context, Waker},
     time::Duration,
 };
 
 use obs_core::{
-    Clock, ManualClock, Status, StoreMetrics,
+    Ack, Clock, DropReason, Json, ManualClock, RunRecord, Status, StoreMetrics,
     testing::{TestObs, record},
 };
 
 use super::Shared;
-use crate::{batch::Step, config::PersistConfig, waiters::Fate};
+use crate::{
+    SpoolDir,
+    batch::Step,
+    config::PersistConfig,
+    spool::{self, Spool},
+    waiters::Fate,
+};
 
 /// Whether somebody has woken the worker since it was asked last.
 fn is_woken(shared: &Shared) -> bool {
@@ -101,4 +108,61 @@ fn a_small_lane_makes_the_batches_of_errors_no_smaller() {
     assert_eq!(shared.take_batch().len(), ERRORS);
     shared.settle(0..ERRORS, Fate::Persisted);
     test.assert_balanced();
+}
+
+/// Nobody works on it: what is taken and settled is up to the test.
+fn with_spool(folder: &Path) -> Shared {
+    let spool_dir = Some(SpoolDir::Given(folder.join("spool")));
+    let config = PersistConfig { spool_dir, ..PersistConfig::default() };
+    let spool = Spool::open(&config.spool().unwrap(), spool::random_epoch()).unwrap();
+    Shared::new(&config, StoreMetrics::default(), Some(spool), Clock::default())
+}
+
+fn error(strategy: &str) -> RunRecord {
+    let mut record = record(strategy, "1");
+    record.status = Status::Error;
+    record.error_message = Some("division by zero".into());
+    record.input = Some(Json::parse(r#"{"lines":[{"price":12.5}]}"#).unwrap());
+    record
+}
+
+#[test]
+fn the_store_gets_of_an_error_in_the_spool_all_that_the_run_said() {
+    let (folder, test) = (tempfile::tempdir().unwrap(), TestObs::new());
+    let shared = with_spool(folder.path());
+    let records = ["one", "two", "three"].map(error);
+    for record in &records {
+        assert_eq!(shared.submit(test.kept_record(record.clone())), Ack::Os);
+    }
+    let mut ok = record("ok", "1");
+    ok.nodes = 7;
+    assert_eq!(shared.submit(test.kept_record(ok.clone())), Ack::Memory);
+    let taken = shared.take_batch();
+    assert_eq!(taken[..3], records);
+    assert_eq!(taken[3..], [ok]);
+    shared.settle(0..4, Fate::Persisted);
+    let ledger = test.obs().ledger();
+    assert_eq!((ledger.error.persisted, ledger.ok.persisted, ledger.error.spooled), (3, 1, 0));
+    test.assert_balanced();
+}
+
+#[test]
+fn a_record_that_cannot_be_read_costs_none_of_its_neighbours_and_is_counted() {
+    let (folder, test) = (tempfile::tempdir().unwrap(), TestObs::new());
+    let shared = with_spool(folder.path());
+    let mut bad = error("bad");
+    // No store takes it, and no record that a run makes has it.
+    bad.error_message = Some("\0".into());
+    let (one, two) = (error("one"), error("two"));
+    for record in [&one, &bad, &bad, &two] {
+        assert_eq!(shared.submit(test.kept_record(record.clone())), Ack::Os);
+    }
+    assert_eq!(shared.take_batch(), [one, two]);
+    // Each of the two is at its place.
+    shared.settle(0..1, Fate::Quarantined);
+    shared.settle(1..2, Fate::Persisted);
+    let error = test.obs().ledger().error;
+    assert_eq!((error.persisted, error.quarantined, error.spooled), (1, 1, 0));
+    assert_eq!((error.dropped.of(DropReason::SpoolIo), error.dropped.total()), (2, 2));
+    assert_eq!(test.obs().ledger().imbalance(), 0);
 }

@@ -102,8 +102,7 @@ pub(crate) fn read(bytes: &[u8], seed: Seed) -> Result<Frame<'_>, Flaw> {
     Ok(header.frame(bytes, size))
 }
 
-/// The same without looking at the checksum: what a test plants.
-#[cfg(test)]
+/// The same without looking at the checksum: of a frame that has been in memory all the time.
 pub(crate) fn read_unchecked(bytes: &[u8]) -> Result<Frame<'_>, Flaw> {
     let (header, size) = plausible(bytes).ok_or(Flaw::NoHeader)?;
     Ok(header.frame(bytes, size))

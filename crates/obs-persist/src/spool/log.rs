@@ -20,7 +20,7 @@ use super::{
     bugs::Bugs,
     disk::{Disk, DiskFile},
     frame::{self, Frame, Seed},
-    segment::{Segment, Slot, Unsynced, path_of},
+    segment::{Segment, Slot, Unsynced, Written, path_of},
 };
 
 /// How long after a failed attempt to make a segment the next one is made.
@@ -192,15 +192,23 @@ impl Log {
 
     /// Writes a finished frame: when this returns, it survives the end of the process.
     pub(crate) fn append(&self, frame: &mut [u8]) -> Result<Slot, Refusal> {
+        self.append_shared(frame).map(|(slot, _)| slot)
+    }
+
+    /// The same; what was written is given back in the memory that is kept until it is synced.
+    pub(crate) fn append_shared(&self, frame: &mut [u8]) -> Result<(Slot, Written), Refusal> {
         /// A second file, when the first turns out to be broken.
         const ATTEMPTS: usize = 2;
         for _ in 0..ATTEMPTS {
             let place = self.take_place(frame.len())?;
             frame::seal(frame, place.seed);
-            match place.file.pwrite(frame, u64::from(place.slot.offset)) {
-                Ok(()) if self.written(place.slot, frame) => return Ok(place.slot),
-                Ok(()) => {}
-                Err(error) => self.write_failed(place.slot, &error),
+            if let Err(error) = place.file.pwrite(frame, u64::from(place.slot.offset)) {
+                self.write_failed(place.slot, &error);
+                continue;
+            }
+            let frame = Written::from(&*frame);
+            if self.written(place.slot, &frame) {
+                return Ok((place.slot, frame));
             }
         }
         Err(Refusal::Io)
@@ -310,7 +318,7 @@ impl Log {
     }
 
     /// Takes note of a written frame; `false` when its file broke meanwhile.
-    fn written(&self, slot: Slot, frame: &[u8]) -> bool {
+    fn written(&self, slot: Slot, frame: &Written) -> bool {
         let mut state = self.lock();
         let Some(segment) = state.segments.get_mut(&slot.segment) else { return false };
         segment.writing -= 1;

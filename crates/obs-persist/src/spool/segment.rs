@@ -112,11 +112,16 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
     if plain { digits.parse().ok() } else { None }
 }
 
-/// Copies of the frames that are written and not synced yet, so that a failed sync loses none.
+/// A frame as it was written, for as long as somebody in this process may need it: it waits in the lanes for the
+/// store and here for a sync, in the same memory.
+pub(crate) type Written = Arc<[u8]>;
+
+/// The frames that are written and not synced yet, so that a failed sync loses none.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    bytes: Vec<u8>,
-    slots: Vec<Slot>,
+    frames: Vec<(Slot, Written)>,
+    /// All of theirs.
+    bytes: usize,
     /// The segments that are to be synced.
     pub(super) segments: Vec<u64>,
 }
@@ -126,22 +131,22 @@ impl Unsynced {
     /// twice this is held. What does not fit has no copy, and is synced at once.
     pub(super) const BYTES_MAX: usize = 4 << 20;
 
-    /// What is kept of a buffer for next time, although little of it was needed.
-    const KEEP: usize = 256 << 10;
+    /// How many places for frames are kept for next time, although few of them were needed: 32 KiB.
+    const KEEP: usize = 1_024;
 
-    /// What is kept of one that was needed, as so many times what was: while errors come as they do, no
+    /// What is kept of those that were needed, as so many times their number: while errors come as they do, no
     /// round takes fresh pages from the system.
     const KEEP_TIMES: usize = 4;
 
     /// Adds a frame; `false` when there is no room for a copy.
-    pub(super) fn push(&mut self, slot: Slot, frame: &[u8], copy: bool) -> bool {
+    pub(super) fn push(&mut self, slot: Slot, frame: &Written, copy: bool) -> bool {
         if !self.segments.contains(&slot.segment) {
             self.segments.push(slot.segment);
         }
-        let fits = self.bytes.len() + frame.len() <= Self::BYTES_MAX;
+        let fits = self.bytes + frame.len() <= Self::BYTES_MAX;
         if copy && fits {
-            self.bytes.extend_from_slice(frame);
-            self.slots.push(slot);
+            self.bytes += frame.len();
+            self.frames.push((slot, Arc::clone(frame)));
         }
         fits
     }
@@ -151,35 +156,24 @@ impl Unsynced {
     }
 
     pub(super) fn clear(&mut self) {
-        let needed = self.bytes.len();
-        self.bytes.clear();
-        self.bytes.shrink_to(Self::KEEP.max(needed.saturating_mul(Self::KEEP_TIMES)));
-        self.slots.clear();
+        let needed = self.frames.len();
+        self.frames.clear();
+        self.frames.shrink_to(Self::KEEP.max(needed.saturating_mul(Self::KEEP_TIMES)));
+        self.bytes = 0;
         self.segments.clear();
     }
 
     /// The copies of one segment's frames.
     pub(super) fn copies_of(&self, segment: u64) -> Vec<(Slot, Vec<u8>)> {
-        let mut at = 0;
-        let mut copies = Vec::new();
-        for slot in &self.slots {
-            let bytes = &self.bytes[at..at + slot.bytes as usize];
-            at += bytes.len();
-            if slot.segment == segment {
-                copies.push((*slot, bytes.to_vec()));
-            }
-        }
-        copies
+        let of_it = self.frames.iter().filter(|(slot, _)| slot.segment == segment);
+        of_it.map(|(slot, frame)| (*slot, frame.to_vec())).collect()
     }
 
     /// What a sync that came to nothing has to do again, before what came since.
     pub(super) fn put_back(&mut self, earlier: Self) {
         let later = std::mem::replace(self, earlier);
-        let mut at = 0;
-        for slot in later.slots {
-            let end = at + slot.bytes as usize;
-            self.push(slot, &later.bytes[at..end], true);
-            at = end;
+        for (slot, frame) in later.frames {
+            self.push(slot, &frame, true);
         }
         for segment in later.segments {
             if !self.segments.contains(&segment) {
@@ -211,7 +205,7 @@ mod tests {
     #[test]
     fn copies_are_bounded_and_the_segment_is_synced_all_the_same() {
         let mut unsynced = Unsynced::default();
-        let frame = vec![1; 1 << 20];
+        let frame = Written::from(vec![1; 1 << 20]);
         let slot = |segment| Slot { segment, offset: 0, bytes: 1 << 20 };
         for segment in 0..4 {
             assert!(unsynced.push(slot(segment), &frame, true));
@@ -225,27 +219,38 @@ mod tests {
     }
 
     #[test]
-    fn a_round_finds_the_memory_of_the_last_one_and_a_small_one_lets_go_of_much() {
+    fn a_round_finds_the_places_of_the_last_one_and_a_small_one_lets_go_of_many() {
         let mut unsynced = Unsynced::default();
-        let frame = vec![1; 1 << 20];
-        for offset in 0..3 {
+        let frame = Written::from([1; 8]);
+        for offset in 0..5_000 {
             assert!(unsynced.push(slot(1, offset), &frame, true));
         }
-        let before = unsynced.bytes.capacity();
+        let before = unsynced.frames.capacity();
         unsynced.clear();
-        assert_eq!(unsynced.bytes.capacity(), before);
-        unsynced.push(slot(1, 3), &frame[..8], true);
+        assert_eq!(unsynced.frames.capacity(), before);
+        unsynced.push(slot(1, 3), &frame, true);
         unsynced.clear();
-        assert_eq!(unsynced.bytes.capacity(), Unsynced::KEEP);
+        assert_eq!(unsynced.frames.capacity(), Unsynced::KEEP);
+    }
+
+    #[test]
+    fn a_round_that_is_done_holds_no_frame() {
+        let mut unsynced = Unsynced::default();
+        let frame = Written::from(vec![1; 1 << 20]);
+        for _ in 0..2 {
+            assert!((0..4).all(|offset| unsynced.push(slot(1, offset), &frame, true)));
+            unsynced.clear();
+            assert_eq!(Arc::strong_count(&frame), 1);
+        }
     }
 
     #[test]
     fn what_is_put_back_comes_before_what_came_since() {
         let mut earlier = Unsynced::default();
-        earlier.push(slot(1, 0), &[1; 8], true);
+        earlier.push(slot(1, 0), &Written::from([1; 8]), true);
         let mut now = Unsynced::default();
-        now.push(slot(1, 8), &[2; 8], true);
-        now.push(slot(2, 0), &[3; 8], true);
+        now.push(slot(1, 8), &Written::from([2; 8]), true);
+        now.push(slot(2, 0), &Written::from([3; 8]), true);
         now.put_back(earlier);
         assert_eq!(now.segments, [1, 2]);
         let copies = now.copies_of(1);
