@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
-use obs_core::{Adopter, Class, RecordLabels, Ticket, in_flight};
+use obs_core::{Adopter, Class, PageError, RecordLabels, Ticket, in_flight};
 use uuid::Uuid;
 
 use super::{
@@ -158,7 +158,16 @@ impl Orphans {
 fn lost_runs(dead: &DeadEpoch, log: &Log, books: &Adopter) -> Vec<Adopted> {
     let path = dead.directory.join(RUNS_PAGE);
     let Ok(words) = platform::read_words(&path, in_flight::PAGE_WORDS) else { return Vec::new() };
-    let records = in_flight::read_page(&words).map(|page| page.records()).unwrap_or_default();
+    let records = match in_flight::read_page(&words) {
+        Ok(page) => page.records(),
+        // It died before it had a run.
+        Err(PageError::Blank) => Vec::new(),
+        Err(error) => {
+            let epoch = dead.epoch;
+            tracing::warn!(%epoch, %error, "nobody knows which runs an earlier process died with");
+            Vec::new()
+        }
+    };
     let mut buffer = Vec::new();
     let mut adopted = Vec::new();
     for record in records {
