@@ -200,12 +200,16 @@ impl Shared {
             return Ack::Refused(DropReason::Forked);
         }
         let class = kept.ticket.class();
-        let bytes = kept.record.bytes();
+        let mut bytes = kept.record.bytes();
         let spool = self.spool.as_ref().filter(|_| class == Class::Error);
         let written = spool.map(|spool| spool.write(&kept.record));
         let mut ticket = kept.ticket;
         let (content, slot, refusal) = match written {
             Some(Ok((slot, frame))) => {
+                // Here, because the promise may be waited for below.
+                drop(kept.record);
+                // The names of its strategy are in the frame, and elsewhere for a record.
+                bytes = bytes.max(slot.bytes());
                 ticket.spooled();
                 (Content::Frame(frame), Some(slot), None)
             }

@@ -280,7 +280,7 @@ impl Spool {
     /// The record that was written as this.
     pub(crate) fn unpack(written: &Written) -> Result<RunRecord, DecodeError> {
         let frame = frame::read_unchecked(written).map_err(|_| DecodeError::Empty)?;
-        codec::decode(frame.payload)
+        codec::decode_own(frame.payload)
     }
 
     pub(crate) fn read(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<RunRecord, ReadError> {

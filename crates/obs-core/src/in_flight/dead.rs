@@ -195,7 +195,7 @@ pub fn read_page(words: &[u64]) -> Result<LostRuns, PageError> {
     } else {
         owner.started_at
     };
-    let rate = Rate::from_word(slots::published_rate(words));
+    let rate = Rate::from_word(slots::published_rate(words)?);
     let mut torn = 0;
     let mut entries = Vec::new();
     for slot in 0..SLOTS {

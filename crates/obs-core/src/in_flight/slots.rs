@@ -1,7 +1,7 @@
 //! The page of slots: its layout, and how a slot is filled, cleared and read.
 
 use crate::{
-    page::{Format, HEADER_WORDS},
+    page::{Format, HEADER_WORDS, PageError},
     record::Timestamp,
     sync::{AtomicU64, Ordering, fence},
 };
@@ -18,7 +18,7 @@ pub(super) const TEXT_WORDS: usize = 65_536;
 
 const MISSED_AT: usize = HEADER_WORDS;
 const SEEN_AT: usize = HEADER_WORDS + 1;
-const RATE_AT: usize = HEADER_WORDS + 2;
+pub(super) const RATE_AT: usize = HEADER_WORDS + 2;
 const SLOTS_AT: usize = HEADER_WORDS + 16;
 const TEXTS_AT: usize = SLOTS_AT + SLOTS * SLOT_WORDS;
 
@@ -187,6 +187,10 @@ pub(super) fn publish_rate(words: &[AtomicU64], rate: u64) {
     words[RATE_AT].store(rate, Ordering::Relaxed);
 }
 
-pub(super) fn published_rate(words: &[u64]) -> u64 {
-    words[RATE_AT]
+/// It is there before the page says what it is: none is damage, with which every start would be the same.
+pub(super) const fn published_rate(words: &[u64]) -> Result<u64, PageError> {
+    match words[RATE_AT] {
+        0 => Err(PageError::Value { word: RATE_AT, value: 0 }),
+        rate => Ok(rate),
+    }
 }

@@ -97,6 +97,15 @@ fn a_process_dies_with_the_runs_that_have_not_ended() {
 }
 
 #[test]
+fn a_page_without_the_rate_of_its_clock_is_an_error_that_says_so() {
+    let setting = Setting::new();
+    let (_, _) = setting.enter();
+    let mut words = setting.words();
+    words[slots::RATE_AT] = 0;
+    assert_eq!(read_page(&words), Err(PageError::Value { word: slots::RATE_AT, value: 0 }));
+}
+
+#[test]
 fn a_thread_that_runs_one_after_another_uses_one_slot() {
     let setting = Setting::new();
     let slots: HashSet<u16> = (0..1_000)

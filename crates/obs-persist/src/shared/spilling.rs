@@ -123,7 +123,7 @@ impl Shared {
             }
             drop(state);
             // It stays the first meanwhile, or a new error would go straight into the lanes and overtake.
-            let read = spool.read(slot, &mut buffer);
+            let read = spool.read(slot, &mut buffer).map(Box::new);
             let mut state = self.lock();
             // The end may have settled it meanwhile.
             if state.spilled.front().is_none_or(|first| first.slot != slot) {
@@ -133,7 +133,7 @@ impl Shared {
             match read {
                 Ok(record) => {
                     let bytes = record.bytes();
-                    let content = Content::Record(Box::new(record));
+                    let content = Content::Record(record);
                     let queued = Queued { content, ticket, slot: Some(slot) };
                     if let Err(queued) = state.lanes.bring_back(queued, bytes, place) {
                         let Queued { ticket, .. } = queued;

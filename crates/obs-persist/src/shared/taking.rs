@@ -64,6 +64,7 @@ impl Shared {
             && let Some(taken) = state.in_flight.remove(at)
         {
             self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
+            self.room.notify_all();
         }
         super::release(state);
     }

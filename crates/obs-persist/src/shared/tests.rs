@@ -8,11 +8,11 @@ use std::{
 };
 
 use obs_core::{
-    Ack, Clock, DropReason, Json, ManualClock, RunRecord, Status, StoreMetrics,
+    Ack, Class, Clock, DropReason, Json, ManualClock, RunRecord, Status, StoreMetrics,
     testing::{TestObs, record},
 };
 
-use super::Shared;
+use super::{Content, Queued, Shared};
 use crate::{
     SpoolDir,
     batch::Step,
@@ -147,22 +147,45 @@ fn the_store_gets_of_an_error_in_the_spool_all_that_the_run_said() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_costs_none_of_its_neighbours_and_is_counted() {
+fn a_frame_that_cannot_be_read_costs_none_of_its_neighbours_and_is_counted() {
     let (folder, test) = (tempfile::tempdir().unwrap(), TestObs::new());
     let shared = with_spool(folder.path());
-    let mut bad = error("bad");
-    // No store takes it, and no record that a run makes has it.
-    bad.error_message = Some("\0".into());
-    let (one, two) = (error("one"), error("two"));
-    for record in [&one, &bad, &bad, &two] {
-        assert_eq!(shared.submit(test.kept_record(record.clone())), Ack::Os);
+    let (good, bad) = (error("good"), error("bad"));
+    // More than are taken under one hold of the lock.
+    for at in 0..100 {
+        if at % 40 > 1 {
+            assert_eq!(shared.submit(test.kept_record(good.clone())), Ack::Os);
+            continue;
+        }
+        let (record, mut ticket) = test.kept_record(bad.clone()).into_parts();
+        let (slot, frame) = shared.spool.as_ref().unwrap().write(&record).unwrap();
+        ticket.spooled();
+        let mut broken = frame.to_vec();
+        broken.truncate(frame.len() - 9);
+        let content = Content::Frame(broken.into());
+        let queued = Queued { content, ticket, slot: Some(slot) };
+        assert!(shared.enqueue(queued, Class::Error, record.bytes()).is_ok());
     }
-    assert_eq!(shared.take_batch(), [one, two]);
-    // Each of the two is at its place.
-    shared.settle(0..1, Fate::Quarantined);
-    shared.settle(1..2, Fate::Persisted);
+    let taken = shared.take_batch();
+    assert_eq!((taken.len(), taken.iter().all(|record| *record == good)), (94, true));
+    // Each of them is at its place.
+    shared.settle(0..90, Fate::Persisted);
+    shared.settle(90..94, Fate::Quarantined);
     let error = test.obs().ledger().error;
-    assert_eq!((error.persisted, error.quarantined, error.spooled), (1, 1, 0));
-    assert_eq!((error.dropped.of(DropReason::SpoolIo), error.dropped.total()), (2, 2));
+    assert_eq!((error.persisted, error.quarantined, error.spooled), (90, 4, 0));
+    assert_eq!((error.dropped.of(DropReason::SpoolIo), error.dropped.total()), (6, 6));
     assert_eq!(test.obs().ledger().imbalance(), 0);
+}
+
+#[test]
+fn what_a_store_would_refuse_is_for_the_store_to_refuse() {
+    let (folder, test) = (tempfile::tempdir().unwrap(), TestObs::new());
+    let shared = with_spool(folder.path());
+    // No record that a run makes has such a text; somebody may change one on its way here.
+    let mut odd = error("odd");
+    odd.error_message = Some("\0".into());
+    assert_eq!(shared.submit(test.kept_record(odd.clone())), Ack::Os);
+    assert_eq!(shared.take_batch(), [odd]);
+    shared.settle(0..1, Fate::Quarantined);
+    test.assert_balanced();
 }

@@ -3,16 +3,16 @@
 //! A ledger's page says how many records the segments beside it hold. So an epoch of which one file
 //! cannot be read is not touched at all: its page would be compared with too little, and what is
 //! merely unreadable would be counted as lost. A disk that fails is given [`LOOKS_MAX`] looks; a
-//! file that still cannot be read then is set aside, and its records are counted. Segments of
-//! another release stay for that one.
+//! file that still cannot be read then is set aside, and its records are counted. What another release
+//! left, segments or pages of another layout, stays for that one.
 
 use std::{io, path::PathBuf};
 
-use obs_core::Clock;
+use obs_core::{Clock, PageError, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, PAGES, read_segment, set_aside},
+    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE, read_segment, set_aside},
     codec,
     frame::Seed,
     log::Log,
@@ -53,7 +53,8 @@ enum Trouble {
         why: io::Error,
         readable: Vec<Readable>,
     },
-    Schema(PathBuf, u8),
+    /// A file of another release, and its schema or layout.
+    Foreign(PathBuf, u64),
 }
 
 impl Held {
@@ -67,9 +68,9 @@ impl Held {
                 self.failing.retain(|(epoch, _)| *epoch != dead.epoch);
                 Some(readable)
             }
-            Err(Trouble::Schema(path, schema)) => {
+            Err(Trouble::Foreign(path, layout)) => {
                 let path = path.display();
-                tracing::warn!(%path, schema, "a spool of another release stays for that one");
+                tracing::warn!(%path, layout, "a spool of another release stays for that one: start it once more");
                 self.foreign.push(dead.epoch);
                 None
             }
@@ -131,7 +132,7 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
         let mut scan = log.bugs.scan(&buffer, Seed::new(dead.epoch, number));
         for (_, frame) in scan.by_ref() {
             if let Some(schema) = codec::other_schema(frame.payload) {
-                return Err(Trouble::Schema(path, schema));
+                return Err(Trouble::Foreign(path, schema.into()));
             }
             match codec::decode(frame.payload) {
                 Ok(_) => records += 1,
@@ -144,16 +145,34 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
     for (name, words) in PAGES {
         let path = dead.directory.join(name);
         match platform::read_words(&path, words) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Ok(words) => {
+                if let Some(layout) = other_layout(name, &words) {
+                    return Err(Trouble::Foreign(path, layout));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
                 failed.push(path);
                 why.get_or_insert(error);
             }
-            _ => {}
         }
     }
     match why {
         None => Ok(readable),
         Some(why) => Err(Trouble::Files { failed, why, readable }),
+    }
+}
+
+/// The layout of a page, if it is one that only another release reads.
+fn other_layout(name: &str, words: &[u64]) -> Option<u64> {
+    let error = match name {
+        LEDGER_PAGE => ledger::read_page(words).err(),
+        RUNS_PAGE => in_flight::read_page(words).err(),
+        _ => None,
+    };
+    match error {
+        Some(PageError::Version { version, .. }) => Some(version),
+        _ => None,
     }
 }
 
@@ -163,6 +182,7 @@ mod tests {
 
     use super::{
         super::{
+            MappedPage,
             adopt::Home,
             disk::RealDisk,
             frame,
@@ -212,5 +232,39 @@ mod tests {
         fs::remove_dir_all(&directory).unwrap();
         assert!(Orphans::find(&root, own, log, &mut held).is_empty());
         assert!(held.foreign.is_empty(), "nothing is remembered of what is gone");
+    }
+
+    #[test]
+    fn pages_of_another_layout_stay_as_they_are_with_all_that_is_beside_them() {
+        for (name, words) in [(LEDGER_PAGE, ledger::PAGE_WORDS), (RUNS_PAGE, in_flight::PAGE_WORDS)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("spool");
+            let (other, own) = (Uuid::from_u128(1), Uuid::from_u128(2));
+            let home = Home::make(&root, Origin::Given, other).unwrap();
+            let path = home.directory.join(name);
+            let page = Arc::new(MappedPage(platform::Words::create(&path, words).unwrap()));
+            let obs = obs_core::Obs::builder();
+            let obs = match name {
+                LEDGER_PAGE => obs.ledger_page(page).build().unwrap(),
+                _ => obs.in_flight_page(page).build().unwrap(),
+            };
+            drop((obs, home));
+            assert_eq!(other_layout(name, &platform::read_words(&path, words).unwrap()), None);
+            // The second word is the layout.
+            platform::write_word(&path, 1, 99).unwrap();
+
+            let home = Home::make(&root, Origin::Given, own).unwrap();
+            let place = (home.directory.clone(), own);
+            let log = Arc::new(Log::new(Arc::new(RealDisk), place, LIMITS, Clock::default()));
+            let mut held = Held::default();
+            for _ in 0..2 * LOOKS_MAX {
+                assert!(
+                    Orphans::find(&root, own, Arc::clone(&log), &mut held).is_empty(),
+                    "{name}"
+                );
+            }
+            assert!(path.exists(), "{name}");
+        }
     }
 }
