@@ -287,6 +287,12 @@ impl Rules {
         })
     }
 
+    /// The same for a name that this thread has met.
+    #[inline]
+    pub(crate) fn know_name(&self, name: &str) -> bool {
+        known::knows(self.number, name)
+    }
+
     /// Whether a number of so many bytes may be one that is not stored; for [simple](Self::are_simple)
     /// rules.
     #[inline]

@@ -67,13 +67,32 @@ impl<'e, 'o> Clean<'e, 'o> {
         let Self { encoder, place } = self;
         let passes = |guard: &Guard<'_>| guard.passes_scalar(decimal.len());
         if place == Place::Value && encoder.guard.as_ref().is_none_or(passes) {
-            encoder.sink.put_first(decimal.padded(), decimal.len());
+            encoder.sink.put_first(decimal.text(), decimal.len());
             return encoder.check();
         }
-        Self { encoder, place }.scalar(|sink| {
-            sink.put_first(decimal.padded(), decimal.len());
+        Self { encoder, place }.looked_at_number(decimal)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn looked_at_number(self, decimal: Decimal) -> Result<(), Stop> {
+        self.scalar(|sink| {
+            sink.put_first(decimal.text(), decimal.len());
             Ok(())
         })
+    }
+
+    #[inline(never)]
+    fn any_f64(self, value: f64) -> Result<(), Stop> {
+        if !value.is_finite() {
+            return self.non_finite();
+        }
+        self.scalar(|sink| CompactFormatter.write_f64(sink, value))
+    }
+
+    #[inline(never)]
+    fn any_u64(self, value: u64) -> Result<(), Stop> {
+        self.scalar(|sink| CompactFormatter.write_u64(sink, value))
     }
 
     fn null(self) -> Result<(), Stop> {
@@ -211,19 +230,17 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Stop> {
-        if !value.is_finite() {
-            return self.non_finite();
-        }
+        // Only what is finite is one.
         match Decimal::of(value) {
             Some(decimal) => self.number(decimal),
-            None => self.scalar(|sink| CompactFormatter.write_f64(sink, value)),
+            None => self.any_f64(value),
         }
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), Stop> {
         match Decimal::of_whole(value) {
             Some(decimal) => self.number(decimal),
-            None => self.scalar(|sink| CompactFormatter.write_u64(sink, value)),
+            None => self.any_u64(value),
         }
     }
 

@@ -74,10 +74,10 @@ impl Decimal {
         self.len
     }
 
-    /// Its bytes, and zeros behind them.
+    /// Its bytes, the first of them lowest, and zeros behind them.
     #[inline]
-    pub(super) const fn padded(self) -> [u8; size_of::<u128>()] {
-        self.text.to_le_bytes()
+    pub(super) const fn text(self) -> u128 {
+        self.text
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn written(decimal: Decimal) -> String {
-        let padded = decimal.padded();
+        let padded = decimal.text().to_le_bytes();
         assert!(padded[decimal.len()..].iter().all(|byte| *byte == 0));
         String::from_utf8(padded[..decimal.len()].to_vec()).unwrap()
     }

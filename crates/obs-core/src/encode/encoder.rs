@@ -137,27 +137,51 @@ impl<'o> Encoder<'o> {
     /// Writes a whole string, or what may be stored of it.
     #[inline]
     pub(super) fn string(&mut self, value: &str, place: Place) -> Result<(), Stop> {
-        if value.len() <= self.string_bytes_max
-            && self.passes(value, place)
-            && self.sink.put_quoted(value.as_bytes(), place == Place::Key)
-        {
-            self.name_passed = place == Place::Key;
-            return Ok(());
-        }
-        self.looked_at_string(value, place)
+        if place == Place::Key { self.name(value) } else { self.value(value) }
     }
 
-    /// Whether a string may be written as it is, without a second look.
-    #[inline]
-    fn passes(&self, value: &str, place: Place) -> bool {
-        match (&self.guard, place) {
-            (Some(guard), Place::Key) => guard.passes_name(value),
-            (Some(guard), _) => {
-                let glance = Glance::at(value);
-                glance.is_plain() && guard.passes(value, glance)
-            }
-            (None, _) => Glance::at(value).is_plain(),
+    /// A name; apart from values, because nearly each is known, and then nothing is called and no register saved.
+    fn name(&mut self, name: &str) -> Result<(), Stop> {
+        if name.len() <= self.string_bytes_max
+            && self.guard.as_ref().is_some_and(|guard| guard.knows_name(name))
+            && self.sink.put_quoted_at_once(name.as_bytes(), true)
+        {
+            self.name_passed = true;
+            return Ok(());
         }
+        self.new_name(name)
+    }
+
+    #[inline(never)]
+    fn new_name(&mut self, name: &str) -> Result<(), Stop> {
+        let passes = name.len() <= self.string_bytes_max
+            && match &self.guard {
+                Some(guard) => guard.passes_name(name),
+                None => Glance::at(name).is_plain(),
+            };
+        if passes && self.sink.put_quoted(name.as_bytes(), true) {
+            self.name_passed = true;
+            return Ok(());
+        }
+        self.looked_at_string(name, Place::Key)
+    }
+
+    fn value(&mut self, value: &str) -> Result<(), Stop> {
+        if value.len() <= self.string_bytes_max
+            && self.passes(value)
+            && self.sink.put_quoted(value.as_bytes(), false)
+        {
+            self.name_passed = false;
+            return Ok(());
+        }
+        self.looked_at_string(value, Place::Value)
+    }
+
+    /// Whether a text may be written as it is, without a second look.
+    #[inline]
+    fn passes(&self, value: &str) -> bool {
+        let glance = Glance::at(value);
+        glance.is_plain() && self.guard.as_ref().is_none_or(|guard| guard.passes(value, glance))
     }
 
     #[cold]

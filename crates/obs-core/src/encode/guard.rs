@@ -48,6 +48,12 @@ impl<'r> Guard<'r> {
         self.is_simple && self.redact.rules.pass_name(name)
     }
 
+    /// The same for a name that this thread has met.
+    #[inline]
+    pub(super) fn knows_name(&self, name: &str) -> bool {
+        self.is_simple && self.redact.rules.know_name(name)
+    }
+
     /// The same for a number, truth or null of so many bytes.
     #[inline]
     pub(super) const fn passes_scalar(&self, bytes: usize) -> bool {

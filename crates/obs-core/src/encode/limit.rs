@@ -72,15 +72,23 @@ impl<'o> Bounded<'o> {
         }
     }
 
-    /// Writes the first of these bytes.
+    /// Writes the first bytes of a text that is in registers, the lowest first.
     #[inline]
-    pub(super) fn put_first(&mut self, bytes: [u8; AT_ONCE], len: usize) {
-        if let Some(to) = self.ahead() {
-            *to = bytes;
+    pub(super) fn put_first(&mut self, text: u128, len: usize) {
+        if let Some(to) = self.ahead::<AT_ONCE>() {
+            *to = text.to_le_bytes();
             self.at += len;
         } else {
-            self.put_any(bytes.get(..len).unwrap_or(&bytes));
+            self.put_any_first(text, len);
         }
+    }
+
+    /// Apart, so that the text need not be in memory for those who do not come here.
+    #[cold]
+    #[inline(never)]
+    fn put_any_first(&mut self, text: u128, len: usize) {
+        let bytes = text.to_le_bytes();
+        self.put_any(bytes.get(..len).unwrap_or(&bytes));
     }
 
     #[inline(never)]
@@ -104,8 +112,13 @@ impl<'o> Bounded<'o> {
     /// not sure that there is room for all of it, and that the walk goes on behind it.
     #[inline]
     pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
-        const QUOTES: usize = 2;
-        let len = plain.len() + QUOTES + usize::from(is_name);
+        self.put_quoted_at_once(plain, is_name) || self.put_long_quoted(plain, is_name)
+    }
+
+    /// The same, `false` also where that takes a call.
+    #[inline]
+    pub(super) fn put_quoted_at_once(&mut self, plain: &[u8], is_name: bool) -> bool {
+        let len = quoted_len(plain, is_name);
         if self.walk_left() < len as u64 {
             return false;
         }
@@ -120,11 +133,15 @@ impl<'o> Bounded<'o> {
             self.at += len;
             return true;
         }
-        self.put_long_quoted(plain, is_name, len)
+        false
     }
 
     #[inline(never)]
-    fn put_long_quoted(&mut self, plain: &[u8], is_name: bool, len: usize) -> bool {
+    fn put_long_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
+        let len = quoted_len(plain, is_name);
+        if self.walk_left() < len as u64 {
+            return false;
+        }
         if self.overflowed() || self.room() < len || !self.widen(len.max(QUOTED_AT_ONCE)) {
             return false;
         }
@@ -279,6 +296,13 @@ impl io::Write for Bounded<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The length of a string with its quotes, and of a name with its colon.
+#[inline]
+const fn quoted_len(plain: &[u8], is_name: bool) -> usize {
+    const QUOTES: usize = 2;
+    plain.len() + QUOTES + is_name as usize
 }
 
 /// The marker up to the text of `$head`, and its length.

@@ -34,18 +34,26 @@ thread_local! {
 /// Whether the rules with this number let `name` pass, of which `look` makes sure if it is new.
 #[inline]
 pub(super) fn passes(rules: u64, name: &str, look: impl FnOnce() -> bool) -> bool {
+    knows(rules, name) || meet(rules, name, look)
+}
+
+/// Whether `name` is one that this thread has met, and these rules let pass.
+#[inline]
+pub(super) fn knows(rules: u64, name: &str) -> bool {
     if name.len() > NAME_BYTES_MAX {
-        return look();
+        return false;
     }
     let known = Known { rules, len: name.len(), words: words(name.as_bytes()) };
     let is_known = |places: &Places| places[known.place()].get().is(&known);
-    KNOWN.try_with(is_known).unwrap_or_default() || meet(known, look())
+    KNOWN.try_with(is_known).unwrap_or_default()
 }
 
-/// Remembers a name if it passes.
+/// Looks at a name, and remembers it if it passes and is short enough.
 #[cold]
-fn meet(known: Known, passes: bool) -> bool {
-    if passes {
+fn meet(rules: u64, name: &str, look: impl FnOnce() -> bool) -> bool {
+    let passes = look();
+    if passes && name.len() <= NAME_BYTES_MAX {
+        let known = Known { rules, len: name.len(), words: words(name.as_bytes()) };
         let _ = KNOWN.try_with(|places| places[known.place()].set(known));
     }
     passes
