@@ -1,6 +1,7 @@
 //! A program under steady load, whose runs are counted.
 
 use std::{
+    cell::RefCell,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -68,10 +69,15 @@ impl Load {
         self.over.store(true, Ordering::SeqCst);
         let ids: Vec<_> =
             self.threads.drain(..).flat_map(|thread| thread.join().unwrap()).collect();
+        let last = RefCell::new(String::new());
         until_within(
             PATIENCE,
-            || "an export that arrives",
-            || self.telemetry.flush_blocking(Duration::from_secs(10)).is_complete().then_some(()),
+            || format!("an export that arrives, last {}", last.borrow()),
+            || {
+                let report = self.telemetry.flush_blocking(Duration::from_secs(10));
+                last.replace(report.to_string());
+                report.is_complete().then_some(())
+            },
         );
         assert_eq!(self.telemetry.ledger().imbalance(), 0);
         let runs = self.made();

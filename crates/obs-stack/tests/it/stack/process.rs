@@ -77,9 +77,11 @@ impl Drop for Process {
             let said = self.said();
             let troubles = said
                 .lines()
+                .rev()
                 .filter(|line| ["rror", "arn", "WARN"].iter().any(|word| line.contains(word)));
-            let last: Vec<_> =
+            let mut last: Vec<_> =
                 troubles.take(5).map(|line| line.chars().take(400).collect::<String>()).collect();
+            last.reverse();
             eprintln!("{} complained: {last:#?}", self.name);
         }
     }
