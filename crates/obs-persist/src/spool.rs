@@ -279,7 +279,7 @@ impl Spool {
 
     /// The record that was written as this.
     pub(crate) fn unpack(written: &Written) -> Result<RunRecord, DecodeError> {
-        let frame = frame::read_unchecked(written).map_err(|_| DecodeError::Empty)?;
+        let frame = frame::read_unchecked(written).map_err(|_| DecodeError::NoFrame)?;
         codec::decode_own(frame.payload)
     }
 

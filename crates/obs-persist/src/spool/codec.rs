@@ -13,6 +13,8 @@ const SCHEMA: u8 = 2;
 /// Why a payload is no record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
+    #[error("the bytes are no frame")]
+    NoFrame,
     #[error("an empty payload is no record")]
     Empty,
     #[error(

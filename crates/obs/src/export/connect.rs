@@ -164,6 +164,8 @@ impl Connector {
     }
 
     pub(super) async fn connect(&self) -> io::Result<TokioIo<Box<dyn Stream>>> {
+        // Of this connection: a server that asked once, and is away now, is not away for that.
+        self.nobody.was_asked.store(false, Ordering::Relaxed);
         let tcp = TcpStream::connect((&*self.host, self.port)).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &self.tls {
@@ -250,4 +252,20 @@ fn certificates(
         return Err(TlsError::NoCertificate { variable, path: path.to_owned() });
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_asked_who_we_are_and_is_away_now_is_just_away() {
+        let nobody = Uri::from_static("http://127.0.0.1:1");
+        let connector = Connector::new(&nobody, Protocol::Grpc, &TlsFiles::default()).unwrap();
+        connector.nobody.resolve(&[], &[]);
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(connector.unanswered(&broken).contains(CLIENT));
+        let Err(refused) = connector.connect().await else { panic!("somebody listens on port 1") };
+        assert!(!connector.unanswered(&refused).contains(CLIENT));
+    }
 }
