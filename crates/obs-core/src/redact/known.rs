@@ -173,7 +173,7 @@ mod tests {
             let is_known = |name: &str| passes(ONE, name, || false);
             prop_assert_eq!(is_known(&one), one.len() <= NAME_BYTES_MAX);
             if at < one.len() {
-                let mut other = one.clone();
+                let mut other = one;
                 other.replace_range(at..=at, "c");
                 prop_assert!(!is_known(&other));
                 other.truncate(at);
