@@ -18,7 +18,7 @@ const RATE: u32 = 2_000;
 const LAST_MS: u64 = 150;
 
 /// On a machine that does other things besides, a sync comes late.
-const SLOW_MS: u64 = 1_000;
+const SLOW_MS: u64 = 1_500;
 
 fn cuts() -> u64 {
     count("OBS_TEST_CUTS", if is_soak() { 20 } else { 3 })
@@ -50,32 +50,42 @@ impl Cut {
     /// So many lines of the log are waited for; different ones each time, the same for each test run.
     fn moment(self) -> usize {
         let mixed = (self.round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        usize::try_from(100 + mixed % 1_500).unwrap()
+        // What is older than `SLOW_MS` is to be there of what nobody waited for.
+        let least = if self.promise == "os" { 5_000 } else { 100 };
+        usize::try_from(least + mixed % 1_500).unwrap()
     }
 }
 
 #[test]
 fn what_was_promised_to_be_on_the_disk_outlives_a_loss_of_power() {
-    let (mut postgres, mut ages) = (Postgres::start(), Vec::new());
+    let (mut postgres, mut ages, mut damages) = (Postgres::start(), Vec::new(), 0);
     for round in 0..cuts() {
         let rack = Rack::new();
         let Some(disk) = Disk::new(rack.path("image"), &rack.path("disk")) else { return };
         postgres.query("DROP SCHEMA IF EXISTS obs CASCADE");
-        let age = lose_power(Cut::new(round), &rack, disk, &mut postgres);
+        let (age, damaged) = lose_power(Cut::new(round), &rack, disk, &mut postgres);
         assert!(
             age.is_none_or(|age| age <= SLOW_MS),
             "{:?}: lost after {age:?} ms",
             Cut::new(round)
         );
         ages.extend(age);
+        damages += u32::from(damaged);
     }
-    println!("{} cuts; lost were errors answered `os` of the last {ages:?} ms", cuts());
+    println!(
+        "{} cuts, {damages} amid a write; lost were errors answered `os` of the last {ages:?} ms",
+        cuts()
+    );
+    if !is_soak() {
+        return;
+    }
     let late = ages.iter().filter(|age| **age > LAST_MS).count();
     assert!(2 * late <= ages.len(), "most of what is older than {LAST_MS} ms is there: {ages:?}");
 }
 
-/// One loss of power; says how old the oldest error was that was lost, in milliseconds.
-fn lose_power(cut: Cut, rack: &Rack, disk: Disk, postgres: &mut Postgres) -> Option<u64> {
+/// One loss of power; says how old the oldest error was that was lost, in milliseconds, and whether a write was cut
+/// off.
+fn lose_power(cut: Cut, rack: &Rack, disk: Disk, postgres: &mut Postgres) -> (Option<u64>, bool) {
     let spool = rack.path("disk/spool");
     let store = format!("--spool {} --db {}", spool.display(), postgres.url);
     if !cut.store_is_up {
@@ -109,11 +119,7 @@ fn lose_power(cut: Cut, rack: &Rack, disk: Disk, postgres: &mut Postgres) -> Opt
     assert_eq!(dump(&spool), Vec::<String>::new(), "what is stored leaves the spool");
     assert_kept(cut, &cut_off, &next, postgres);
     let lost = oldest_lost(&cut_off, postgres);
-    println!(
-        "{cut:?}: {} runs, {damaged} spools damaged, lost since {lost:?} ms",
-        cut_off.acks.len()
-    );
-    lost
+    (lost, damaged == 1)
 }
 
 /// What there is of what was promised, after the next process has taken it over.
