@@ -23,6 +23,8 @@ mod codec;
 mod crash;
 mod disk;
 mod frame;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod held;
 pub mod inspect;
 mod keeper;
