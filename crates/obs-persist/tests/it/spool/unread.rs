@@ -41,7 +41,8 @@ fn child() {
     assert!(std::fs::File::open("/dev/null").is_err());
     rig.store.set_stalled(false);
     let flush = rig.persister.flush_blocking(Duration::from_millis(500));
-    let readable = usize::try_from(flush.persisted).unwrap();
+    // Some of them were written before somebody asked.
+    let readable = rig.store.rows().len();
     assert_eq!((flush.complete, flush.dropped.total()), (false, 0), "{flush}");
     assert_eq!(flush.left, (ERRORS - readable) as u64, "{flush}");
     assert!((2..ERRORS / 2).contains(&readable), "{flush}");
