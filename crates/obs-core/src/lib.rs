@@ -76,6 +76,7 @@ mod run;
 mod run_error;
 mod sampler;
 mod scratch;
+mod short;
 mod sink;
 mod span_ids;
 mod status;

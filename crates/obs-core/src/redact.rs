@@ -34,6 +34,7 @@ use crate::{
 
 pub(crate) use glance::Glance;
 use keys::Keys;
+pub(crate) use known::{Tag, knows};
 
 /// What stands in the place of what was redacted.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -281,16 +282,16 @@ impl Rules {
     /// [simple](Self::are_simple) rules.
     #[inline]
     pub(crate) fn pass_name(&self, name: &str) -> bool {
-        known::passes(self.number, name, || {
+        known::passes(self.tag(), name, || {
             let glance = Glance::at(name);
             glance.is_plain() && self.pass(name, glance) && !self.keys.find(name.as_bytes())
         })
     }
 
-    /// The same for a name that this thread has met.
+    /// Under which this thread [`knows`] names that [pass](Self::pass_name); for [simple](Self::are_simple) rules.
     #[inline]
-    pub(crate) fn know_name(&self, name: &str) -> bool {
-        known::knows(self.number, name)
+    pub(crate) const fn tag(&self) -> Tag {
+        Tag::of_rules(self.number)
     }
 
     /// Whether a number of so many bytes may be one that is not stored; for [simple](Self::are_simple)

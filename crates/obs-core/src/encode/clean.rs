@@ -9,10 +9,9 @@ use serde::{Serialize, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::{
-    container::{Container, Mode},
+    container::{Close, Container, Mode},
     decimal::Decimal,
     encoder::{Encoder, Stop},
-    guard::Guard,
     limit::Bounded,
     raw,
 };
@@ -61,23 +60,22 @@ impl<'e, 'o> Clean<'e, 'o> {
         }
     }
 
-    /// A number whose text is known.
+    /// A number, truth or null of at most eight bytes, the first of them lowest: too short for what is not stored.
     #[inline]
-    fn number(self, decimal: Decimal) -> Result<(), Stop> {
+    fn word(self, text: u64, len: usize) -> Result<(), Stop> {
         let Self { encoder, place } = self;
-        let passes = |guard: &Guard<'_>| guard.passes_scalar(decimal.len());
-        if place == Place::Value && encoder.guard.as_ref().is_none_or(passes) {
-            encoder.sink.put_first(decimal.text(), decimal.len());
-            return encoder.check();
+        if place == Place::Value && encoder.is_simple && encoder.sink.put_first_at_once(text, len) {
+            return Ok(());
         }
-        Self { encoder, place }.looked_at_number(decimal)
+        Self { encoder, place }.looked_at_word(text, len)
     }
 
     #[cold]
     #[inline(never)]
-    fn looked_at_number(self, decimal: Decimal) -> Result<(), Stop> {
+    fn looked_at_word(self, text: u64, len: usize) -> Result<(), Stop> {
+        let bytes = text.to_le_bytes();
         self.scalar(|sink| {
-            sink.put_first(decimal.text(), decimal.len());
+            sink.put(bytes.get(..len).unwrap_or(&bytes));
             Ok(())
         })
     }
@@ -87,7 +85,16 @@ impl<'e, 'o> Clean<'e, 'o> {
         if !value.is_finite() {
             return self.non_finite();
         }
-        self.scalar(|sink| CompactFormatter.write_f64(sink, value))
+        let Some([whole, rest]) = Decimal::of_large(value) else {
+            return self.scalar(|sink| CompactFormatter.write_f64(sink, value));
+        };
+        self.scalar(|sink| {
+            for part in [whole, rest] {
+                let text = part.text().to_le_bytes();
+                sink.put(text.get(..part.len()).unwrap_or(&text));
+            }
+            Ok(())
+        })
     }
 
     #[inline(never)]
@@ -95,11 +102,16 @@ impl<'e, 'o> Clean<'e, 'o> {
         self.scalar(|sink| CompactFormatter.write_u64(sink, value))
     }
 
+    #[inline(never)]
+    fn negative(self, value: i64) -> Result<(), Stop> {
+        self.scalar(|sink| CompactFormatter.write_i64(sink, value))
+    }
+
     fn null(self) -> Result<(), Stop> {
         if self.place != Place::Value {
             return Err(Stop);
         }
-        self.scalar(|sink| CompactFormatter.write_null(sink))
+        self.word(u64::from(u32::from_le_bytes(*b"null")), "null".len())
     }
 
     fn non_finite(self) -> Result<(), Stop> {
@@ -132,36 +144,31 @@ impl<'e, 'o> Clean<'e, 'o> {
         Ok(())
     }
 
-    fn container(self, open: u8, close: &'static [u8]) -> Result<Container<'e, 'o>, Stop> {
+    #[inline]
+    fn container(self, kind: Close) -> Result<Container<'e, 'o>, Stop> {
         let Self { encoder, place } = self;
         if place != Place::Value {
             return Err(Stop);
         }
-        let container = if encoder.open(open) {
-            Container::new(encoder, Mode::Items, close)
+        let container = if encoder.open(kind.open()) {
+            Container::new(encoder, Mode::Items, kind)
         } else {
-            Container::new(encoder, Mode::Skip, b"")
+            Container::new(encoder, Mode::Skip, Close::Nothing)
         };
         Ok(container)
     }
 
     /// An enum variant with content: an object with the variant's name as its only key.
     fn variant(self, name: &'static str) -> Result<Container<'e, 'o>, Stop> {
-        let mut object = self.container(b'{', b"}")?;
+        let mut object = self.container(Close::Object)?;
         object.key(name)?;
         Ok(object)
     }
 
     /// A variant whose content is itself an array or object.
-    fn nested_variant(
-        self,
-        name: &'static str,
-        open: u8,
-        close_both: &'static [u8],
-    ) -> Result<Container<'e, 'o>, Stop> {
+    fn nested_variant(self, name: &'static str, both: Close) -> Result<Container<'e, 'o>, Stop> {
         let mut container = self.variant(name)?;
-        container.owes_value = false;
-        container.is_empty = true;
+        container.value_is_content();
         if std::mem::take(&mut container.hides_value) {
             container.encoder.hide()?;
             container.mode = Mode::Skip;
@@ -169,8 +176,8 @@ impl<'e, 'o> Clean<'e, 'o> {
         if container.mode == Mode::Skip {
             return Ok(container);
         }
-        if container.encoder.open(open) {
-            container.close = close_both;
+        if container.encoder.open(both.open()) {
+            container.close = both;
         } else {
             container.mode = Mode::Skip;
         }
@@ -208,7 +215,6 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     type SerializeStructVariant = Container<'e, 'o>;
 
     scalars! {
-        serialize_bool, write_bool, bool;
         serialize_i128, write_i128, i128;
         serialize_u128, write_u128, u128;
     }
@@ -222,6 +228,11 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         serialize_u32, serialize_u64, u32;
     }
 
+    fn serialize_bool(self, value: bool) -> Result<(), Stop> {
+        let text = if value { *b"true\0\0\0\0" } else { *b"false\0\0\0" };
+        self.word(u64::from_le_bytes(text), if value { "true".len() } else { "false".len() })
+    }
+
     fn serialize_f32(self, value: f32) -> Result<(), Stop> {
         if !value.is_finite() {
             return self.non_finite();
@@ -232,14 +243,14 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     fn serialize_f64(self, value: f64) -> Result<(), Stop> {
         // Only what is finite is one.
         match Decimal::of(value) {
-            Some(decimal) => self.number(decimal),
+            Some(decimal) => self.word(decimal.text(), decimal.len()),
             None => self.any_f64(value),
         }
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), Stop> {
         match Decimal::of_whole(value) {
-            Some(decimal) => self.number(decimal),
+            Some(decimal) => self.word(decimal.text(), decimal.len()),
             None => self.any_u64(value),
         }
     }
@@ -247,7 +258,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     fn serialize_i64(self, value: i64) -> Result<(), Stop> {
         match u64::try_from(value) {
             Ok(value) => self.serialize_u64(value),
-            Err(_) => self.scalar(|sink| CompactFormatter.write_i64(sink, value)),
+            Err(_) => self.negative(value),
         }
     }
 
@@ -280,7 +291,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Stop> {
-        let mut array = self.container(b'[', b"]")?;
+        let mut array = self.container(Close::Array)?;
         value.iter().try_for_each(|byte| array.element(byte))?;
         array.finish()
     }
@@ -331,11 +342,11 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b'[', b"]")
+        self.container(Close::Array)
     }
 
     fn serialize_tuple(self, _len: usize) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b'[', b"]")
+        self.container(Close::Array)
     }
 
     fn serialize_tuple_struct(
@@ -343,7 +354,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         _name: &'static str,
         _len: usize,
     ) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b'[', b"]")
+        self.container(Close::Array)
     }
 
     fn serialize_tuple_variant(
@@ -353,22 +364,22 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Container<'e, 'o>, Stop> {
-        self.nested_variant(variant, b'[', b"]}")
+        self.nested_variant(variant, Close::ArrayInVariant)
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Container<'e, 'o>, Stop> {
-        self.container(b'{', b"}")
+        self.container(Close::Object)
     }
 
     fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Container<'e, 'o>, Stop> {
         if !raw::TOKENS.contains(&name) {
-            return self.container(b'{', b"}");
+            return self.container(Close::Object);
         }
         let Self { encoder, place } = self;
         if place != Place::Value {
             return Err(Stop);
         }
-        Ok(Container::new(encoder, Mode::Raw, b""))
+        Ok(Container::new(encoder, Mode::Raw, Close::Nothing))
     }
 
     fn serialize_struct_variant(
@@ -378,7 +389,7 @@ impl<'e, 'o> Serializer for Clean<'e, 'o> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Container<'e, 'o>, Stop> {
-        self.nested_variant(variant, b'{', b"}}")
+        self.nested_variant(variant, Close::ObjectInVariant)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Serialize, ser};
 
 use super::{
-    clean::Place,
+    clean::{Clean, Place},
     encoder::{Encoder, Stop},
 };
 
@@ -17,25 +17,59 @@ pub(super) enum Mode {
     Raw,
 }
 
+/// What ends a container.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Close {
+    /// Of a marker or JSON text.
+    Nothing,
+    Array,
+    Object,
+    /// Of a variant's content, and the variant.
+    ArrayInVariant,
+    ObjectInVariant,
+}
+
+impl Close {
+    /// What begins it.
+    #[inline]
+    pub(super) const fn open(self) -> u8 {
+        match self {
+            Self::Array | Self::ArrayInVariant => b'[',
+            Self::Object | Self::ObjectInVariant | Self::Nothing => b'{',
+        }
+    }
+
+    const fn brackets(self) -> &'static [u8] {
+        match self {
+            Self::Nothing => b"",
+            Self::Array => b"]",
+            Self::Object => b"}",
+            Self::ArrayInVariant => b"]}",
+            Self::ObjectInVariant => b"}}",
+        }
+    }
+}
+
 /// An array or object that is being written.
 pub(super) struct Container<'e, 'o> {
     pub(super) encoder: &'e mut Encoder<'o>,
     pub(super) mode: Mode,
-    /// The brackets that end it: none for a marker or for JSON text, two for a variant's content.
-    pub(super) close: &'static [u8],
+    pub(super) close: Close,
     pub(super) is_empty: bool,
-    /// A key was written and its value was not.
-    pub(super) owes_value: bool,
+    /// A key was written and its value was not: the two are one unfinished part.
+    owes_value: bool,
     /// That value must not be stored.
     pub(super) hides_value: bool,
 }
 
 impl<'e, 'o> Container<'e, 'o> {
-    pub(super) fn new(encoder: &'e mut Encoder<'o>, mode: Mode, close: &'static [u8]) -> Self {
+    #[inline]
+    pub(super) fn new(encoder: &'e mut Encoder<'o>, mode: Mode, close: Close) -> Self {
         encoder.unfinished += 1;
         Self { encoder, mode, close, is_empty: true, owes_value: false, hides_value: false }
     }
 
+    #[inline]
     pub(super) fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
         if self.mode == Mode::Skip {
             return self.encoder.spend(1);
@@ -55,7 +89,8 @@ impl<'e, 'o> Container<'e, 'o> {
         }
         self.separate();
         let before = self.encoder.sink.mark();
-        self.encoder.part(key, Place::Key)?;
+        self.encoder.unfinished += 1;
+        key.serialize(Clean::new(self.encoder, Place::Key))?;
         self.hides_value = self.encoder.hides_value_of_name(before);
         Ok(())
     }
@@ -70,9 +105,20 @@ impl<'e, 'o> Container<'e, 'o> {
             return self.encoder.spend(1);
         }
         if std::mem::take(&mut self.hides_value) {
-            return self.encoder.hide();
+            self.encoder.hide()?;
+        } else {
+            value.serialize(Clean::new(self.encoder, Place::Value))?;
         }
-        self.encoder.part(value, Place::Value)
+        self.encoder.unfinished -= 1;
+        Ok(())
+    }
+
+    /// The value that is owed is what is written next.
+    pub(super) fn value_is_content(&mut self) {
+        if std::mem::take(&mut self.owes_value) && self.mode != Mode::Skip {
+            self.encoder.unfinished -= 1;
+        }
+        self.is_empty = true;
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Stop> {
@@ -96,14 +142,20 @@ impl<'e, 'o> Container<'e, 'o> {
     }
 
     /// Ends the container; until here the container counts as unfinished, also if this fails.
+    #[inline]
     pub(super) fn finish(self) -> Result<(), Stop> {
-        let lacks_text = self.mode == Mode::Raw && self.is_empty;
-        if self.owes_value || lacks_text {
+        let Self { encoder, mode, close, is_empty, owes_value, hides_value: _ } = self;
+        let lacks_text = mode == Mode::Raw && is_empty;
+        if owes_value || lacks_text {
             return Err(Stop);
         }
-        self.encoder.close(self.close);
-        self.encoder.unfinished -= 1;
-        self.encoder.check()
+        encoder.unfinished -= 1;
+        let is_closed = match close {
+            Close::Array => encoder.close_at_once(b']'),
+            Close::Object => encoder.close_at_once(b'}'),
+            _ => false,
+        };
+        if is_closed { Ok(()) } else { encoder.close(close.brackets()) }
     }
 }
 

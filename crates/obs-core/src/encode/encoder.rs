@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Serialize, ser};
 
-use crate::redact::{Glance, REDACTED};
+use crate::{
+    redact::{Glance, REDACTED, Tag, knows},
+    short::{SHORT_MAX, Short},
+};
 
 use super::{
     BYTES_FLOOR, DEPTH_CEILING, EncodeLimits, Encoded, Redact, Sanitized,
@@ -34,6 +37,12 @@ pub(super) struct Encoder<'o> {
     pub(super) is_in_piece: bool,
     /// The name that was written last needs no second look.
     name_passed: bool,
+    /// Each text and number is looked at for itself, and so some are written at once.
+    pub(super) is_simple: bool,
+    /// Short texts are, too: the limit cuts none.
+    has_short_texts: bool,
+    /// Under which names are known that are written at once.
+    names: Tag,
     pub(super) string_bytes_max: usize,
     depth_max: usize,
     /// Arrays and objects that are open.
@@ -54,6 +63,9 @@ impl<'o> Encoder<'o> {
             is_in_head: false,
             is_in_piece: false,
             name_passed: false,
+            is_simple: true,
+            has_short_texts: limits.string_bytes_max >= SHORT_MAX,
+            names: Tag::NOBODY,
             string_bytes_max: limits.string_bytes_max,
             depth_max: limits.depth_max.min(DEPTH_CEILING),
             depth: 0,
@@ -63,7 +75,26 @@ impl<'o> Encoder<'o> {
     }
 
     pub(super) fn guarded(out: &'o mut Vec<u8>, limits: &EncodeLimits, redact: Redact<'o>) -> Self {
-        Self { guard: Some(Guard::new(redact)), ..Self::new(out, limits) }
+        let mut encoder = Self::new(out, limits);
+        encoder.ask(Guard::new(redact));
+        encoder
+    }
+
+    /// Asks from here on.
+    pub(super) fn ask(&mut self, guard: Guard<'o>) {
+        self.is_simple = guard.is_simple;
+        self.has_short_texts &= guard.is_simple;
+        self.names = if self.has_short_texts { guard.tag() } else { Tag::NOBODY };
+        self.guard = Some(guard);
+    }
+
+    /// Looks at everything, as if that could not be left out.
+    #[cfg(test)]
+    pub(super) fn look_at_everything(&mut self) {
+        (self.is_simple, self.has_short_texts, self.names) = (false, false, Tag::NOBODY);
+        if let Some(guard) = &mut self.guard {
+            guard.is_simple = false;
+        }
     }
 
     pub(super) fn serializer(&mut self) -> Clean<'_, 'o> {
@@ -104,17 +135,23 @@ impl<'o> Encoder<'o> {
     }
 
     /// Ends as many arrays and objects as there are brackets.
-    #[inline]
-    pub(super) fn close(&mut self, brackets: &[u8]) {
+    #[inline(never)]
+    pub(super) fn close(&mut self, brackets: &[u8]) -> Result<(), Stop> {
         self.depth = self.depth.saturating_sub(brackets.len());
-        match brackets {
-            [only] => self.sink.put_byte(*only),
-            any => any.iter().for_each(|bracket| self.sink.put_byte(*bracket)),
-        }
+        brackets.iter().for_each(|bracket| self.sink.put_byte(*bracket));
         // Simple rules take no note of what stands where.
         if let Some(guard) = self.guard.as_mut().filter(|guard| !guard.is_simple) {
             guard.closed(self.depth);
         }
+        self.check()
+    }
+
+    /// Ends one array or object; `false`, and nothing happens, where that takes a call, or the walk may not go on.
+    #[inline]
+    pub(super) fn close_at_once(&mut self, bracket: u8) -> bool {
+        let closes = self.is_simple && self.sink.put_byte_at_once(bracket);
+        self.depth = self.depth.saturating_sub(usize::from(closes));
+        closes
     }
 
     /// Begins a string.
@@ -142,9 +179,9 @@ impl<'o> Encoder<'o> {
 
     /// A name; apart from values, because nearly each is known, and then nothing is called and no register saved.
     fn name(&mut self, name: &str) -> Result<(), Stop> {
-        if name.len() <= self.string_bytes_max
-            && self.guard.as_ref().is_some_and(|guard| guard.knows_name(name))
-            && self.sink.put_quoted_at_once(name.as_bytes(), true)
+        if let Some(short) = Short::of(name.as_bytes())
+            && knows(self.names, short, name.len())
+            && self.sink.put_short_at_once(short, name.len(), true)
         {
             self.name_passed = true;
             return Ok(());
@@ -166,12 +203,37 @@ impl<'o> Encoder<'o> {
         self.looked_at_string(name, Place::Key)
     }
 
+    /// A text; one of at most eight bytes is looked at and written in one register.
     fn value(&mut self, value: &str) -> Result<(), Stop> {
+        if value.len() <= SHORT_MAX / 2
+            && self.has_short_texts
+            && let Some(short) = Short::of(value.as_bytes())
+            && Glance::sees_nothing(short, value.len())
+            && self.sink.put_short_at_once(short, value.len(), false)
+        {
+            return Ok(());
+        }
+        self.short_value(value)
+    }
+
+    #[inline(never)]
+    fn short_value(&mut self, value: &str) -> Result<(), Stop> {
+        if self.has_short_texts
+            && let Some(short) = Short::of(value.as_bytes())
+            && Glance::sees_nothing(short, value.len())
+            && self.sink.put_short_at_once(short, value.len(), false)
+        {
+            return Ok(());
+        }
+        self.long_value(value)
+    }
+
+    #[inline(never)]
+    fn long_value(&mut self, value: &str) -> Result<(), Stop> {
         if value.len() <= self.string_bytes_max
             && self.passes(value)
             && self.sink.put_quoted(value.as_bytes(), false)
         {
-            self.name_passed = false;
             return Ok(());
         }
         self.looked_at_string(value, Place::Value)
@@ -187,6 +249,7 @@ impl<'o> Encoder<'o> {
     #[cold]
     #[inline(never)]
     fn looked_at_string(&mut self, value: &str, place: Place) -> Result<(), Stop> {
+        self.name_passed = false;
         // What is not stored is not looked at.
         let guard = self.guard.as_ref().filter(|_| !self.sink.overflowed());
         let Some(guard) = guard else { return self.plain_string(value, 0) };

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Redact, Sanitized};
-use crate::redact::{Glance, Named, Place, Rules};
+use crate::redact::{Glance, Named, Place, Rules, Tag};
 
 /// Where the names in a trace are ours: inside of the array, inside of an entry.
 const ENTRY_DEPTH: usize = 2;
@@ -48,10 +48,9 @@ impl<'r> Guard<'r> {
         self.is_simple && self.redact.rules.pass_name(name)
     }
 
-    /// The same for a name that this thread has met.
-    #[inline]
-    pub(super) fn knows_name(&self, name: &str) -> bool {
-        self.is_simple && self.redact.rules.know_name(name)
+    /// Under which names are known that pass.
+    pub(super) const fn tag(&self) -> Tag {
+        if self.is_simple { self.redact.rules.tag() } else { Tag::NOBODY }
     }
 
     /// The same for a number, truth or null of so many bytes.

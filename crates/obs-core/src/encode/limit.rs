@@ -2,7 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use crate::text_hash::copy_short;
+use crate::{
+    short::{SHORT_MAX, Short},
+    text_hash::copy_short,
+};
 
 /// The longest text before `$head`, with two numbers of 20 digits.
 const FRAME_BYTES_MAX: usize = 96;
@@ -10,21 +13,22 @@ const FRAME_BYTES_MAX: usize = 96;
 /// What closes the marker after `$head`.
 const FRAME_END: &[u8] = b"\"}";
 
-/// So many bytes are written without a call where there is room for them.
-const AT_ONCE: usize = 16;
-
-/// The same with quotes, and what else stands around a name.
-const QUOTED_AT_ONCE: usize = AT_ONCE + 8;
+/// So many bytes are written without a call where there is room for them: a short text with its quotes, and the colon
+/// behind a name.
+const AT_ONCE: usize = SHORT_MAX + 8;
 
 /// At least so many bytes are made writable at a time: filling them with zeros costs less than asking again.
 const STEP: usize = 512;
 
 /// Appends to a buffer, which grows by `limit` at most.
 ///
-/// Ahead of the text lie bytes without a meaning, none of them beyond the limit: whether there is room is whether
-/// they are there, one question for most of what is written. They are taken away at the end.
+/// Ahead of the text lie bytes without a meaning, none of them beyond the limit or where the walk is given up: whether
+/// there is room, and whether the walk goes on behind it, is whether they are there, one question for most of what is
+/// written. They are taken away at the end.
 pub(super) struct Bounded<'o> {
-    out: &'o mut Vec<u8>,
+    /// Whose buffer it is, which gets it back: one step less to each byte.
+    owner: &'o mut Vec<u8>,
+    out: Vec<u8>,
     /// Where this value begins; what lies before is not ours.
     start: usize,
     /// Where the text ends.
@@ -45,9 +49,9 @@ pub(super) struct Bounded<'o> {
 pub(super) struct Mark(usize);
 
 impl<'o> Bounded<'o> {
-    pub(super) fn new(out: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
-        let start = out.len();
-        Self { out, start, at: start, limit, walk_max, lost: 0, omitted: 0, idle: 0 }
+    pub(super) fn new(owner: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
+        let (start, out) = (owner.len(), std::mem::take(owner));
+        Self { owner, out, start, at: start, limit, walk_max, lost: 0, omitted: 0, idle: 0 }
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
@@ -63,39 +67,53 @@ impl<'o> Bounded<'o> {
     /// Writes one character of ASCII.
     #[inline]
     pub(super) fn put_byte(&mut self, byte: u8) {
-        match self.out.get_mut(self.at) {
-            Some(to) => {
-                *to = byte;
-                self.at += 1;
-            }
-            None => self.put_any(&[byte]),
+        if !self.put_byte_at_once(byte) {
+            self.put_any(&[byte]);
         }
     }
 
-    /// Writes the first bytes of a text that is in registers, the lowest first.
+    /// The same; `false`, and nothing, where that takes a call, or the walk may not go on behind it.
     #[inline]
-    pub(super) fn put_first(&mut self, text: u128, len: usize) {
-        if let Some(to) = self.ahead::<AT_ONCE>() {
-            *to = text.to_le_bytes();
-            self.at += len;
-        } else {
-            self.put_any_first(text, len);
-        }
+    pub(super) fn put_byte_at_once(&mut self, byte: u8) -> bool {
+        let at = self.at;
+        let Some(to) = self.out.get_mut(at) else { return false };
+        *to = byte;
+        self.at = at + 1;
+        true
     }
 
-    /// Apart, so that the text need not be in memory for those who do not come here.
-    #[cold]
-    #[inline(never)]
-    fn put_any_first(&mut self, text: u128, len: usize) {
-        let bytes = text.to_le_bytes();
-        self.put_any(bytes.get(..len).unwrap_or(&bytes));
+    /// Writes the first bytes of a text of at most eight, the lowest first; `false` as above.
+    #[inline]
+    pub(super) fn put_first_at_once(&mut self, text: u64, len: usize) -> bool {
+        let Some(to) = self.ahead() else { return false };
+        *to = text.to_le_bytes();
+        self.at += len;
+        true
+    }
+
+    /// Writes a short string of so many bytes that needs no escape, and the colon behind a name; `false` as above.
+    #[inline]
+    pub(super) fn put_short_at_once(&mut self, plain: Short, len: usize, is_name: bool) -> bool {
+        let Some(to) = self.ahead::<AT_ONCE>() else { return false };
+        to[0] = b'"';
+        to[1..9].copy_from_slice(&plain.low.to_le_bytes());
+        to[9..17].copy_from_slice(&plain.high.to_le_bytes());
+        // A text keeps the quote of that.
+        let Some(end) = to.get_mut(len + 1..len + 3) else { return false };
+        end.copy_from_slice(b"\":");
+        self.at += len + QUOTES + usize::from(is_name);
+        true
     }
 
     #[inline(never)]
     fn put_any(&mut self, bytes: &[u8]) {
         let stored = bytes.len().min(self.room());
-        self.lost += (bytes.len() - stored) as u64;
+        let lost = bytes.len() - stored;
         self.put_stored(&bytes[..stored]);
+        if lost > 0 {
+            self.lost += lost as u64;
+            self.narrow();
+        }
     }
 
     /// Writes bytes that there is room for.
@@ -110,43 +128,17 @@ impl<'o> Bounded<'o> {
 
     /// Writes a string that needs no escape, and the colon behind a name; `false`, and nothing, where it is
     /// not sure that there is room for all of it, and that the walk goes on behind it.
-    #[inline]
-    pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
-        self.put_quoted_at_once(plain, is_name) || self.put_long_quoted(plain, is_name)
-    }
-
-    /// The same, `false` also where that takes a call.
-    #[inline]
-    pub(super) fn put_quoted_at_once(&mut self, plain: &[u8], is_name: bool) -> bool {
-        let len = quoted_len(plain, is_name);
-        if self.walk_left() < len as u64 {
-            return false;
-        }
-        if let Some(to) = self.ahead::<QUOTED_AT_ONCE>()
-            && let [quote, rest @ ..] = to
-            && let Some(text) = rest.first_chunk_mut()
-            && copy_short(plain, text)
-        {
-            *quote = b'"';
-            // A text keeps the quote of that.
-            rest[plain.len()..plain.len() + 2].copy_from_slice(b"\":");
-            self.at += len;
-            return true;
-        }
-        false
-    }
-
     #[inline(never)]
-    fn put_long_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
-        let len = quoted_len(plain, is_name);
-        if self.walk_left() < len as u64 {
-            return false;
-        }
-        if self.overflowed() || self.room() < len || !self.widen(len.max(QUOTED_AT_ONCE)) {
+    pub(super) fn put_quoted(&mut self, plain: &[u8], is_name: bool) -> bool {
+        let len = plain.len() + QUOTES + usize::from(is_name);
+        if self.overflowed()
+            || self.walk_left() < len as u64
+            || self.out.len() - self.at < len && !self.widen(len)
+        {
             return false;
         }
         self.put_byte(b'"');
-        self.put_stored(plain);
+        self.put(plain);
         self.put(if is_name { b"\":" } else { b"\"" });
         true
     }
@@ -157,22 +149,36 @@ impl<'o> Bounded<'o> {
         self.out.get_mut(self.at..)?.first_chunk_mut()
     }
 
-    /// Makes so many bytes writable behind the text, and some more; `false` where the limit has no room for them.
+    /// Makes so many bytes writable behind the text, and some more, behind which the walk goes on; `false` where the
+    /// limit has no room for them.
     #[cold]
     #[inline(never)]
     fn widen(&mut self, bytes: usize) -> bool {
-        let ceiling = self.start.saturating_add(self.limit);
         if self.room() < bytes {
             return false;
         }
-        let wanted = bytes.max(STEP).max(self.at - self.start);
-        let end = self.at.saturating_add(wanted).min(ceiling).max(self.out.len());
+        let ceiling = self.start.saturating_add(self.limit);
+        let wanted = STEP.max(self.at - self.start);
+        let end = self.at.saturating_add(wanted).min(self.walk_end()).min(ceiling);
+        let end = end.max(self.at + bytes).max(self.out.len());
         if self.out.capacity() < end {
             let capacity = (2 * self.out.capacity()).min(ceiling).max(end);
             self.out.reserve_exact(capacity - self.out.len());
         }
         self.out.resize(end, 0);
         true
+    }
+
+    /// Where the walk is given up if nothing else happens.
+    fn walk_end(&self) -> usize {
+        let bytes_max = self.walk_max.saturating_sub(self.lost + self.idle);
+        self.start.saturating_add(usize::try_from(bytes_max).unwrap_or(usize::MAX))
+    }
+
+    /// Takes away what lies ahead of the text and behind the end of the walk, which came nearer, or further from the
+    /// text.
+    fn narrow(&mut self) {
+        self.out.truncate(self.walk_end().max(self.at));
     }
 
     #[inline]
@@ -195,6 +201,7 @@ impl<'o> Bounded<'o> {
     /// Takes back what was written since then, all of which was stored.
     pub(super) fn rewind(&mut self, Mark(mark): Mark) {
         self.at = self.at.min(mark);
+        self.narrow();
     }
 
     /// Counts bytes that a string limit left out.
@@ -205,6 +212,7 @@ impl<'o> Bounded<'o> {
     /// Counts work that left no bytes.
     pub(super) fn spend(&mut self, work: usize) {
         self.idle += work as u64;
+        self.narrow();
     }
 
     /// Bytes that were written so far, stored or not.
@@ -278,6 +286,7 @@ impl<'o> Bounded<'o> {
 impl Drop for Bounded<'_> {
     fn drop(&mut self) {
         self.out.truncate(self.at);
+        *self.owner = std::mem::take(&mut self.out);
     }
 }
 
@@ -298,12 +307,8 @@ impl io::Write for Bounded<'_> {
     }
 }
 
-/// The length of a string with its quotes, and of a name with its colon.
-#[inline]
-const fn quoted_len(plain: &[u8], is_name: bool) -> usize {
-    const QUOTES: usize = 2;
-    plain.len() + QUOTES + is_name as usize
-}
+/// How many quotes a string has.
+const QUOTES: usize = 2;
 
 /// The marker up to the text of `$head`, and its length.
 fn frame(total: u64, kept: usize) -> ([u8; FRAME_BYTES_MAX], usize) {

@@ -61,7 +61,7 @@ pub(super) fn rewrite(encoder: &mut Encoder<'_>, text: &str) -> Result<(), Stop>
             b'{' | b'[' if encoder.open(first) => &rest[1..],
             b'{' | b'[' => after_container(rest),
             b'}' | b']' => {
-                encoder.close(&rest.as_bytes()[..1]);
+                encoder.close(&rest.as_bytes()[..1])?;
                 &rest[1..]
             }
             b',' | b':' => {
@@ -182,7 +182,7 @@ fn head(encoder: &mut Encoder<'_>, piece: &str) -> Result<(), Stop> {
     };
     let mut out = Vec::with_capacity(piece.len());
     let mut inner = Encoder::new(&mut out, &limits);
-    inner.guard = Some(guard.of_piece());
+    inner.ask(guard.of_piece());
     inner.is_in_piece = true;
     rewrite(&mut inner, piece)?;
     let changed = inner.changed;

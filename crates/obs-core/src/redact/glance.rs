@@ -7,7 +7,7 @@
 use std::array;
 
 use super::pan;
-use crate::text_hash::padded;
+use crate::{short::Short, text_hash::padded};
 
 /// Something that JSON text has an escape for, or that is not stored.
 const ESCAPED: u8 = 1;
@@ -71,6 +71,18 @@ impl Glance {
         Self(escaped | if is_in(SIGN) || is_suspicious { SIGN } else { 0 })
     }
 
+    /// Whether a text of at most 16 bytes stands in JSON as it is, and need not be searched for secrets; `false`
+    /// also where that takes another glance.
+    #[inline]
+    pub(crate) const fn sees_nothing(text: Short, len: usize) -> bool {
+        let Short { low, high } = text;
+        // What fits into the first word is in the second once more.
+        let is_in_low = len <= size_of::<u64>();
+        is_plain_word(low)
+            && (is_in_low || is_plain_word(high))
+            && (len < LONG || len < pan::DIGITS_MIN && !has_dash(low) && !has_dash(high))
+    }
+
     /// At a number, truth or text as it is written in JSON; an escape may stand for anything.
     pub(crate) fn at_json(scalar: &[u8]) -> Self {
         let text = scalar.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
@@ -122,6 +134,39 @@ fn seen_in(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)])
 }
 
+/// Whether no byte of a word is of class [`ESCAPED`] or [`SIGN`]; `false` also for some others that are rare, and for
+/// all that are not ASCII. Of those that are, additions to one leave the next alone.
+#[inline]
+const fn is_plain_word(word: u64) -> bool {
+    const HIGHEST: u64 = every(0x80);
+    // The highest bit of each byte says whether it passes.
+    let is_no_control = word.wrapping_add(every(0x80 - 0x20));
+    let is_above_colon = word.wrapping_add(every(0x80 - b':'));
+    let is_above_at = word.wrapping_add(every(0x80 - b'A'));
+    let passes = is_no_control
+        & (is_above_at | !is_above_colon)
+        & is_not(word, b'"')
+        & is_not(word, b'\\')
+        & is_not(word, b'/')
+        & is_not(word, b'J');
+    passes & !word & HIGHEST == HIGHEST
+}
+
+#[inline]
+const fn has_dash(word: u64) -> bool {
+    is_not(word, b'-') & every(0x80) != every(0x80)
+}
+
+/// The highest bit of each byte that is not this one, for bytes of ASCII.
+#[inline]
+const fn is_not(word: u64, byte: u8) -> u64 {
+    (word ^ every(byte)).wrapping_add(every(0x7f))
+}
+
+const fn every(byte: u8) -> u64 {
+    EVERY_BYTE * byte as u64
+}
+
 /// By comparisons, which processors make sixteen of at once, and not by a table.
 #[inline]
 fn class_in_short(byte: u8) -> u8 {
@@ -166,6 +211,8 @@ const FILLED: [[u8; AT_ONCE]; AT_ONCE + 1] = {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::redact::{Redaction, patterns};
 
@@ -178,6 +225,41 @@ mod tests {
             assert_eq!(Glance::at(&text).is_plain(), !escaped, "{byte}");
         }
         assert!(Glance::at("é\u{10FFFF}").is_plain());
+    }
+
+    #[test]
+    fn nothing_is_seen_only_where_a_longer_glance_sees_nothing() {
+        let sees_nothing = |text: &str| {
+            Short::of(text.as_bytes()).is_some_and(|short| Glance::sees_nothing(short, text.len()))
+        };
+        let is_safe = |text: &str| {
+            let glance = Glance::at(text);
+            glance.is_plain() && !glance.has_signs()
+        };
+        for at in 0..=17 {
+            for byte in '\0'..='\u{FF}' {
+                let text = format!("{}{byte}", &"book-7 or so more"[..at]);
+                assert!(!sees_nothing(&text) || is_safe(&text), "{text:?}");
+            }
+        }
+        for common in ["", "a", "web", "book-17", "user_1234", "12.5 %", "2026-11-22", "Zoë"] {
+            assert_eq!(sees_nothing(common), common.is_ascii(), "{common}");
+            assert!(is_safe(common));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_seen_in_no_text_in_which_a_longer_glance_sees_something(
+            text in "[\\x00-\\x7F]{0,17}", digits in "[0-9 -]{0,17}",
+        ) {
+            for text in [text, digits] {
+                let short = Short::of(text.as_bytes());
+                let sees_nothing = short.is_some_and(|it| Glance::sees_nothing(it, text.len()));
+                let glance = Glance::at(&text);
+                prop_assert!(!sees_nothing || glance.is_plain() && !glance.has_signs());
+            }
+        }
     }
 
     #[test]

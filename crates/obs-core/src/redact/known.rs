@@ -2,97 +2,119 @@
 //!
 //! Documents of one kind have the same names again and again, and a look at each of them is most of what
 //! redacting a document costs. So a thread remembers some, for the rules that it asked last: a name of up to
-//! 32 bytes is four words, which with its length say all of it. What is not remembered is looked at.
+//! 16 bytes is two words and one of up to 32 is four, which with its length say all of it. What is not remembered is
+//! looked at.
 
 use std::cell::Cell;
 
-use crate::text_hash;
+use crate::short::{SHORT_MAX, Short};
 
-/// How many names a thread remembers at most; a power of two.
+/// How many short names a thread remembers at most; a power of two.
 const PLACES: usize = 128;
-/// Longer names are looked at each time.
-const NAME_BYTES_MAX: usize = 32;
-const HALF: usize = NAME_BYTES_MAX / 2;
+/// How many longer ones; a power of two.
+const LONG_PLACES: usize = 64;
+/// Still longer names are looked at each time.
+const NAME_BYTES_MAX: usize = 2 * SHORT_MAX;
 
-/// Which rules let a name pass, and all of the name.
-#[derive(Clone, Copy)]
-struct Known {
-    /// 0 belongs to no rules.
-    rules: u64,
-    len: usize,
-    words: [u64; 4],
+/// The rules that let a name pass, and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u64);
+
+impl Tag {
+    /// So many lengths fit below the number of the rules.
+    const LENGTHS: u64 = 256;
+    /// Of no name that is remembered.
+    pub(crate) const NOBODY: Self = Self(0);
+
+    /// For rules with this number, which is not 0.
+    #[inline]
+    pub(super) const fn of_rules(number: u64) -> Self {
+        Self(number.wrapping_mul(Self::LENGTHS))
+    }
+
+    #[inline]
+    const fn with_len(self, len: usize) -> u64 {
+        self.0 | len as u64
+    }
 }
 
-const NOBODY: Known = Known { rules: 0, len: 0, words: [0; 4] };
+const _: () = assert!((NAME_BYTES_MAX as u64) < Tag::LENGTHS);
 
-type Places = [Cell<Known>; PLACES];
+/// The tag with the length, and all of the name. The word that is left over makes it a power of two in size.
+type Known = [u64; 4];
+type KnownLong = [u64; 5];
+
+const NOBODY: Known = [0; 4];
+const NOBODY_LONG: KnownLong = [0; 5];
 
 thread_local! {
-    static KNOWN: Places = const { [const { Cell::new(NOBODY) }; PLACES] };
+    static KNOWN: [Cell<Known>; PLACES] = const { [const { Cell::new(NOBODY) }; PLACES] };
+    static KNOWN_LONG: [Cell<KnownLong>; LONG_PLACES] =
+        const { [const { Cell::new(NOBODY_LONG) }; LONG_PLACES] };
 }
 
-/// Whether the rules with this number let `name` pass, of which `look` makes sure if it is new.
+/// Whether the rules with this tag let `name` pass, of which `look` makes sure if it is new.
 #[inline]
-pub(super) fn passes(rules: u64, name: &str, look: impl FnOnce() -> bool) -> bool {
-    knows(rules, name) || meet(rules, name, look)
-}
-
-/// Whether `name` is one that this thread has met, and these rules let pass.
-#[inline]
-pub(super) fn knows(rules: u64, name: &str) -> bool {
-    if name.len() > NAME_BYTES_MAX {
-        return false;
+pub(super) fn passes(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
+    match Short::of(name.as_bytes()) {
+        Some(short) => knows(tag, short, name.len()) || meet(tag, name, look),
+        None => knows_long(tag, name.as_bytes()) || meet(tag, name, look),
     }
-    let known = Known { rules, len: name.len(), words: words(name.as_bytes()) };
-    let is_known = |places: &Places| places[known.place()].get().is(&known);
+}
+
+/// Whether this is a name of so many bytes that this thread has met, and these rules let pass.
+#[inline]
+pub(crate) fn knows(tag: Tag, name: Short, len: usize) -> bool {
+    let tag = tag.with_len(len);
+    let is_known = |places: &[Cell<Known>; PLACES]| {
+        let [its_tag, low, high, _] = places[place(tag, name)].get();
+        its_tag == tag && low == name.low && high == name.high
+    };
     KNOWN.try_with(is_known).unwrap_or_default()
+}
+
+fn knows_long(tag: Tag, name: &[u8]) -> bool {
+    let Some((known, place)) = long(tag, name) else { return false };
+    KNOWN_LONG.try_with(|places| places[place].get() == known).unwrap_or_default()
 }
 
 /// Looks at a name, and remembers it if it passes and is short enough.
 #[cold]
-fn meet(rules: u64, name: &str, look: impl FnOnce() -> bool) -> bool {
+fn meet(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
     let passes = look();
-    if passes && name.len() <= NAME_BYTES_MAX {
-        let known = Known { rules, len: name.len(), words: words(name.as_bytes()) };
-        let _ = KNOWN.try_with(|places| places[known.place()].set(known));
+    if !passes || tag == Tag::NOBODY {
+        return passes;
+    }
+    if let Some(short) = Short::of(name.as_bytes()) {
+        let tag = tag.with_len(name.len());
+        let known = [tag, short.low, short.high, 0];
+        let _ = KNOWN.try_with(|places| places[place(tag, short)].set(known));
+    } else if let Some((known, place)) = long(tag, name.as_bytes()) {
+        let _ = KNOWN_LONG.try_with(|places| places[place].set(known));
     }
     passes
 }
 
-impl Known {
-    /// In words, because these were just put together: a comparison of more at a time would wait for them.
-    #[inline]
-    const fn is(&self, other: &Self) -> bool {
-        let ([a, b, c, d], [e, f, g, h]) = (self.words, other.words);
-        let differ = (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h);
-        differ | (self.rules ^ other.rules) | (self.len ^ other.len) as u64 == 0
-    }
-
-    #[inline]
-    const fn place(&self) -> usize {
-        let [a, b, c, d] = self.words;
-        let mixed = a ^ b.rotate_left(31) ^ c.rotate_left(17) ^ d.rotate_left(47);
-        let mixed = mixed.wrapping_add(self.rules).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 48) as usize % PLACES
-    }
+#[inline]
+const fn place(tag_with_len: u64, name: Short) -> usize {
+    let mixed = name.low ^ name.high.rotate_left(31) ^ tag_with_len;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % PLACES
 }
 
-/// All of at most 32 bytes, given their number.
-#[inline]
-fn words(name: &[u8]) -> [u64; 4] {
-    let halves = |all: u128| [all as u64, (all >> 64) as u64];
-    if name.len() <= HALF {
-        let (first, last) = text_hash::words(name);
-        return [first, last, 0, 0];
+/// What is remembered of a longer name, if it is not too long, and where.
+fn long(tag: Tag, name: &[u8]) -> Option<(KnownLong, usize)> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
     }
-    match (name.first_chunk::<HALF>(), name.last_chunk::<HALF>()) {
-        (Some(head), Some(tail)) => {
-            let ([a, b], [c, d]) =
-                (halves(u128::from_le_bytes(*head)), halves(u128::from_le_bytes(*tail)));
-            [a, b, c, d]
-        }
-        _ => [0; 4],
-    }
+    let head = Short::of(name.first_chunk::<SHORT_MAX>()?)?;
+    let tail = Short::of(name.last_chunk::<SHORT_MAX>()?)?;
+    let tag = tag.with_len(name.len());
+    let mixed = Short {
+        low: head.low ^ tail.low.rotate_left(17),
+        high: head.high ^ tail.high.rotate_left(17),
+    };
+    let known = [tag, head.low, head.high, tail.low, tail.high];
+    Some((known, place(tag, mixed) % LONG_PLACES))
 }
 
 #[cfg(test)]
@@ -101,39 +123,62 @@ mod tests {
 
     use super::*;
 
+    const ONE: Tag = Tag::of_rules(u64::MAX);
+    const OTHER: Tag = Tag::of_rules(u64::MAX - 1);
+
     #[test]
     fn a_name_is_looked_at_once_for_each_set_of_rules() {
+        for name in ["amount", "", "the amount of it all"] {
+            let looks = Cell::new(0);
+            let look = || {
+                looks.set(looks.get() + 1);
+                true
+            };
+            for _ in 0..3 {
+                assert!(passes(ONE, name, look));
+                assert!(passes(OTHER, name, look));
+            }
+            assert_eq!(looks.get(), 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_and_one_for_nobody_are_looked_at_each_time() {
         let looks = Cell::new(0);
         let look = || {
             looks.set(looks.get() + 1);
             true
         };
-        for _ in 0..3 {
-            assert!(passes(u64::MAX, "amount", look));
-            assert!(passes(u64::MAX - 1, "amount", look));
-        }
-        assert_eq!(looks.get(), 2);
         let long = "x".repeat(NAME_BYTES_MAX + 1);
-        assert!(passes(u64::MAX, &long, look) && passes(u64::MAX, &long, look));
-        assert_eq!(looks.get(), 4, "a long one each time");
+        assert!(passes(ONE, &long, look) && passes(ONE, &long, look));
+        assert_eq!(looks.get(), 2);
+        assert!(passes(Tag::NOBODY, "amount", look) && passes(Tag::NOBODY, "amount", look));
+        assert_eq!(looks.get(), 4);
     }
 
     #[test]
     fn a_name_that_does_not_pass_is_looked_at_each_time() {
-        assert!(!passes(u64::MAX, "password", || false));
-        assert!(passes(u64::MAX, "password", || true), "nobody remembered a verdict");
+        for name in ["password", "the password of it all"] {
+            assert!(!passes(ONE, name, || false));
+            assert!(passes(ONE, name, || true), "nobody remembered a verdict");
+        }
     }
 
     proptest! {
         #[test]
-        fn names_are_the_same_exactly_when_their_words_and_lengths_are(
+        fn a_name_is_known_exactly_when_it_was_met(
             one in "[ab]{0,34}", at in 0_usize..34,
         ) {
-            let said = |name: &str| (name.len(), words(name.as_bytes()));
-            let mut other = one.clone();
-            if at < one.len() && one.len() <= NAME_BYTES_MAX {
+            passes(ONE, &one, || true);
+            let is_known = |name: &str| passes(ONE, name, || false);
+            prop_assert_eq!(is_known(&one), one.len() <= NAME_BYTES_MAX);
+            if at < one.len() {
+                let mut other = one;
                 other.replace_range(at..=at, "c");
-                prop_assert_ne!(said(&one), said(&other));
+                prop_assert!(!is_known(&other));
+                other.truncate(at);
+                other.push('c');
+                prop_assert!(!is_known(&other));
             }
         }
     }

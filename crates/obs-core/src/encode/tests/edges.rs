@@ -13,12 +13,17 @@ const AT_ONCE_AND_MORE: usize = 20;
 /// What came out, what was changed, and how it went.
 type Written = (String, Sanitized, Encoded);
 
-fn written(value: &Value, limits: EncodeLimits, rules: &Rules, short_ways: bool) -> Written {
+fn written<T: Serialize>(
+    value: &T,
+    limits: EncodeLimits,
+    rules: &Rules,
+    short_ways: bool,
+) -> Written {
     let (mut out, mut changed) = (Vec::new(), Sanitized::default());
     let redact = Redact { rules, place: Place::Input, shapes: None };
     let mut encoder = Encoder::guarded(&mut out, &limits, redact);
-    if let Some(guard) = encoder.guard.as_mut().filter(|_| !short_ways) {
-        guard.is_simple = false;
+    if !short_ways {
+        encoder.look_at_everything();
     }
     let encoded = walk(value, encoder, &mut changed);
     (String::from_utf8(out).unwrap(), changed, encoded)
@@ -56,6 +61,63 @@ fn the_walk_ends_at_the_same_place_on_both_ways() {
             let short = written(&value, limits, &rules, true);
             assert_eq!(short, written(&value, limits, &rules, false), "{walk_bytes_max}");
             assert_eq!(short.2.truncated, walk_bytes_max < whole, "{walk_bytes_max} of {whole}");
+        }
+    }
+}
+
+/// The same document with numbers, words and an empty object behind the text.
+fn mixed(filler: usize, name: usize, text: usize) -> Value {
+    let fields = json!({"n".repeat(name): "t".repeat(text), "x": 12.5, "y": [1_234_567, null, true], "z": {}});
+    json!([" ".repeat(filler), fields, {"n".repeat(name): 123_456.75}])
+}
+
+#[test]
+fn a_walk_ends_where_it_does_on_the_long_way() {
+    let rules = Redaction::default().check().unwrap();
+    for (name, text) in [(0, 0), (1, 4), (3, 8), (4, 9), (8, 12), (9, 16), (16, 17), (17, 3)] {
+        let value = mixed(30, name, text);
+        let whole = value.to_string().len();
+        for walk_bytes_max in 0..=whole + 2 {
+            for bytes_max in [BYTES_FLOOR, whole - 7, whole, LIMITS.bytes_max] {
+                let bytes_max = bytes_max.max(BYTES_FLOOR);
+                let limits =
+                    EncodeLimits { bytes_max, walk_bytes_max: walk_bytes_max as u64, ..LIMITS };
+                // The first time names are met, the second they are known.
+                let short = [(); 2].map(|()| written(&value, limits, &rules, true));
+                let long = written(&value, limits, &rules, false);
+                assert_eq!(short[0], long, "{name}, {text}, {limits:?}");
+                assert_eq!(short[1], long, "{name}, {text}, {limits:?}");
+            }
+        }
+    }
+}
+
+/// Goes on where it was told to stop, and says that all went well.
+struct Stubborn(u32);
+
+impl Serialize for Stubborn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for _ in 0..self.0 {
+            let _ = map.serialize_entry("a", &[1, 2]);
+            let _ = map.serialize_entry("name", "web");
+            let _ = map.serialize_entry("deep", &vec![json!([[[1, 2, 3], 4], 5]); 3]);
+            let _ = map.serialize_entry("price", &12.5);
+        }
+        map.end()
+    }
+}
+
+#[test]
+fn what_goes_on_behind_the_end_of_a_walk_comes_out_as_on_the_long_way() {
+    let rules = Redaction::default().check().unwrap();
+    for walk_bytes_max in 0..400 {
+        for (bytes_max, depth_max) in
+            [(BYTES_FLOOR, 64), (150, 2), (150, 64), (LIMITS.bytes_max, 3)]
+        {
+            let limits = EncodeLimits { bytes_max, depth_max, walk_bytes_max, ..LIMITS };
+            let written = |short_ways: bool| written(&Stubborn(4), limits, &rules, short_ways);
+            assert_eq!(written(true), written(false), "{limits:?}");
         }
     }
 }

@@ -130,8 +130,8 @@ fn limits() -> impl Strategy<Value = EncodeLimits> {
 fn outcome(value: &Part, limits: &EncodeLimits, redact: Redact<'_>, glances: bool) -> Outcome {
     let (mut out, mut changed) = (Vec::new(), Sanitized::default());
     let mut encoder = Encoder::guarded(&mut out, limits, redact);
-    if let Some(guard) = encoder.guard.as_mut().filter(|_| !glances) {
-        guard.is_simple = false;
+    if !glances {
+        encoder.look_at_everything();
     }
     let encoded = walk(value, encoder, &mut changed);
     Outcome { text: String::from_utf8(out).unwrap(), encoded, changed }
@@ -176,8 +176,8 @@ proptest! {
             let rewritten = |glances: bool| {
                 let (mut out, limits) = (Vec::new(), EncodeLimits { depth_max: 120, ..LIMITS });
                 let mut encoder = Encoder::guarded(&mut out, &limits, redact);
-                if let Some(guard) = encoder.guard.as_mut().filter(|_| !glances) {
-                    guard.is_simple = false;
+                if !glances {
+                    encoder.look_at_everything();
                 }
                 super::super::raw::rewrite(&mut encoder, &text).unwrap();
                 let changed = encoder.changed;
