@@ -68,6 +68,10 @@ pub(crate) struct Args {
     /// FILE.child; the parent waits for it.
     #[arg(long)]
     pub(crate) fork: bool,
+    /// Abort inside the run of this number, as a panic does where it does not unwind; it is printed as
+    /// `open ID`, and has no line.
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) abort_at: Option<u64>,
     /// Log a line for each run, on standard error.
     #[arg(long)]
     pub(crate) log_lines: bool,
@@ -133,11 +137,12 @@ mod tests {
     fn the_whole_contract_is_taken() {
         let args = parse(
             "--runs 5 --rate 2 --threads 4 --error-every 3 --inflight-at-end 1 --row-bytes 10 --seed 9 --spool d \
-             --db sqlite:x --durability disk --shutdown-ms 50 --runtime multi --fork --log-lines --metrics-file f --ack-fd 3",
+             --db sqlite:x --durability disk --shutdown-ms 50 --runtime multi --fork --abort-at 4 --log-lines --metrics-file f --ack-fd 3",
         );
         assert_eq!(args.check(), Ok(()));
         assert_eq!(args.durability(), Durability::Disk);
         assert_eq!((args.runs, args.ack_fd, args.runtime), (5, Some(3), Runtime::Multi));
+        assert_eq!(args.abort_at, Some(4));
     }
 
     #[test]

@@ -67,6 +67,7 @@ fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
         pace: Pace::new(args.rate),
         stop: stop.clone(),
         log_lines: args.log_lines,
+        abort_at: args.abort_at,
     });
     let ground = Ground::new(args.runtime, args.threads)?;
 

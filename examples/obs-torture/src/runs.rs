@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     ops::Range,
+    process::abort,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -43,6 +44,7 @@ pub(crate) struct Work {
     pub(crate) pace: Pace,
     pub(crate) stop: Stop,
     pub(crate) log_lines: bool,
+    pub(crate) abort_at: Option<u64>,
 }
 
 /// The numbers of the runs, each given out once.
@@ -94,6 +96,10 @@ impl Work {
         run.subject(&format!("user-{}", seq % SUBJECTS)).correlation_id(&seq.to_string());
         run.node("prepare").kind("step");
         run.node("work").kind("step").branch("taken");
+        if self.abort_at == Some(seq) {
+            say::line(format_args!("open {}", run.id()));
+            abort();
+        }
         run
     }
 

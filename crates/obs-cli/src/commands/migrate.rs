@@ -8,6 +8,10 @@ use serde::Serialize;
 
 use crate::{commands::Ready, error::Failure, output::Output};
 
+const NO_ROOM: &str = "all migrations are applied, but there is no room for tomorrow: if this role may not make days, GRANT \
+    EXECUTE ON FUNCTION obs.make_day(date) to it; else a table of the schema is missing that a migration made: \
+    put it back as it was";
+
 pub(crate) fn run(url: &StoreUrl, output: &mut Output) -> Result<(), Failure> {
     let mut ready = Ready::new(url, Migrations::AtStart)?;
     // A retention for ever: nothing is dropped here.
@@ -19,6 +23,10 @@ pub(crate) fn run(url: &StoreUrl, output: &mut Output) -> Result<(), Failure> {
     if let Some(problem) = made.problem {
         let what = format!("the schema is up to date, but days ahead are missing: {problem}");
         return Err(Failure::Store { store, source: Box::new(StoreError::permanent(what)) });
+    }
+    if made.days_ahead == Some(0) {
+        let source = Box::new(StoreError::permanent(NO_ROOM));
+        return Err(Failure::Store { store, source });
     }
     ready.close()?;
     output.say(&Migrated { store, migrated: true, days_ahead: made.days_ahead })

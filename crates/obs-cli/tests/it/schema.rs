@@ -1,8 +1,8 @@
 //! `obs migrate` and `obs retention`, against real stores.
 
-use std::fs;
+use std::{fs, path::Path, sync::Barrier, thread};
 
-use crate::support::{Operator, count, database, postgres};
+use crate::support::{Operator, Said, count, database, is_soak, postgres};
 
 /// A day that is long past, as our partitions of it are named and bounded.
 const OLD_DAY: &str = "20200102";
@@ -35,6 +35,105 @@ fn migrate_makes_the_schema_once_however_often_it_is_called() {
     assert_eq!((&again["migrated"], &again["days_ahead"]), (&true.into(), &7.into()));
     assert_eq!(again["store"], url.as_str());
     assert_eq!(count(&url, "obs.__diesel_schema_migrations"), applied);
+}
+
+/// Processes that start together.
+const AT_ONCE: usize = 8;
+
+/// What so many processes say that migrate the same database at the same moment.
+fn migrate_at_once(url: &str) -> Vec<Said> {
+    let operator = Operator::new().with("OBS_STORE", url);
+    let barrier = Barrier::new(AT_ONCE);
+    thread::scope(|scope| {
+        let call = || {
+            barrier.wait();
+            operator.call(&["migrate"])
+        };
+        let calls: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(call)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    })
+}
+
+/// What undoes each migration, and its version; newest first.
+fn downs() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../obs-persist/migrations/postgres");
+    let mut folders: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    let down = |folder: &std::path::PathBuf| {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let version = name.split('_').next().unwrap().to_owned();
+        (fs::read_to_string(folder.join("down.sql")).unwrap(), version)
+    };
+    folders.iter().rev().map(down).collect()
+}
+
+const VERSIONS: &str = "SELECT version FROM obs.__diesel_schema_migrations ORDER BY version";
+const OBJECTS: &str = "SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'obs'::regnamespace \
+                       ORDER BY 1";
+
+/// An empty database, and one of an older release.
+#[test]
+fn processes_that_migrate_at_once_all_find_one_whole_schema() {
+    let (mut whole, downs) = (Vec::new(), downs());
+    for round in 0..if is_soak() { 10 } else { 2 } {
+        let url = database();
+        for older in [false, true] {
+            if older {
+                for (down, version) in &downs[..2] {
+                    postgres(&url, down);
+                    let forget = format!(
+                        "DELETE FROM obs.__diesel_schema_migrations WHERE version = '{version}'"
+                    );
+                    postgres(&url, &forget);
+                }
+                assert_ne!(postgres(&url, OBJECTS), whole);
+            }
+            for said in migrate_at_once(&url) {
+                assert_eq!((said.code, &*said.err), (0, ""), "round {round}: {said:?}");
+            }
+            let objects = postgres(&url, OBJECTS);
+            if whole.is_empty() {
+                whole.clone_from(&objects);
+            }
+            assert_eq!(objects, whole, "round {round}");
+            let versions: Vec<_> = downs.iter().rev().map(|(_, version)| version.clone()).collect();
+            assert_eq!(postgres(&url, VERSIONS), versions, "each migration is done once");
+        }
+    }
+}
+
+/// Half a migration, which only somebody else's hands can leave: ours are one transaction.
+#[test]
+fn processes_that_migrate_at_once_leave_half_a_migration_as_it_is_and_say_what_to_do() {
+    let (url, newest) = (database(), downs().remove(0));
+    assert_eq!(Operator::new().with("OBS_STORE", &url).call(&["migrate"]).code, 0);
+    let whole = postgres(&url, OBJECTS);
+    let (down, version) = newest;
+    postgres(
+        &url,
+        &format!("DELETE FROM obs.__diesel_schema_migrations WHERE version = '{version}'"),
+    );
+    for said in migrate_at_once(&url) {
+        assert_eq!(said.code, 3, "{said:?}");
+        for part in [&*version, "already exists", "half of a migration by hand: undo that"] {
+            assert!(said.err.contains(part), "{part}: {said:?}");
+        }
+    }
+    assert_eq!(postgres(&url, OBJECTS), whole, "nothing is changed");
+    postgres(&url, &down);
+    for said in migrate_at_once(&url) {
+        assert_eq!((said.code, &*said.err), (0, ""), "{said:?}");
+    }
+    assert_eq!(postgres(&url, OBJECTS), whole);
+
+    postgres(&url, &down);
+    let half = postgres(&url, OBJECTS);
+    for said in migrate_at_once(&url) {
+        assert_eq!(said.code, 3, "{said:?}");
+        assert!(said.err.contains("a table of the schema is missing"), "{said:?}");
+    }
+    assert_eq!(postgres(&url, OBJECTS), half, "nothing is changed");
 }
 
 #[test]

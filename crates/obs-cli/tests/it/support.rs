@@ -129,6 +129,12 @@ pub(crate) fn count(url: &str, table: &str) -> usize {
     postgres(url, &format!("SELECT count(*) FROM {table}"))[0].parse().unwrap()
 }
 
+/// Whether the full counts are asked for.
+pub(crate) fn is_soak() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    std::env::var_os("OBS_TEST_SOAK").is_some()
+}
+
 /// How long a process may take to do what is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -98,7 +98,9 @@ async fn migrate(mut connection: AsyncPgConnection) -> Result<AsyncPgConnection,
         let mut harness = AsyncMigrationHarness::new(connection);
         harness.run_pending_migrations(MIGRATIONS).map_err(|source| {
             StoreError::transient(
-                "cannot migrate the schema: run `obs migrate` as the role that owns it",
+                "cannot migrate the schema, and nothing of it is changed: run `obs migrate` as the role that owns it; \
+                 if something is there already, or is missing, that obs.__diesel_schema_migrations says otherwise \
+                 of, somebody did half of a migration by hand: undo that first",
                 source,
             )
         })?;

@@ -6,13 +6,14 @@
 //! file that still cannot be read then is set aside, and its records are counted. What another release
 //! left, segments or pages of another layout, stays for that one.
 
-use std::{io, path::PathBuf};
+use std::{collections::BTreeSet, io, path::PathBuf};
 
 use obs_core::{Clock, PageError, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE, read_segment, set_aside},
+    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE, read_segment},
+    bad::set_aside,
     codec,
     frame::Seed,
     log::Log,
@@ -24,7 +25,7 @@ use crate::platform;
 pub(super) const LOOKS_MAX: u32 = 5;
 
 /// A segment that can be taken over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Readable {
     pub(super) number: u64,
     /// How many records are in it.
@@ -33,6 +34,8 @@ pub(super) struct Readable {
     pub(super) damaged: u64,
     /// At how many of these a write may have been cut off.
     pub(super) cut_off: u64,
+    /// The runs of its records that the page of the runs has as open.
+    pub(super) ended: Vec<Uuid>,
 }
 
 /// What is known of the epochs that were not touched.
@@ -121,6 +124,7 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
     let numbers = dead.segments(&*log.disk).map_err(Trouble::Directory)?;
     let (mut buffer, mut readable) = (Vec::new(), Vec::new());
     let (mut failed, mut why) = (Vec::new(), None);
+    let open = open_runs(dead);
     for number in numbers {
         let path = path_of(&dead.directory, number);
         if let Err(error) = read_segment(&*log.disk, &path, &mut buffer) {
@@ -128,19 +132,22 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
             why.get_or_insert(error);
             continue;
         }
-        let (mut records, mut unreadable) = (0, 0);
+        let (mut records, mut unreadable, mut ended) = (0, 0, Vec::new());
         let mut scan = log.bugs.scan(&buffer, Seed::new(dead.epoch, number));
         for (_, frame) in scan.by_ref() {
             if let Some(schema) = codec::other_schema(frame.payload) {
                 return Err(Trouble::Foreign(path, schema.into()));
             }
             match codec::decode(frame.payload) {
-                Ok(_) => records += 1,
+                Ok(record) => {
+                    records += 1;
+                    ended.extend(open.get(&record.run_id));
+                }
                 Err(_) => unreadable += 1,
             }
         }
         let (damaged, cut_off) = (scan.damaged() + unreadable, scan.cut_off());
-        readable.push(Readable { number, records, damaged, cut_off });
+        readable.push(Readable { number, records, damaged, cut_off, ended });
     }
     for (name, words) in PAGES {
         let path = dead.directory.join(name);
@@ -161,6 +168,13 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
         None => Ok(readable),
         Some(why) => Err(Trouble::Files { failed, why, readable }),
     }
+}
+
+/// The runs that a process died with, as far as its page tells.
+fn open_runs(dead: &DeadEpoch) -> BTreeSet<Uuid> {
+    let words = platform::read_words(&dead.directory.join(RUNS_PAGE), in_flight::PAGE_WORDS);
+    let page = words.ok().and_then(|words| in_flight::read_page(&words).ok());
+    page.into_iter().flat_map(|page| page.runs).map(|run| run.run_id).collect()
 }
 
 /// The layout of a page, if it is one that only another release reads.

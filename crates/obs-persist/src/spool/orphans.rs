@@ -5,14 +5,19 @@
 //! records are in the store. The pages come first: what they say of the spool is compared with all of its
 //! segments, of which some may be gone when whoever takes them over dies as well.
 
-use std::{collections::VecDeque, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use obs_core::{Adopter, Class, PageError, RecordLabels, Ticket, in_flight};
 use uuid::Uuid;
 
 use super::{
     adopt::{DeadEpoch, Found, RUNS_PAGE, read_segment},
-    codec,
+    bad, codec,
     crash::{self, InSegments, Question},
     frame::{self, Seed},
     held::{Held, Readable},
@@ -29,10 +34,20 @@ use crate::{
 pub(crate) struct Orphans {
     log: Arc<Log>,
     segments: VecDeque<(Arc<DeadEpoch>, Readable)>,
-    /// The epochs whose pages are not entered yet, and what is in their segments.
-    pages: VecDeque<(Arc<DeadEpoch>, InSegments)>,
+    /// The epochs whose pages are not entered yet.
+    pages: VecDeque<Pages>,
     /// What only the store knows.
     questions: VecDeque<Question>,
+}
+
+/// The pages of an epoch, and what its segments say to them.
+#[derive(Debug)]
+struct Pages {
+    dead: Arc<DeadEpoch>,
+    found: InSegments,
+    /// Runs that the page has as open, and whose records are there: a page that is older than the
+    /// segments, as after a loss of power, or a kill between the two.
+    ended: BTreeSet<Uuid>,
 }
 
 /// One record, now ours.
@@ -41,6 +56,7 @@ pub(crate) type Adopted = (Ticket, Slot);
 impl Orphans {
     /// Those below `root`; what cannot be looked at is said and left for the next time.
     pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>, held: &mut Held) -> Self {
+        bad::forget(root, log.clock.wall());
         let dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
             tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
             Vec::new()
@@ -54,8 +70,9 @@ impl Orphans {
                 damaged: readable.iter().map(|segment| segment.damaged).sum(),
                 cut_off: readable.iter().map(|segment| segment.cut_off).sum(),
             };
+            let ended = readable.iter().flat_map(|segment| segment.ended.iter().copied()).collect();
             segments.extend(readable.into_iter().map(|segment| (Arc::clone(&epoch), segment)));
-            pages.push_back((epoch, found));
+            pages.push_back(Pages { dead: epoch, found, ended });
         }
         if !segments.is_empty() {
             tracing::info!(
@@ -104,9 +121,9 @@ impl Orphans {
     /// What died in the memory of the next process, as long as there is one; then the records of the next
     /// segment, entered into the books.
     pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<Adopted> {
-        if let Some((dead, found)) = self.pages.pop_front() {
+        if let Some(Pages { dead, found, ended }) = self.pages.pop_front() {
             self.questions.extend(crash::enter(&dead, found, books));
-            return lost_runs(&dead, &self.log, books);
+            return lost_runs(&dead, &ended, &self.log, books);
         }
         match self.segments.pop_front() {
             Some((epoch, segment)) => self.adopt_segment(&epoch, segment, books),
@@ -153,12 +170,13 @@ impl Orphans {
     }
 }
 
-/// The rows of the runs that a process died with. They are written to our own spool first: a process
-/// that dies now leaves them twice, under the same id, and never not at all.
-fn lost_runs(dead: &DeadEpoch, log: &Log, books: &Adopter) -> Vec<Adopted> {
+/// The rows of the runs that a process died with, and not of those that ended: the record of one says more than
+/// that it was lost. They are written to our own spool first: a process that dies now leaves them twice, under
+/// the same id, and never not at all.
+fn lost_runs(dead: &DeadEpoch, ended: &BTreeSet<Uuid>, log: &Log, books: &Adopter) -> Vec<Adopted> {
     let path = dead.directory.join(RUNS_PAGE);
     let Ok(words) = platform::read_words(&path, in_flight::PAGE_WORDS) else { return Vec::new() };
-    let records = match in_flight::read_page(&words) {
+    let mut records = match in_flight::read_page(&words) {
         Ok(page) => page.records(),
         // It died before it had a run.
         Err(PageError::Blank) => Vec::new(),
@@ -168,6 +186,7 @@ fn lost_runs(dead: &DeadEpoch, log: &Log, books: &Adopter) -> Vec<Adopted> {
             Vec::new()
         }
     };
+    records.retain(|record| !ended.contains(&record.run_id));
     let mut buffer = Vec::new();
     let mut adopted = Vec::new();
     for record in records {

@@ -307,6 +307,38 @@ fn a_store_that_is_slow_or_refuses_for_a_while_gets_every_row() {
     }
 }
 
+/// How often the store comes and goes.
+const FLAPS: u32 = 3;
+
+/// How soon rows are written again, without anybody asking for it.
+const RECOVERY_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_store_that_comes_and_goes_is_found_within_ten_seconds_each_time() {
+    let url = database();
+    let proxy = Proxy::before(&url);
+    let rig = rig(&proxy.url(&url), |_| {});
+    let persisted = || rig.live.test.obs().ledger().error.persisted;
+    let mut recoveries = Vec::new();
+    let submitted = rig.load(200, || {
+        for _ in 0..FLAPS {
+            let before = persisted();
+            until("it writes", || persisted() > before);
+            proxy.set(Mode::Refuse);
+            until("it is down", || rig.live.persister.state() == StoreState::Down);
+            let before = persisted();
+            every(Duration::from_millis(50), seconds(2, 60), || {});
+            assert_eq!(persisted(), before, "nobody is there to write to");
+            proxy.set(Mode::Pass);
+            let ((), took) = timed(|| until("rows are written again", || persisted() > before));
+            recoveries.push(took);
+        }
+    });
+    println!("{FLAPS} recoveries: {recoveries:?}");
+    assert!(recoveries.iter().all(|took| *took <= RECOVERY_MAX), "{recoveries:?}");
+    rig.settle(&url, submitted);
+}
+
 #[test]
 fn a_database_whose_disk_is_full_gets_every_row_once_there_is_room_and_nothing_is_set_aside() {
     let url = database();

@@ -18,6 +18,7 @@ use obs_persist::{PersistConfig, Store, StoreUrl};
 use tempfile::{TempDir, tempdir};
 
 use crate::{
+    faults::soak,
     retention::aged,
     support::{LONG, Live, SOON, failed, full, open_sqlite, skipped, sqlite, sqlite_url, until},
 };
@@ -289,15 +290,17 @@ fn rows_wait_while_somebody_holds_the_writers_lock_for_longer_than_we_do() {
     assert_eq!((ledger.error.persisted, ledger.error.quarantined), (10, 0));
 }
 
-/// How often the process is killed; the long tier asks for more.
-const KILLS: u64 = 12;
+/// How often the process is killed.
+fn kills() -> u64 {
+    if soak() { 50 } else { 12 }
+}
 
 #[test]
 fn no_row_that_was_flushed_is_lost_or_doubled_by_a_process_that_is_killed() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("obs.sqlite");
     let mut acknowledged = Vec::new();
-    for kill in 0..KILLS {
+    for kill in 0..kills() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",

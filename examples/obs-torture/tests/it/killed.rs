@@ -92,6 +92,44 @@ fn every_promise_to_the_disk_is_kept_too() {
     }
 }
 
+/// What a panic comes to where it does not unwind.
+#[test]
+fn a_process_that_aborts_inside_a_run_leaves_that_run_as_one_lost_row_and_every_error_before_it() {
+    const ABORT_AT: u64 = 700;
+    let (rack, mut postgres) = (Rack::new(), Postgres::start());
+    for store_is_up in [true, false] {
+        postgres.query("DROP SCHEMA IF EXISTS obs CASCADE");
+        if !store_is_up {
+            postgres.tell("kill");
+        }
+        let store = format!("--spool {} --db {}", rack.path("spool").display(), postgres.url);
+        let flags = format!("--runs 1000 --error-every 3 --abort-at {ABORT_AT} {store}");
+        let mut victim = rack.start("victim", &flags);
+        let ended = victim.end();
+        assert_eq!(ended.code, None, "a signal ended it: {ended:?}");
+        let open: Vec<_> =
+            ended.out.lines().filter_map(|line| line.strip_prefix("open ")).collect();
+        let aborted = victim.account();
+        assert_eq!((open.len(), aborted.acks.len() as u64), (1, ABORT_AT), "{ended:?}");
+
+        if !store_is_up {
+            postgres.tell("start");
+        }
+        let (ended, next) = rack.run("next", &format!("--runs 0 {store}"));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(next.ledger["imbalance"], 0);
+        let lost = lost(&postgres);
+        assert_eq!(lost.iter().collect::<Vec<_>>(), open, "store is up: {store_is_up}");
+        let promised = aborted.ids("error", &["os"]);
+        assert_eq!(promised.len() as u64, ABORT_AT / 3);
+        assert_same(
+            &postgres.ids("error").difference(&lost).cloned().collect(),
+            &promised,
+            "errors",
+        );
+    }
+}
+
 #[test]
 fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
     const OPEN: u64 = 3;

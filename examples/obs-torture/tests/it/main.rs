@@ -5,11 +5,13 @@
 
 mod clock;
 mod contract;
+mod disk;
 mod forked;
 mod full;
 mod killed;
 mod outage;
 mod postgres;
+mod power;
 mod support;
 mod syncs;
 mod terminated;

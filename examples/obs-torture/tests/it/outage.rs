@@ -85,8 +85,11 @@ fn a_store_that_stalls_holds_up_neither_runs_nor_the_end_and_costs_no_error() {
 /// Errors a second during the outage.
 const RATE: u64 = 200;
 
-/// How often the server is killed afterwards, a second apart.
+/// How often the server is killed afterwards, each time amid rows that are written.
 const KILLS: u64 = 5;
+
+/// At least so many rows are written between two kills.
+const BETWEEN: u64 = 20;
 
 /// How long the rest may take once the server accepts connections again.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -98,9 +101,8 @@ fn an_outage_and_a_server_that_is_killed_again_and_again_cost_nothing() {
     let (rack, mut postgres) = (Rack::new(), Postgres::start());
     let spool = rack.path("spool");
     postgres.tell("kill");
-    let errors = RATE * (seconds + KILLS + 1);
     let flags = format!(
-        "--runs {errors} --rate {RATE} --error-every 1 --inflight-at-end 1 --spool {} --db {}",
+        "--runs 100000000 --rate {RATE} --error-every 1 --shutdown-ms 10000 --spool {} --db {}",
         spool.display(),
         postgres.url
     );
@@ -111,21 +113,25 @@ fn an_outage_and_a_server_that_is_killed_again_and_again_cost_nothing() {
     });
     for kill in 0..KILLS {
         postgres.tell("start");
-        let until = RATE * (seconds + kill + 1);
-        scrape_until(&victim, "the next kill", |_, acked| acked >= until);
+        // A server to which nobody is connected may be killed as often as one likes.
+        let before = postgres.count_if_any("error");
+        scrape_until(&victim, "rows are written again", |_, _| {
+            postgres.count_if_any("error") >= before + BETWEEN
+        });
         postgres.tell("kill");
+        println!("kill {kill}: more than {before} rows");
     }
     postgres.tell("start");
     let clock = Clock::default();
     let start = clock.now();
-    scrape_until(&victim, "all is stored", |stored, _| stored == errors);
-    // The last second of errors is still made meanwhile.
+    // Errors go on meanwhile.
+    scrape_until(&victim, "all is stored", |stored, acked| acked - stored <= RATE / 2);
     let took = clock.now().since(start);
-    assert!(took <= DRAIN + Duration::from_secs(2), "{took:?}");
+    assert!(took <= DRAIN, "{took:?}");
     let ended = victim.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let account = victim.account();
-    assert_eq!(account.acks.len() as u64, errors);
+    assert!(account.acks.len() as u64 >= RATE * seconds);
     assert_same(&postgres.ids("error"), &account.ids("error", &["os"]), "errors");
     assert!(account.dropped("error").is_empty(), "{}", account.ledger);
     until("the spool is empty", || dump(&spool).is_empty());

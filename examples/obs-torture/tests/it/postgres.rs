@@ -98,6 +98,18 @@ impl Postgres {
         let exists = self.query(&format!("SELECT to_regclass('obs.run_{class}') IS NOT NULL"));
         if exists == ["t"] { self.ids(class) } else { BTreeSet::new() }
     }
+
+    /// How many rows of a class there are.
+    pub(crate) fn count_if_any(&self, class: &str) -> u64 {
+        let exists = self.query(&format!("SELECT to_regclass('obs.run_{class}') IS NOT NULL"));
+        match &*exists {
+            [yes] if yes == "t" => {
+                let rows = self.query(&format!("SELECT count(*) FROM obs.run_{class}"));
+                rows[0].parse().unwrap()
+            }
+            _ => 0,
+        }
+    }
 }
 
 impl Drop for Postgres {

@@ -324,6 +324,20 @@ fn obs() -> &'static Path {
     })
 }
 
+/// Whether a spool has no damage, as `obs spool verify` says; 1 is its code for damage.
+pub(crate) fn verify(spool: &Path) -> i32 {
+    let output = Command::new(obs()).args(["spool", "verify"]).arg(spool).output().unwrap();
+    let code = output.status.code();
+    assert!(matches!(code, Some(0 | 1)), "{}", String::from_utf8_lossy(&output.stderr));
+    code.unwrap()
+}
+
+/// Whether the full counts are asked for.
+pub(crate) fn is_soak() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+    std::env::var_os("OBS_TEST_SOAK").is_some()
+}
+
 /// A count that a soak sets.
 pub(crate) fn count(name: &str, usual: u64) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
@@ -338,6 +352,11 @@ pub(crate) fn skip(reason: &str) {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
     let must = std::env::var_os("OBS_TEST_PRIVILEGED").is_some();
     assert!(!must, "OBS_TEST_PRIVILEGED is set, but {reason}");
+    told(reason);
+}
+
+/// The same for what this machine cannot have, whoever runs the tests.
+pub(crate) fn told(reason: &str) {
     // Not `println!`, which is kept back of a test that passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
 }

@@ -72,17 +72,20 @@ impl Life {
 
     /// Errors whose frames are there, and with whose tickets this is done.
     fn fail_and(&self, errors: u64, then: impl Fn(Ticket)) {
-        let mut buffer = Vec::new();
         for _ in 0..errors {
-            let record = an_error();
-            frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
-            codec::encode(&record, &mut buffer).unwrap();
-            assert!(frame::finish(&mut buffer));
-            self.log.append(&mut buffer).unwrap();
-            let (_, mut ticket) = self.test.kept_record(record).into_parts();
-            ticket.spooled();
-            then(ticket);
+            self.fail_with(an_error(), &then);
         }
+    }
+
+    fn fail_with(&self, record: RunRecord, then: impl Fn(Ticket)) {
+        let mut buffer = Vec::new();
+        frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
+        codec::encode(&record, &mut buffer).unwrap();
+        assert!(frame::finish(&mut buffer));
+        self.log.append(&mut buffer).unwrap();
+        let (_, mut ticket) = self.test.kept_record(record).into_parts();
+        ticket.spooled();
+        then(ticket);
     }
 
     /// An error of which the kill leaves half a frame: its ticket does not know of the spool.
@@ -378,6 +381,33 @@ fn the_row_of_a_lost_run_is_missed_if_it_is_not_in_the_spool_that_it_was_written
     }
     let error = last.error();
     assert_eq!((error.persisted, error.dropped.of(DropReason::Crash)), (2, 1), "{error}");
+}
+
+/// As after a loss of power: what is in the segment is on the disk, and the page of the runs is older.
+#[test]
+fn an_error_is_kept_and_not_taken_for_lost_where_the_page_says_that_its_run_is_still_open() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    let dead = Life::begin(&root, first);
+    let strategy = dead.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
+    let [mut ended, open] = [strategy.start(), strategy.start()];
+    let mut error = an_error();
+    error.run_id = ended.id();
+    dead.fail_with(error, Ticket::stays);
+    killed_with([ended, open]);
+    drop((strategy, dead));
+
+    let heir = Life::begin(&root, second);
+    let mut orphans = heir.finds(second);
+    let lost = orphans.adopt_next(&heir.test.adopter());
+    assert_eq!(lost.len(), 1, "the other one");
+    heir.settle(lost);
+    let kept = orphans.adopt_next(&heir.test.adopter());
+    assert_eq!(kept.len(), 1);
+    heir.settle(kept);
+    assert!(orphans.is_done());
+    assert_eq!((heir.error().adopted, heir.error().dropped.of(DropReason::Crash)), (2, 0));
 }
 
 #[test]
