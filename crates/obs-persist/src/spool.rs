@@ -3,7 +3,8 @@
 //! ```text
 //! <spool>/<epoch>/lock                   held for as long as the process lives
 //! <spool>/<epoch>/NNNNNNNN.seg           frames, in a file of fixed size whose space is set aside
-//! <spool>/bad/<epoch>-NNNNNNNN.bad       segments in which something was damaged
+//! <spool>/<epoch>/ledger.page            its counts; runs.page: its runs in flight; batch.page: what the store has
+//! <spool>/bad/<time>-<epoch>-N.bad       files in which something was damaged, for a week
 //! ```
 //!
 //! A record is one [`frame`] in a [`segment`]; [`log`] appends and frees, [`keeper`] does what takes
@@ -18,11 +19,14 @@
 //! S5 Freeing space needs none, and the next two segments have theirs.
 
 mod adopt;
+mod bad;
 mod bugs;
 mod codec;
 mod crash;
 mod disk;
 mod frame;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod held;
 pub mod inspect;
 mod keeper;

@@ -382,3 +382,9 @@ impl DiskFile for SimFile {
         Ok(count)
     }
 }
+
+/// How often something is tried: the first in the short tier, the second in the long one.
+#[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+pub(super) fn in_soak(short: u32, full: u32) -> u32 {
+    if std::env::var_os("OBS_TEST_SOAK").is_some() { full } else { short }
+}
