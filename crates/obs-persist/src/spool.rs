@@ -281,9 +281,12 @@ impl Spool {
         if self.log.limits.fsync != Fsync::Always {
             return Ack::Os;
         }
-        let rounds = self.sync_soon().into_iter().flatten();
-        let on_disk = |(log, round): (Arc<Log>, Round)| log.wait_synced(round, SYNC_PATIENCE);
-        if rounds.map(on_disk).all(|done| done) { Ack::Disk } else { Ack::Os }
+        let mut rounds = self.sync_soon().into_iter().flatten();
+        if rounds.all(|(log, round)| log.wait_synced(round, SYNC_PATIENCE)) {
+            Ack::Disk
+        } else {
+            Ack::Os
+        }
     }
 
     /// What is promised of the records to come, as far as one can know.
