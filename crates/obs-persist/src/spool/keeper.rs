@@ -213,7 +213,7 @@ impl Log {
     /// Whether that round is done: `Some(false)` when it never will be.
     fn outcome(state: &State, Round(round): Round) -> Option<bool> {
         if state.rounds_done >= round {
-            return Some(true);
+            return Some(!state.has_untrusted());
         }
         (state.off || !state.kept).then_some(false)
     }
@@ -357,7 +357,15 @@ impl Log {
         let synced = (self.sync_names())
             .and_then(|()| files.into_iter().try_for_each(|(_, file)| file.fdatasync()));
         if let Err(error) = synced {
-            self.failed(&mut self.lock(), "a sync of another file", &error);
+            let mut state = self.lock();
+            self.failed(&mut state, "a sync of another file", &error);
+            for target in targets {
+                state
+                    .segments
+                    .get_mut(&target)
+                    .into_iter()
+                    .for_each(|other| other.distrusted = true);
+            }
         }
         if let Some(segment) = self.lock().segments.get_mut(&number) {
             segment.settled = Vec::new();
@@ -394,7 +402,13 @@ impl Log {
     pub(super) fn empty(&self) {
         /// More than there are segments in any budget that makes sense.
         const SEGMENTS_MAX: usize = 1_000_000;
-        self.lock().give_up_unused();
+        let mut state = self.lock();
+        state.give_up_unused();
+        if state.unsynced.is_empty() {
+            // The names of segments that hold nothing, in a directory that may be gone when somebody asks.
+            state.names_unsynced = false;
+        }
+        drop(state);
         for _ in 0..SEGMENTS_MAX {
             if self.lock().waste.is_empty() {
                 return;
@@ -434,6 +448,13 @@ impl State {
                 segment.settled = Vec::new();
             }
         }
+    }
+
+    /// Whether a record is in a file whose sync failed, and nowhere else: there was no copy of it, or nowhere
+    /// to put it. No later sync makes that good.
+    fn has_untrusted(&self) -> bool {
+        let holds = |segment: &Segment| segment.distrusted && segment.outstanding > segment.writing;
+        self.segments.values().any(holds)
     }
 
     fn is_settled(&self, slot: Slot) -> bool {
