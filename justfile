@@ -71,6 +71,10 @@ loom *models:
 shuttle *options:
     cargo run --release --locked --manifest-path crates/obs-persist/shuttle/Cargo.toml --target-dir target/shuttle -- {{ options }}
 
+# Bytes and texts from anywhere, guided by the paths they take, 30 s for each target: `just fuzz recover`.
+fuzz *targets:
+    scripts/fuzz {{ targets }}
+
 # What the tests would not notice: mutants of the ledger, the spool and the encoder, in a copy of the tree.
 mutants *options:
     scripts/mutants {{ options }}

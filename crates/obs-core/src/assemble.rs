@@ -1,6 +1,7 @@
 //! Puts the record of a kept run together; every value becomes valid here.
 
-use opentelemetry::trace::SpanId;
+use opentelemetry::trace::{SpanId, TraceId};
+use uuid::Uuid;
 
 use crate::{
     encode::{Sanitized, clean_text},
@@ -8,7 +9,7 @@ use crate::{
     limits::SUBJECT_BYTES_MAX,
     outcome::Outcome,
     payload::{Payload, Sources},
-    record::RunRecord,
+    record::{RunRecord, Timestamp},
     run::{Run, end::Ended},
     span_ids::hex,
     strategy::StrategyShared,
@@ -16,10 +17,14 @@ use crate::{
 };
 
 impl Run {
-    pub(crate) fn assemble(&mut self, strategy: &StrategyShared, ended: &Ended<'_>) -> RunRecord {
+    pub(crate) fn assemble(
+        &mut self,
+        strategy: &StrategyShared,
+        ended: &Ended<'_>,
+        (run_id, started_at): (Uuid, Timestamp),
+        (trace_id, span_id): (TraceId, SpanId),
+    ) -> RunRecord {
         let &Ended { outcome, duration, keep, input } = ended;
-        let (run_id, started_at) = self.identity(outcome.started_at, duration);
-        let (trace_id, span_id) = self.span_of(run_id);
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
         let trace_entries = self.entries_max();

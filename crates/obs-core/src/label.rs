@@ -144,8 +144,19 @@ pub(crate) fn printed(raw: &str) -> Cow<'_, str> {
 fn is_plain_word(raw: &str) -> bool {
     !raw.is_empty()
         && raw.len() <= LABEL_BYTES_MAX
-        && raw.bytes().all(|byte| is_plain(char::from(byte)))
+        && raw.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
+
+/// Which bytes are [plain](is_plain): one look at each.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = is_plain(byte as u8 as char);
+        byte += 1;
+    }
+    plain
+};
 
 const fn is_plain(c: char) -> bool {
     matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '.' | ':' | '/' | '-')

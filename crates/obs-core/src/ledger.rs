@@ -254,6 +254,11 @@ mod tests {
              ok: 8 recorded = 6 sampled_out + 1 persisted + 1 dropped (queue_full); \
              error: 2 recorded = 0 sampled_out + 2 persisted; imbalance 0"
         );
+        let audited = Ledger { audit: 1, ..ledger }.to_string();
+        assert!(
+            audited.ends_with("+ 2 persisted; audit: 1 of the errors recorded; imbalance 0"),
+            "{audited}"
+        );
     }
 
     #[test]

@@ -14,11 +14,11 @@
 //! somebody can settle them.
 
 mod asking;
+mod spilled;
 mod spilling;
 mod taking;
 
 use std::{
-    collections::VecDeque,
     fmt,
     ops::Range,
     sync::PoisonError,
@@ -42,7 +42,10 @@ use crate::{
     waiters::{Answer, Fate, Waiters},
 };
 
-use self::spilling::{Adoption, Spilled};
+use self::{
+    spilled::{Spilled, SpilledErrors},
+    spilling::Adoption,
+};
 
 /// How many records are moved under one hold of the lock: a run that ends meanwhile waits for a
 /// few microseconds at most.
@@ -70,8 +73,8 @@ pub(crate) struct Shared {
 
 struct State {
     lanes: Lanes<Queued>,
-    /// Errors that are only in the spool, oldest first: they come back when the lanes have room.
-    spilled: VecDeque<Spilled>,
+    /// Errors that are only in the spool: they come back when the lanes have room.
+    spilled: SpilledErrors,
     /// When the oldest waiting record came; `None` while none waits. It may be too early (never
     /// too late) while what is left of it waits.
     waiting_since: Option<Tick>,
@@ -153,7 +156,7 @@ impl Shared {
         Self {
             state: Mutex::new(State {
                 lanes: Lanes::new(config.lanes()),
-                spilled: VecDeque::new(),
+                spilled: SpilledErrors::default(),
                 waiting_since: None,
                 pace: Pace::default(),
                 in_flight: Vec::with_capacity(config.batch_records),
@@ -270,7 +273,9 @@ impl Shared {
     pub(crate) fn begin_flush(&self, deadline: Duration) -> u64 {
         let mut state = self.lock();
         let (until, left) = (state.lanes.next_number(), state.lanes.unsettled());
-        let id = state.waiters.add_flush(until, left, (self.clock.now(), deadline));
+        let now = self.clock.now();
+        let id = state.waiters.add_flush(until, left, (now, deadline));
+        state.hurry(now);
         drop(state);
         self.rush();
         id
@@ -281,7 +286,9 @@ impl Shared {
         let mut state = self.lock();
         state.lanes.close();
         let (until, left) = (state.lanes.next_number(), state.lanes.unsettled());
-        let id = state.waiters.add_shutdown(until, left, (self.clock.now(), deadline));
+        let now = self.clock.now();
+        let id = state.waiters.add_shutdown(until, left, (now, deadline));
+        state.hurry(now);
         drop(state);
         self.room.notify_all();
         self.end.notify_one();
@@ -330,11 +337,13 @@ impl Shared {
         if state.worker != Worker::Running {
             return Step::Stop;
         }
+        let now = self.clock.now();
+        state.try_held(now);
         let Limit { records, bytes } = state.waiting();
         let facts = Facts {
             records,
             bytes,
-            age: state.waiting_since.map_or(Duration::ZERO, |since| self.clock.now().since(since)),
+            age: state.waiting_since.map_or(Duration::ZERO, |since| now.since(since)),
             errors: state.has_errors(),
             flushing: state.waiters.any_flush() || state.room_waiters > 0,
             closing: !state.lanes.is_open(),
@@ -481,7 +490,8 @@ impl Shared {
             let taken = Taken { ticket, place: item.place, slot, mark: None };
             self.settle_one(state, taken, Fate::Lost(reason));
         }
-        for Spilled { ticket, slot, place } in std::mem::take(&mut state.spilled) {
+        for spilled in std::mem::take(&mut state.spilled).into_all() {
+            let Spilled { ticket, slot, place } = spilled;
             let taken = Taken { ticket, place, slot: Some(slot), mark: None };
             self.settle_one(state, taken, Fate::Lost(reason));
         }

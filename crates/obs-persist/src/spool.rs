@@ -3,7 +3,8 @@
 //! ```text
 //! <spool>/<epoch>/lock                   held for as long as the process lives
 //! <spool>/<epoch>/NNNNNNNN.seg           frames, in a file of fixed size whose space is set aside
-//! <spool>/bad/<epoch>-NNNNNNNN.bad       segments in which something was damaged
+//! <spool>/<epoch>/ledger.page            its counts; runs.page: its runs in flight; batch.page: what the store has
+//! <spool>/bad/<time>-<epoch>-N.bad       files in which something was damaged, for a week
 //! ```
 //!
 //! A record is one [`frame`] in a [`segment`]; [`log`] appends and frees, [`keeper`] does what takes
@@ -18,11 +19,14 @@
 //! S5 Freeing space needs none, and the next two segments have theirs.
 
 mod adopt;
+mod bad;
 mod bugs;
 mod codec;
 mod crash;
 mod disk;
 mod frame;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod held;
 pub mod inspect;
 mod keeper;
@@ -31,7 +35,7 @@ mod orphans;
 mod recover;
 mod segment;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 mod under_way;
 
 use std::{
@@ -51,12 +55,16 @@ use uuid::Uuid;
 use self::{
     adopt::{BATCH_PAGE, Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
-    disk::RealDisk,
+    disk::{Disk, RealDisk},
+    frame::Flaw,
     held::Held,
     keeper::Round,
     log::{Log, LogLimits, LogStats},
 };
-use crate::platform::{Origin, Words};
+use crate::{
+    platform::{Origin, Words},
+    store,
+};
 
 pub use log::Fsync;
 pub(crate) use log::Refusal;
@@ -124,11 +132,15 @@ pub(crate) enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// Why a record cannot be read back.
+/// Why a record is not read back.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    #[error("its segment cannot be read")]
+    /// What is there may be whole: it can be read later, or by the next process.
+    #[error("its segment cannot be read now")]
     Io(#[from] io::Error),
+    /// It is gone, whoever reads it.
+    #[error("its frame is damaged ({0:?})")]
+    Frame(Flaw),
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }
@@ -136,6 +148,15 @@ pub(crate) enum ReadError {
 impl Spool {
     /// Makes the directory of this process, and a thread that keeps it.
     pub(crate) fn open(config: &SpoolConfig, epoch: Uuid) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(RealDisk), config, epoch)
+    }
+
+    /// The same, with the segments on a disk that may be a test's.
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        config: &SpoolConfig,
+        epoch: Uuid,
+    ) -> Result<Self, OpenError> {
         let home = Home::make(&config.root, config.origin, epoch)?;
         let limits = LogLimits {
             bytes: config.bytes,
@@ -144,7 +165,7 @@ impl Spool {
             fsync: config.fsync,
         };
         let place = (home.directory.clone(), epoch);
-        let log = Arc::new(Log::new(Arc::new(RealDisk), place, limits, Clock::default()));
+        let log = Arc::new(Log::new(disk, place, limits, Clock::default()));
         let page = |name, words| match Words::create(&home.directory.join(name), words) {
             Ok(words) => Some(Arc::new(MappedPage(words))),
             Err(error) => {
@@ -283,8 +304,24 @@ impl Spool {
         codec::decode_own(frame.payload)
     }
 
+    /// Reads a record back. One of this process is as it was written, and the store judges what it says. One
+    /// that was adopted is somebody else's file, which may have changed since it was checked when it was
+    /// taken over: the checksum keeps out accidents, not strangers.
     pub(crate) fn read(&self, slot: Slot, buffer: &mut Vec<u8>) -> Result<RunRecord, ReadError> {
-        Ok(codec::decode(self.log.read(slot, buffer)?.payload)?)
+        let is_own = !self.log.is_adopted(slot);
+        let read = self.log.read(slot, buffer).and_then(|frame| {
+            let decode = if is_own { codec::decode_own } else { codec::decode };
+            Ok(decode(frame.payload)?)
+        });
+        if let Err(error @ (ReadError::Frame(_) | ReadError::Decode(_))) = &read
+            && self.log.is_damaged_now(slot)
+        {
+            tracing::warn!(
+                error = %store::chain(error),
+                "a segment of the spool is damaged; what can be read of it is kept, the rest counts as lost"
+            );
+        }
+        read
     }
 
     /// Nobody needs the record any more.

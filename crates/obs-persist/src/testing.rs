@@ -10,6 +10,7 @@ use obs_core::RunRecord;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use crate::spool::fuzz;
 use crate::{
     store::{Store, StoreError, StoreFuture},
     stored::{Stored, StoredFuture, Unsettled},

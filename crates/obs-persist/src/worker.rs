@@ -131,6 +131,7 @@ impl Worker {
                 }
                 Step::Linger(rest) => {
                     self.spent = None;
+                    let rest = self.shared.until_read_again(rest);
                     // Whichever comes first: the time, or news.
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
@@ -138,6 +139,7 @@ impl Worker {
                     self.spent = None;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
                     let rest = self.rest_of_dead(self.rest(rest));
+                    let rest = self.shared.until_read_again(rest);
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,

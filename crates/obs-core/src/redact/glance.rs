@@ -80,7 +80,8 @@ impl Glance {
         let is_in_low = len <= size_of::<u64>();
         is_plain_word(low)
             && (is_in_low || is_plain_word(high))
-            && (len < LONG || len < pan::DIGITS_MIN && !has_dash(low) && !has_dash(high))
+            && (len < LONG || !(has(text, b'-') && has(text, b' ')))
+            && (len < pan::DIGITS_MIN || digits_in(low) + digits_in(high) < pan::DIGITS_MIN as u64)
     }
 
     /// At a number, truth or text as it is written in JSON; an escape may stand for anything.
@@ -96,9 +97,10 @@ impl Glance {
         if bytes.len() < LONG {
             return Self(seen_in(bytes) & (ESCAPED | SIGN));
         }
-        match padded(bytes) {
-            Some(short) => Self::at_short(short, bytes.len()),
-            None => Self::at_long(bytes),
+        match (Short::of(bytes), padded(bytes)) {
+            (Some(short), _) if Self::sees_nothing(short, bytes.len()) => Self(0),
+            (_, Some(short)) => Self::at_short(short, bytes.len()),
+            _ => Self::at_long(bytes),
         }
     }
 
@@ -152,9 +154,20 @@ const fn is_plain_word(word: u64) -> bool {
     passes & !word & HIGHEST == HIGHEST
 }
 
+/// Whether this byte is in a text of nothing but ASCII.
 #[inline]
-const fn has_dash(word: u64) -> bool {
-    is_not(word, b'-') & every(0x80) != every(0x80)
+const fn has(Short { low, high }: Short, byte: u8) -> bool {
+    is_not(low, byte) & is_not(high, byte) & every(0x80) != every(0x80)
+}
+
+/// How many bytes of a word are digits, for bytes of ASCII.
+#[inline]
+const fn digits_in(word: u64) -> u64 {
+    let is_above_slash = word.wrapping_add(every(0x80 - b'0'));
+    let is_above_nine = word.wrapping_add(every(0x80 - b':'));
+    let digits = (is_above_slash & !is_above_nine & every(0x80)) >> 7;
+    // The product has the sum of all bytes in its highest one.
+    digits.wrapping_mul(EVERY_BYTE) >> 56
 }
 
 /// The highest bit of each byte that is not this one, for bytes of ASCII.
@@ -242,7 +255,19 @@ mod tests {
                 assert!(!sees_nothing(&text) || is_safe(&text), "{text:?}");
             }
         }
-        for common in ["", "a", "web", "book-17", "user_1234", "12.5 %", "2026-11-22", "Zoë"] {
+        for common in [
+            "",
+            "a",
+            "web",
+            "book-17",
+            "user_1234",
+            "12.5 %",
+            "2026-11-22",
+            "big-spender",
+            "division by zero",
+            "1,234,567 of 99",
+            "Zoë",
+        ] {
             assert_eq!(sees_nothing(common), common.is_ascii(), "{common}");
             assert!(is_safe(common));
         }

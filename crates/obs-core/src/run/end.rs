@@ -255,12 +255,14 @@ impl Run {
         // A run may end while its thread unwinds, where a second panic would end the process. If a
         // sink panics, the ticket it held counts the record as abandoned.
         let handed = catch_unwind(AssertUnwindSafe(|| {
-            let record = self.assemble(strategy, ended);
+            let id = self.identity(ended.outcome.started_at, ended.duration);
+            let span = self.span_of(id.0);
+            let record = self.assemble(strategy, ended, id, span);
             let run = KeptRun {
                 status: record.status,
                 duration: record.duration,
                 run_id: record.run_id,
-                span: self.span_of(record.run_id),
+                span,
                 at: record.finished_at,
             };
             let ack = core.sink.submit(Kept { record, ticket });

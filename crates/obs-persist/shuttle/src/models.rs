@@ -28,11 +28,12 @@ use crate::{
     worker::{self, Duties, Timeouts},
 };
 
-pub(crate) const ALL: [(&str, fn()); 9] = [
+pub(crate) const ALL: [(&str, fn()); 10] = [
     ("well", well),
     ("troubled", troubled),
     ("panicked", panicked),
     ("spooled", spooled),
+    ("unread", unread),
     ("asked", asked),
     ("doubted", doubted),
     ("idle", idle),
@@ -354,6 +355,31 @@ fn spooled() {
         "of {safe} in the spool, some are lost: {ledger}"
     );
     assert!(store.rows() >= error.persisted, "{ledger}");
+}
+
+/// The spool's files cannot be read now and then: what is in them is written all the same, at once when somebody
+/// waits for it, and none of it is lost. The end does not wait for what is left there.
+fn unread() {
+    const ERRORS: u64 = 6;
+    let spool = Spool::failing();
+    let left = spool.left();
+    let rig = Rig::with(Mood::Well, Some(spool), FOR_EVER).with_time();
+    let errors: &[Class] = &[Class::Error, Class::Error, Class::Error];
+    let threads = [rig.submits(errors), rig.submits(errors)];
+    let safe: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    let flush = answer(&rig.shared, rig.shared.begin_flush(FOR_EVER));
+    assert!(flush.complete && flush.left == 0, "{flush:?}");
+    let error = rig.test.obs().ledger().error;
+    assert_eq!((error.persisted, error.spooled, error.dropped.total()), (ERRORS, 0, 0));
+    let late = rig.submits(errors);
+    let report = answer(&rig.shared, rig.shared.begin_shutdown(FOR_EVER));
+    assert_eq!(report.left, 0, "{report:?}");
+    let late = late.join().unwrap();
+    let (ledger, store) = rig.end();
+    let error = &ledger.error;
+    assert_eq!(error.spooled, left() as u64, "{ledger}");
+    assert_eq!(error.persisted + error.spooled, safe + late, "{ledger}");
+    assert_eq!(store.rows(), error.persisted, "{ledger}");
 }
 
 /// A process died with three records under way, of which one is a row: the store is asked until it says so,

@@ -17,6 +17,7 @@ use obs_core::{
     Ack, Adopter, Class, DropReason, Durable, Page, RecordLabels, RunRecord, Ticket,
     testing::record,
 };
+use shuttle::rand::Rng;
 use uuid::Uuid;
 
 use crate::{
@@ -45,6 +46,8 @@ pub(crate) struct Spool {
     /// What it had handed to the store.
     unsettled: Vec<Uuid>,
     page: Arc<Words>,
+    /// Its files cannot be read now and then.
+    fails: bool,
 }
 
 /// A page that nothing is read from but here.
@@ -67,6 +70,11 @@ pub(crate) struct Files {
 pub(crate) struct Slot(u64);
 
 impl Slot {
+    /// Two to a segment.
+    pub(crate) const fn segment(self) -> u64 {
+        self.0 / 2
+    }
+
     pub(crate) const fn bytes(self) -> usize {
         64
     }
@@ -75,6 +83,12 @@ impl Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
     Full,
+}
+
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Io(io::Error),
+    Frame,
 }
 
 impl From<Refusal> for DropReason {
@@ -100,7 +114,13 @@ impl Spool {
             orphans: Arc::new(AtomicBool::new(orphans)),
             unsettled: Vec::new(),
             page: Arc::new(Words(words)),
+            fails: false,
         }
+    }
+
+    /// One of whose files every other attempt to read them fails.
+    pub(crate) fn failing() -> Self {
+        Self { fails: true, ..Self::new(false) }
     }
 
     /// One beside which a process died that had these ok records under way.
@@ -157,7 +177,10 @@ impl Spool {
         Box::pin(std::future::ready(Ack::Disk))
     }
 
-    pub(crate) fn read(&self, slot: Slot, _: &mut Vec<u8>) -> Result<RunRecord, io::Error> {
+    pub(crate) fn read(&self, slot: Slot, _: &mut Vec<u8>) -> Result<RunRecord, ReadError> {
+        if self.fails && shuttle::rand::thread_rng().gen_range(0..2) == 0 {
+            return Err(ReadError::Io(io::ErrorKind::Other.into()));
+        }
         let files = self.files.lock().unwrap();
         Ok(files.records.get(&slot.0).expect("nothing is read that was settled").clone())
     }

@@ -1,17 +1,17 @@
 //! Errors that are only in the spool: how they leave the lanes out, and how they come back.
 
 use std::{
+    io,
     sync::{PoisonError, TryLockError},
     time::Duration,
 };
 
-use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Ticket, Timestamp};
+use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Tick, Ticket, Timestamp};
 
-use super::{Content, Queued, Shared, State, Taken, Worker};
+use super::{Content, Queued, Shared, Spilled, State, Taken, Worker};
 use crate::{
-    lanes::{Limit, Place},
-    spool::{Orphans, Slot, Spool},
-    store,
+    lanes::Limit,
+    spool::{Orphans, ReadError, Slot, Spool},
     sync::MutexGuard,
     waiters::Fate,
 };
@@ -23,13 +23,6 @@ const ADOPTED_AHEAD: usize = 10_000;
 /// How often a process looks for spools of dead ones, so that those of a fleet find a living heir. By the
 /// calendar.
 const LOOK_EVERY_MICROS: i64 = 60_000_000;
-
-/// An error whose record is only in the spool.
-pub(super) struct Spilled {
-    pub(super) ticket: Ticket,
-    pub(super) slot: Slot,
-    pub(super) place: Place,
-}
 
 /// How far the records of dead processes are taken over.
 #[derive(Default)]
@@ -45,15 +38,29 @@ pub(super) enum Adoption {
 }
 
 impl State {
-    /// What waits: in the lanes, or only in the spool.
+    /// What waits: in the lanes, or only in the spool, but for what cannot be read back now.
     pub(super) fn waiting(&self) -> Limit {
         let Limit { records, bytes } = self.lanes.waiting();
-        Limit { records: records + self.spilled.len(), bytes }
+        Limit { records: records + self.spilled.ready(), bytes }
     }
 
     /// Whether errors wait, in the lanes or only in the spool.
     pub(super) fn has_errors(&self) -> bool {
-        self.lanes.has_errors() || !self.spilled.is_empty()
+        self.lanes.has_errors() || self.spilled.ready() > 0
+    }
+
+    /// Lets those be tried again that could not be read back, if it is time.
+    pub(super) fn try_held(&mut self, now: Tick) {
+        if self.spilled.release_due(now) {
+            self.waiting_since.get_or_insert(now);
+        }
+    }
+
+    /// Lets all of them be tried again, because somebody waits.
+    pub(super) fn hurry(&mut self, now: Tick) {
+        if self.spilled.hurry() {
+            self.waiting_since.get_or_insert(now);
+        }
     }
 
     /// What becomes of an error that finds no room: in the spool it waits, or stays for the next
@@ -69,7 +76,7 @@ impl State {
             ticket.stays();
         } else {
             let place = self.lanes.spill();
-            self.spilled.push_back(Spilled { ticket, slot, place });
+            self.spilled.push(Spilled { ticket, slot, place });
         }
         None
     }
@@ -87,7 +94,7 @@ impl Shared {
         let before = state.waiting();
         let first_error = class == Class::Error && !state.has_errors();
         // What came before is only in the spool: so is this, or it would overtake.
-        let refused = if queued.slot.is_some() && !state.spilled.is_empty() {
+        let refused = if queued.slot.is_some() && state.spilled.ready() > 0 {
             Some((queued, DropReason::QueueFull))
         } else {
             let refused = state.lanes.offer(queued, class, bytes).err();
@@ -108,47 +115,74 @@ impl Shared {
     }
 
     /// Reads spilled errors back for as long as the lanes have room, one batch at most. Only the
-    /// worker does this, so they keep their order.
+    /// worker does this, so those of a segment keep their order. What cannot be read now stays where it is.
     pub(super) fn bring_back(&self) {
         let Some(spool) = &self.spool else { return };
         let mut buffer = Vec::new();
         for _ in 0..self.batch.records {
             let state = self.lock();
+            let Some(slot) = state.spilled.next() else { return };
             // The record takes up no more than itself and what its frame holds.
-            let room = |spilled: &Spilled| size_of::<RunRecord>() + spilled.slot.bytes();
-            let Some(first) = state.spilled.front() else { return };
-            let (bytes, slot) = (room(first), first.slot);
-            if !state.lanes.has_room_for_error(bytes) {
+            if !state.lanes.has_room_for_error(size_of::<RunRecord>() + slot.bytes()) {
                 return;
             }
             drop(state);
             // It stays the first meanwhile, or a new error would go straight into the lanes and overtake.
             let read = spool.read(slot, &mut buffer).map(Box::new);
-            let mut state = self.lock();
-            // The end may have settled it meanwhile.
-            if state.spilled.front().is_none_or(|first| first.slot != slot) {
+            let goes_on = match read {
+                Err(ReadError::Io(error)) => {
+                    self.hold(slot, &error);
+                    true
+                }
+                read => self.put_into_lanes(slot, read.ok()),
+            };
+            if !goes_on {
                 return;
             }
-            let Some(Spilled { ticket, slot, place }) = state.spilled.pop_front() else { return };
-            match read {
-                Ok(record) => {
-                    let bytes = record.bytes();
-                    let content = Content::Record(record);
-                    let queued = Queued { content, ticket, slot: Some(slot) };
-                    if let Err(queued) = state.lanes.bring_back(queued, bytes, place) {
-                        let Queued { ticket, .. } = queued;
-                        state.spilled.push_front(Spilled { ticket, slot, place });
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(error = %store::chain(&error), "a record cannot be read back from the spool");
-                    let taken = Taken { ticket, place, slot: Some(slot), mark: None };
-                    self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
-                    super::release(state);
-                }
-            }
         }
+    }
+
+    /// The file of this place cannot be read now, which says nothing about what is in it.
+    fn hold(&self, slot: Slot, error: &io::Error) {
+        let is_first = self.lock().spilled.hold(slot, self.clock.now());
+        if is_first {
+            tracing::warn!(%error, "errors cannot be read back from the spool; they stay there and are tried again");
+        }
+    }
+
+    /// Takes a spilled error into the lanes, or counts it as lost: its file was read, and this is no frame.
+    /// Whether there is room for more.
+    fn put_into_lanes(&self, slot: Slot, record: Option<Box<RunRecord>>) -> bool {
+        let mut state = self.lock();
+        // The end may have settled it meanwhile.
+        let Some((spilled, all_can_be_read)) = state.spilled.take(slot) else { return false };
+        let Spilled { ticket, slot, place } = spilled;
+        let goes_on = if let Some(record) = record {
+            let bytes = record.bytes();
+            let content = Content::Record(record);
+            let queued = Queued { content, ticket, slot: Some(slot) };
+            let refused = state.lanes.bring_back(queued, bytes, place).err();
+            let goes_on = refused.is_none();
+            if let Some(Queued { ticket, .. }) = refused {
+                state.spilled.put_back(Spilled { ticket, slot, place });
+            }
+            goes_on
+        } else {
+            let taken = Taken { ticket, place, slot: Some(slot), mark: None };
+            self.settle_one(&mut state, taken, Fate::Lost(DropReason::SpoolIo));
+            true
+        };
+        super::release(state);
+        if all_can_be_read {
+            tracing::info!("errors can be read back from the spool again");
+        }
+        goes_on
+    }
+
+    /// How long the worker may rest before it should try again to read what it could not.
+    pub(crate) fn until_read_again(&self, rest: Duration) -> Duration {
+        let due = self.lock().spilled.until_due(self.clock.now());
+        due.map_or(rest, |due| rest.min(due))
     }
 
     /// Somebody keeps the books from now on: what dead processes left can be entered.
@@ -193,7 +227,9 @@ impl Shared {
             other => other,
         };
         let Adoption::Running(books, orphans) = &mut *adoption else { return };
-        while !orphans.is_empty() && orphans.has_room() && self.lock().spilled.len() < ADOPTED_AHEAD
+        while !orphans.is_empty()
+            && orphans.has_room()
+            && self.lock().spilled.ready() < ADOPTED_AHEAD
         {
             let adopted = orphans.adopt_next(books);
             let mut state = self.lock();
@@ -204,9 +240,9 @@ impl Shared {
             }
             for (ticket, slot) in adopted {
                 let place = state.lanes.spill();
-                state.spilled.push_back(Spilled { ticket, slot, place });
+                state.spilled.push(Spilled { ticket, slot, place });
             }
-            if state.waiting_since.is_none() && !state.spilled.is_empty() {
+            if state.waiting_since.is_none() && state.spilled.ready() > 0 {
                 state.waiting_since = Some(self.clock.now());
             }
         }
@@ -243,3 +279,6 @@ const fn is_due(then: Timestamp, now: Timestamp) -> bool {
     let passed = now.as_micros().saturating_sub(then.as_micros());
     passed < 0 || passed >= LOOK_EVERY_MICROS
 }
+
+#[cfg(test)]
+mod tests;

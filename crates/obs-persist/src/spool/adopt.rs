@@ -40,11 +40,6 @@ pub(super) const PAGES: [(&str, usize); 3] = [
 const UNFINISHED: &str = ".new-";
 /// For how long such a directory is left to whoever makes it.
 const UNFINISHED_AGE: Duration = Duration::from_secs(60);
-/// Where damaged segments go.
-const BAD: &str = "bad";
-const BAD_END: &str = ".bad";
-/// How many damaged segments are kept for somebody to look at.
-const BAD_MAX: usize = 3;
 /// How many names are looked at in one directory.
 pub(super) const NAMES_MAX: usize = 10_000;
 
@@ -187,31 +182,6 @@ pub(crate) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -
         if filled < CHUNK {
             return Ok(true);
         }
-    }
-}
-
-/// Moves a damaged file to where somebody can look at it, in the place of the oldest one there.
-pub(crate) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: &Path) {
-    let bad = root.join(BAD);
-    let moved =
-        platform::private_dir(&bad, Origin::Given).map_err(io::Error::other).and_then(|()| {
-            let mut kept = disk.list(&bad, NAMES_MAX)?;
-            kept.retain(|name| name.ends_with(BAD_END));
-            kept.sort_unstable();
-            for name in kept.iter().take((kept.len() + 1).saturating_sub(BAD_MAX)) {
-                disk.unlink(&bad.join(name))?;
-            }
-            let part = |part: Option<&std::ffi::OsStr>| {
-                part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
-            };
-            let epoch = part(path.parent().and_then(Path::file_name));
-            let name =
-                format!("{:020}-{epoch}-{}{BAD_END}", now.as_micros(), part(path.file_stem()));
-            disk.rename(path, &bad.join(name))
-        });
-    if let Err(error) = moved {
-        tracing::debug!(path = %path.display(), %error, "a damaged file is removed");
-        let _ = disk.unlink(path);
     }
 }
 

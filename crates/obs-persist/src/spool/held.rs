@@ -12,7 +12,8 @@ use obs_core::{Clock, PageError, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE, read_segment, set_aside},
+    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE, read_segment},
+    bad::set_aside,
     codec,
     frame::Seed,
     log::Log,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     adopt::{LEDGER_PAGE, LOCK, NAMES_MAX},
+    bad::Bad,
     codec,
     frame::{FLAG_ERROR, Seed},
     recover::Scan,
@@ -249,22 +250,27 @@ impl SpooledEpoch {
 }
 
 /// How many records in a spool's folder are about a subject that has one of these names. What is damaged, or
-/// written by another release, is not seen; a segment that goes meanwhile is none.
+/// written by another release, is not seen; a segment that goes meanwhile is none. Segments that were set aside are looked at, too.
 pub(crate) fn about(folder: &Path, subjects: &[String]) -> Result<u64, InspectError> {
-    let mut count = 0;
+    let mut segments = Vec::new();
     for epoch in epochs(folder)? {
         for segment in epoch.segments()? {
-            let path = path_of(&epoch.directory, segment);
-            let bytes = match read(&path, SEGMENT_BYTES) {
-                Ok(bytes) => bytes,
-                Err(_) if !path.exists() => continue,
-                Err(error) => return Err(error),
-            };
-            let found = Scan::new(&bytes, Seed::new(epoch.epoch, segment));
-            let found = found.filter_map(|(_, frame)| decode(frame.payload, frame.id)?.subject);
-            let found = found.filter(|subject| subjects.iter().any(|one| **one == **subject));
-            count += found.count() as u64;
+            segments.push((path_of(&epoch.directory, segment), epoch.epoch, segment));
         }
+    }
+    let aside = Bad::all(folder).into_iter();
+    segments.extend(aside.filter_map(|bad| bad.segment.map(|(epoch, at)| (bad.path, epoch, at))));
+    let mut count = 0;
+    for (path, epoch, segment) in segments {
+        let bytes = match read(&path, SEGMENT_BYTES) {
+            Ok(bytes) => bytes,
+            Err(_) if !path.exists() => continue,
+            Err(error) => return Err(error),
+        };
+        let found = Scan::new(&bytes, Seed::new(epoch, segment));
+        let found = found.filter_map(|(_, frame)| decode(frame.payload, frame.id)?.subject);
+        let found = found.filter(|subject| subjects.iter().any(|one| **one == **subject));
+        count += found.count() as u64;
     }
     Ok(count)
 }

@@ -165,7 +165,7 @@ impl Log {
         let Some((path, damaged, seed, dead)) = waste else { return };
         if damaged {
             let root = self.directory.parent().unwrap_or(&self.directory);
-            super::adopt::set_aside(&*self.disk, (root, self.clock.wall()), &path);
+            super::bad::set_aside(&*self.disk, (root, self.clock.wall()), &path);
         } else if let Err(error) = self.disk.unlink(&path) {
             // Its records come again at the next start, and change nothing.
             tracing::debug!(path = %path.display(), %error, "a done segment stays");

@@ -17,6 +17,7 @@ use obs_core::{Clock, DropReason, Tick, Timestamp};
 use uuid::Uuid;
 
 use super::{
+    ReadError,
     bugs::Bugs,
     disk::{Disk, DiskFile},
     frame::{self, Frame, Seed},
@@ -376,7 +377,11 @@ impl Log {
     }
 
     /// Reads a record back.
-    pub(crate) fn read<'b>(&self, slot: Slot, buffer: &'b mut Vec<u8>) -> io::Result<Frame<'b>> {
+    pub(crate) fn read<'b>(
+        &self,
+        slot: Slot,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Frame<'b>, ReadError> {
         let state = self.lock();
         let slot = state.place_of(slot);
         let gone = || io::Error::from(io::ErrorKind::NotFound);
@@ -388,14 +393,26 @@ impl Log {
             None => self.reopen(slot.segment, &path)?,
         };
         buffer.resize(slot.bytes as usize, 0);
-        let filled = file.pread(buffer, u64::from(slot.offset))?;
-        let read = frame::read(&buffer[..filled], seed);
-        read.map_err(|flaw| {
-            if let Some(segment) = self.lock().segments.get_mut(&slot.segment) {
-                segment.damaged = true;
-            }
-            io::Error::new(io::ErrorKind::InvalidData, format!("no frame: {flaw:?}"))
-        })
+        let filled = file.pread(buffer, u64::from(slot.offset)).inspect_err(|_| {
+            // The next attempt begins with another descriptor.
+            self.lock().reader.take_if(|(open, _)| *open == slot.segment);
+        })?;
+        frame::read(&buffer[..filled], seed).map_err(ReadError::Frame)
+    }
+
+    /// Whether a dead process wrote the record.
+    pub(super) fn is_adopted(&self, slot: Slot) -> bool {
+        let state = self.lock();
+        let slot = state.place_of(slot);
+        state.segments.get(&slot.segment).is_some_and(|segment| segment.dead.is_some())
+    }
+
+    /// What is at this place is no record: its segment is set aside once it is done. Whether that is news.
+    pub(super) fn is_damaged_now(&self, slot: Slot) -> bool {
+        let mut state = self.lock();
+        let slot = state.place_of(slot);
+        let segment = state.segments.get_mut(&slot.segment);
+        segment.is_some_and(|segment| !std::mem::replace(&mut segment.damaged, true))
     }
 
     /// Opens a segment that is not written any more, in the place of the one that was read before.

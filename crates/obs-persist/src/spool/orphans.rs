@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     adopt::{DeadEpoch, Found, RUNS_PAGE, read_segment},
-    codec,
+    bad, codec,
     crash::{self, InSegments, Question},
     frame::{self, Seed},
     held::{Held, Readable},
@@ -56,6 +56,7 @@ pub(crate) type Adopted = (Ticket, Slot);
 impl Orphans {
     /// Those below `root`; what cannot be looked at is said and left for the next time.
     pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>, held: &mut Held) -> Self {
+        bad::forget(root, log.clock.wall());
         let dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
             tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
             Vec::new()

@@ -25,6 +25,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// By which the place is called: the record may be in another one since.
+    pub(crate) const fn segment(self) -> u64 {
+        self.segment
+    }
+
     /// What its frame takes up.
     pub(crate) const fn bytes(self) -> usize {
         self.bytes as usize

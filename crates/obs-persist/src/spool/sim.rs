@@ -2,7 +2,8 @@
 //!
 //! What it models: the page cache and what of it is durable, block by block; names in directories;
 //! an operation after which the power is gone; a sync that fails once and leaves the pages clean but
-//! lost (the "fsyncgate"); a full disk; blocks of a new file that show what another file left there.
+//! lost (the "fsyncgate"); a full disk; files that cannot be opened or read for a while; blocks of a
+//! new file that show what another file left there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +45,7 @@ impl Chance {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct SimDisk(Arc<Mutex<World>>);
+pub(crate) struct SimDisk(Arc<Mutex<World>>);
 
 #[derive(Debug)]
 struct World {
@@ -62,6 +63,11 @@ struct World {
     failing_syncs: BTreeSet<u64>,
     syncs: u64,
     failing_writes: bool,
+    failing_opens: bool,
+    /// Files that cannot be read, although they are open.
+    failing_reads: BTreeSet<PathBuf>,
+    /// How often a file was opened, or somebody tried to.
+    opens: u64,
     /// Files whose sync failed, and how often each was synced after that.
     resynced: BTreeMap<usize, u64>,
     created: u64,
@@ -79,7 +85,7 @@ struct Inode {
 }
 
 impl SimDisk {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(World {
             chance: Chance::new(seed ^ 0xd15c),
             names: BTreeMap::new(),
@@ -92,6 +98,9 @@ impl SimDisk {
             failing_syncs: BTreeSet::new(),
             syncs: 0,
             failing_writes: false,
+            failing_opens: false,
+            failing_reads: BTreeSet::new(),
+            opens: 0,
             resynced: BTreeMap::new(),
             created: 0,
         })))
@@ -115,6 +124,33 @@ impl SimDisk {
 
     pub(super) fn fail_writes(&self, fail: bool) {
         self.world().failing_writes = fail;
+    }
+
+    /// As in a process that has no descriptor left.
+    pub(crate) fn fail_opens(&self, fail: bool) {
+        self.world().failing_opens = fail;
+    }
+
+    pub(crate) fn fail_reads(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.world().failing_reads = paths.into_iter().collect();
+    }
+
+    pub(crate) fn opens(&self) -> u64 {
+        self.world().opens
+    }
+
+    /// Changes one byte of a file, for good.
+    pub(crate) fn spoil(&self, path: &Path, at: usize) {
+        let mut world = self.world();
+        let inode = world.names[path];
+        let Inode { live, durable, .. } = &mut world.inodes[inode];
+        live[at] ^= 1;
+        durable[at] = live[at];
+    }
+
+    /// The files that have a name.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.world().names.keys().cloned().collect()
     }
 
     pub(super) fn space_left(&self, bytes: u64) {
@@ -231,6 +267,10 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.world();
         world.step()?;
+        world.opens += 1;
+        if world.failing_opens {
+            return Err(io::Error::other("too many open files"));
+        }
         let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
@@ -328,6 +368,10 @@ impl DiskFile for SimFile {
 
     fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = self.disk.world();
+        let of_it = |path: &PathBuf| world.names.get(path) == Some(&self.inode);
+        if world.failing_reads.iter().any(of_it) {
+            return Err(io::Error::other("a read failed"));
+        }
         let Inode { live, read_to, .. } = &mut world.inodes[self.inode];
         let at = usize::try_from(offset).unwrap().min(live.len());
         let count = bytes.len().min(live.len() - at);
@@ -337,4 +381,10 @@ impl DiskFile for SimFile {
         }
         Ok(count)
     }
+}
+
+/// How often something is tried: the first in the short tier, the second in the long one.
+#[expect(clippy::disallowed_methods, reason = "tests have no configuration to ask")]
+pub(super) fn in_soak(short: u32, full: u32) -> u32 {
+    if std::env::var_os("OBS_TEST_SOAK").is_some() { full } else { short }
 }

@@ -13,6 +13,7 @@ mod dead;
 mod killed;
 mod over_sqlite;
 mod poisoned;
+mod unread;
 mod unsettled;
 
 fn with_spool(directory: &Path) -> PersistConfig {

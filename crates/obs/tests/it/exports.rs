@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use obs::{Environment, Exported, FinishedRun};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{AggregationTemporality, metric::Data, number_data_point::Value},
+};
+use prost::Message as _;
 
 use crate::support::{FakeCollector, PATIENCE, metrics_only, total, two_runs, until};
 
@@ -73,11 +78,27 @@ fn totals_are_complete_at_the_first_export_after_the_collector_came_back() {
     collector.answer_with(200);
     assert_eq!(telemetry.flush_blocking(PATIENCE).export, Ok(Exported::Done));
     let snapshot = telemetry.snapshot().unwrap();
-    assert_eq!(total(&snapshot, "obs.run.started", &[]), 6.0);
-    assert_eq!(total(&snapshot, "obs.export.failures", &[("signal", "metrics")]), 3.0);
     let last = collector.requests().pop().unwrap();
-    let body = String::from_utf8_lossy(&last.body);
-    assert!(body.contains("obs.run.started") && body.contains("obs.export.failures"), "{body}");
+    for (counter, complete) in [("obs.run.started", 6.0), ("obs.export.failures", 3.0)] {
+        assert_eq!(exported(&last.body, counter), complete, "{counter}");
+        assert_eq!(total(&snapshot, counter, &[]), complete, "{counter}");
+    }
+}
+
+/// All series of a cumulative counter together, as they are in a request.
+fn exported(body: &[u8], counter: &str) -> f64 {
+    let request = ExportMetricsServiceRequest::decode(body).unwrap();
+    let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+    let mut metrics =
+        scopes.flat_map(|scope| scope.metrics).filter(|metric| metric.name == counter);
+    let Some(Data::Sum(sum)) = metrics.next().unwrap().data else { panic!("no sum: {counter}") };
+    assert!(metrics.next().is_none(), "{counter} is there once");
+    assert_eq!(sum.aggregation_temporality(), AggregationTemporality::Cumulative);
+    let value = |value| match value {
+        Value::AsInt(number) => number as f64,
+        Value::AsDouble(number) => number,
+    };
+    sum.data_points.into_iter().filter_map(|point| point.value).map(value).sum()
 }
 
 #[test]

@@ -63,14 +63,28 @@ fn no_jump_of_the_wall_clock_costs_a_row_an_id_or_a_duration() {
         years.contains(&"1970".to_owned()) && years.contains(&"2100".to_owned()),
         "it jumped: {years:?}"
     );
-    for strange in ["NaN", "inf", "-"] {
-        let sums = ended.out.lines().filter(|line| line.contains("obs.run.status="));
-        for sum in sums {
-            assert!(
-                !sum.split_whitespace().skip(1).any(|value| value.starts_with(strange)),
-                "{sum}"
-            );
-        }
+    let sums: Vec<_> = ended.out.lines().filter(|line| line.contains("obs.run.status=")).collect();
+    assert!(sums.iter().any(|sum| sum.contains("mean=")), "{}", ended.out);
+    for sum in sums {
+        assert!(values(sum).all(is_plain), "{sum}");
+    }
+}
+
+/// What stands behind the last `=` of each word, or for itself.
+fn values(line: &str) -> impl Iterator<Item = &str> {
+    line.split_whitespace().filter_map(|word| word.rsplit('=').next())
+}
+
+/// A number that a clock which jumped would have spoilt is neither less than nothing nor none.
+fn is_plain(value: &str) -> bool {
+    !["NaN", "inf", "-"].iter().any(|strange| value.starts_with(strange))
+}
+
+#[test]
+fn a_sum_that_is_no_number_would_be_seen() {
+    assert!(values("dsl.run.duration obs.run.status=ok count=3 mean=1.2ms").all(is_plain));
+    for spoilt in ["mean=NaNs", "mean=-1.2s", "mean=infs", "-3"] {
+        assert!(!values(&format!("count=3 {spoilt}")).all(is_plain), "{spoilt}");
     }
 }
 

@@ -144,7 +144,7 @@ fn a_damaged_segment_is_set_aside_after_its_good_records_and_three_are_kept() {
         tend_all(&log);
         assert!(!path.exists());
     }
-    let bad: Vec<_> = fs::read_dir(root.join(BAD)).unwrap().collect();
+    let bad: Vec<_> = fs::read_dir(root.join("bad")).unwrap().collect();
     assert_eq!(bad.len(), 3);
     let oldest = bad.iter().any(|entry| {
         entry.as_ref().unwrap().file_name().to_string_lossy().contains("000000000001-")

@@ -4,7 +4,7 @@ use obs_core::{AuditLevel, Json, KeepReason, Status, Timestamp, testing::record}
 use proptest::{option, prelude::*};
 use uuid::Uuid;
 
-use super::*;
+use super::{super::sim::in_soak, *};
 
 fn text() -> impl Strategy<Value = String> {
     // No NUL: nothing that a record may hold has one.
@@ -81,7 +81,7 @@ fn bytes_of(record: &RunRecord) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(in_soak(2_000, 10_000)))]
 
     #[test]
     fn a_record_is_decoded_as_it_was_encoded(record in any_record()) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::spool::sim::in_soak;
 
 /// What was done before the power went.
 #[derive(Default)]
@@ -89,8 +90,8 @@ fn judge(story: &Story, found: &[(u64, u128, Vec<u8>)], moves: bool) -> Result<(
 }
 
 #[test]
-fn whatever_was_said_to_be_durable_survives_2000_power_cuts() {
-    for seed in 0..2_000 {
+fn whatever_was_said_to_be_durable_survives_thousands_of_power_cuts() {
+    for seed in 0..u64::from(in_soak(2_000, 10_000)) {
         let sync_fails = seed % 4 == 3;
         let lived = live_and_crash(seed, Bugs::default(), sync_fails);
         assert_eq!(lived, Ok(()), "seed {seed}, a sync fails: {sync_fails}");

@@ -1,0 +1,156 @@
+//! Damaged files, kept for a while where somebody can look at them: what is whole in them was taken over before.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use obs_core::Timestamp;
+use uuid::Uuid;
+
+use super::{adopt::NAMES_MAX, disk::Disk};
+use crate::platform::{self, Origin};
+
+const FOLDER: &str = "bad";
+const NAME_END: &str = ".bad";
+/// How many are kept.
+const FILES_MAX: usize = 3;
+/// For how long they are: they may hold records of somebody who was erased since.
+const AGE_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// A file that was set aside.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bad {
+    pub(super) path: PathBuf,
+    since: Timestamp,
+    /// Whose it was, and which segment, if it was one.
+    pub(super) segment: Option<(Uuid, u64)>,
+}
+
+impl Bad {
+    /// Those of a spool's folder, the oldest first.
+    pub(super) fn all(root: &Path) -> Vec<Self> {
+        let folder = root.join(FOLDER);
+        let names = fs::read_dir(&folder).into_iter().flatten().take(NAMES_MAX).flatten();
+        let mut all: Vec<_> =
+            names.filter_map(|name| Self::named(&folder, &name.file_name())).collect();
+        all.sort_unstable_by_key(|bad| bad.since);
+        all
+    }
+
+    fn age(&self, now: Timestamp) -> Duration {
+        let micros = now.as_micros().saturating_sub(self.since.as_micros());
+        Duration::from_micros(micros.try_into().unwrap_or(0))
+    }
+
+    fn named(folder: &Path, name: &OsStr) -> Option<Self> {
+        let (micros, rest) = name.to_str()?.strip_suffix(NAME_END)?.split_once('-')?;
+        let of = |(epoch, number): (&str, &str)| {
+            Some((Uuid::try_parse(epoch).ok()?, number.parse().ok()?))
+        };
+        Some(Self {
+            path: folder.join(name),
+            since: Timestamp::from_micros(micros.parse().ok()?),
+            segment: rest.rsplit_once('-').and_then(of),
+        })
+    }
+}
+
+/// Moves a damaged file there, in the place of the oldest ones.
+pub(super) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: &Path) {
+    let folder = root.join(FOLDER);
+    let moved =
+        platform::private_dir(&folder, Origin::Given).map_err(io::Error::other).and_then(|()| {
+            let kept = Bad::all(root);
+            for bad in kept.iter().take((kept.len() + 1).saturating_sub(FILES_MAX)) {
+                disk.unlink(&bad.path)?;
+            }
+            let part = |part: Option<&OsStr>| {
+                part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+            };
+            let epoch = part(path.parent().and_then(Path::file_name));
+            let name =
+                format!("{:020}-{epoch}-{}{NAME_END}", now.as_micros(), part(path.file_stem()));
+            disk.rename(path, &folder.join(name))
+        });
+    if let Err(error) = moved {
+        tracing::debug!(path = %path.display(), %error, "a damaged file is removed");
+        let _ = disk.unlink(path);
+    }
+}
+
+/// Removes those that were there for long enough.
+pub(super) fn forget(root: &Path, now: Timestamp) {
+    for bad in Bad::all(root).into_iter().filter(|bad| bad.age(now) > AGE_MAX) {
+        if let Err(error) = fs::remove_file(&bad.path) {
+            tracing::debug!(path = %bad.path.display(), %error, "a damaged file stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{codec, disk::RealDisk, frame, inspect, segment::path_of},
+        *,
+    };
+
+    const EPOCH: Uuid = Uuid::from_u128(7);
+    const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+    fn later(by: Duration) -> Timestamp {
+        Timestamp::from_micros(NOW.as_micros() + i64::try_from(by.as_micros()).unwrap())
+    }
+
+    /// A segment with a record about somebody, which nobody but an operator looks at any more.
+    fn spoilt(root: &Path, number: u64) -> PathBuf {
+        let mut record = obs_core::testing::record("bonus", "1");
+        (record.subject, record.sample_rate) = (Some("user-7".into()), 0.5);
+        let mut bytes = Vec::new();
+        frame::begin(&mut bytes, frame::FLAG_ERROR, record.run_id);
+        codec::encode(&record, &mut bytes).unwrap();
+        assert!(frame::finish(&mut bytes));
+        frame::seal(&mut bytes, frame::Seed::new(EPOCH, number));
+        let directory = root.join(EPOCH.to_string());
+        fs::create_dir_all(&directory).unwrap();
+        let path = path_of(&directory, number);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_is_set_aside_counts_as_long_as_it_is_there_and_goes_after_a_week() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        platform::private_dir(&root, Origin::Given).unwrap();
+        let path = spoilt(&root, 3);
+        set_aside(&RealDisk, (&root, NOW), &path);
+        assert!(!path.exists());
+        fs::remove_dir(root.join(EPOCH.to_string())).unwrap();
+        let [bad] = &Bad::all(&root)[..] else { panic!("{:?}", Bad::all(&root)) };
+        assert_eq!(bad.segment, Some((EPOCH, 3)));
+        let about = |who: &str| inspect::about(&root, &[who.to_owned()]).unwrap();
+        assert_eq!((about("user-7"), about("user-8")), (1, 0));
+
+        forget(&root, later(AGE_MAX));
+        assert_eq!(about("user-7"), 1, "it is there for a week");
+        forget(&root, later(AGE_MAX + Duration::from_micros(1)));
+        assert_eq!((about("user-7"), Bad::all(&root)), (0, Vec::new()));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_removes_nothing_and_what_has_another_name_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        platform::private_dir(&root, Origin::Given).unwrap();
+        set_aside(&RealDisk, (&root, NOW), &spoilt(&root, 3));
+        let notes = root.join(FOLDER).join("notes.txt");
+        fs::write(&notes, "looked at").unwrap();
+        forget(&root, Timestamp::from_micros(0));
+        assert_eq!(Bad::all(&root).len(), 1);
+        forget(&root, later(2 * AGE_MAX));
+        assert!(notes.exists() && Bad::all(&root).is_empty());
+    }
+}
