@@ -17,6 +17,7 @@ mod hot;
 #[cfg(feature = "peers")]
 mod peers;
 mod report;
+mod spooled;
 mod store;
 mod tail;
 mod windows;

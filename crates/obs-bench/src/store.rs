@@ -9,6 +9,7 @@ use std::{
     path::Path,
     rc::Rc,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -26,6 +27,7 @@ use crate::{
     Effort,
     hot::{self, Exported},
     report::{Aim, Report},
+    spooled::Spooled,
     windows::{Variant, median, take_turns},
 };
 
@@ -34,6 +36,9 @@ const WINDOW: u32 = 10_000;
 /// Fewer than a lane holds, so that a store that works loses none.
 const KEPT_WINDOW: u32 = 500;
 const FILE_BYTES: u64 = 4 << 20;
+/// Before each window that writes to the disk, whichever it is: all of them begin alike, after a wait. Without it the
+/// keeper's syncs take up a larger part of the time beside our windows, at thousands of errors a second.
+const PAUSE: Duration = Duration::from_millis(4);
 
 /// A pipeline whose rows go to a store in memory.
 pub(crate) struct Pipeline {
@@ -142,10 +147,13 @@ pub(crate) fn spool(effort: Effort, report: &mut Report) {
         let folder = folder.path().join(name);
         fs::create_dir(&folder).unwrap();
         let bytes = Rc::new(Cell::new(0));
-        let mut variants =
-            [failed(&folder, effort.rounds, size, &bytes), pwrite(&folder, size, &bytes)];
+        let mut variants = [
+            failed(&folder, effort.rounds, size, &bytes),
+            pwrite(&folder, size, &bytes, false),
+            pwrite(&folder, size, &bytes, true),
+        ];
         take_turns(&mut variants, effort.rounds);
-        let [failed, pwrite] = &variants;
+        let [failed, pwrite, read] = &variants;
         report.title(&format!("nanoseconds a failed run, spooled, {name}"));
         report.line(&format!("{} bytes a record on the disk", bytes.get()));
         report.variants(&variants);
@@ -156,6 +164,8 @@ pub(crate) fn spool(effort: Effort, report: &mut Report) {
             let ratio = median(&failed.nanos) / median(&pwrite.nanos);
             report.line(&format!("{ratio:.2} times one pwrite"));
         }
+        let ratio = median(&failed.nanos) / median(&read.nanos);
+        report.line(&format!("{ratio:.2} times one pwrite to pages that were read before"));
     }
 }
 
@@ -167,8 +177,7 @@ fn failed(folder: &Path, rounds: usize, size: &Size, bytes: &Rc<Cell<u64>>) -> V
     let strategies: Vec<Strategy> =
         (0..=rounds).map(|window| pipeline.strategy(&format!("tenant-rule-{window}"))).collect();
     let (window, input) = (Rc::new(Cell::new(0)), size.lines.map(order));
-    // A segment that is not full yet stays: the next window goes on in it.
-    let before = Cell::new(0);
+    let mut spooled = Spooled::new(folder);
     let (bytes, Size { name, bytes: plausible, window: runs, .. }) =
         (Rc::clone(bytes), size.clone());
     store.set_stalled(true);
@@ -177,17 +186,14 @@ fn failed(folder: &Path, rounds: usize, size: &Size, bytes: &Rc<Cell<u64>>) -> V
         move || {
             window.set(window.get() + 1);
             // While the store hangs, all of the window is in the spool.
-            let now = written(&folder);
-            let each = now.saturating_sub(before.replace(now)) / u64::from(runs);
-            if each > 0 {
-                // Segments that went in between take their bytes along.
-                assert!(plausible.contains(&each), "{each} bytes a record are not about {name}");
-                bytes.set(each);
-            }
+            let each = spooled.advance(runs) / u64::from(runs);
+            assert!(plausible.contains(&each), "{each} bytes a record are not about {name}");
+            bytes.set(each);
             pipeline.store.set_stalled(false);
             let flushed = pipeline.persister.flush_blocking(DEADLINE);
             assert!(flushed.complete && flushed.dropped.total() == 0, "{flushed}");
             pipeline.store.set_stalled(true);
+            thread::sleep(PAUSE);
         }
     };
     let run = move || {
@@ -206,12 +212,21 @@ fn failed(folder: &Path, rounds: usize, size: &Size, bytes: &Rc<Cell<u64>>) -> V
     Variant::new(variant.leak(), runs, run, exported).resting(rest)
 }
 
-fn pwrite(folder: &Path, size: &Size, bytes: &Rc<Cell<u64>>) -> Variant {
-    let path = folder.join("by-hand");
+/// To new pages of a file, or for comparison to pages that are in memory because they were read, as the spool's keeper
+/// does it for its own.
+fn pwrite(folder: &Path, size: &Size, bytes: &Rc<Cell<u64>>, read: bool) -> Variant {
+    let (end, name) = if read { (", pages read", "by-hand-read") } else { ("", "by-hand") };
+    let path = folder.join(name);
     let fresh = move || {
-        let file = File::create(&path).unwrap();
+        // New, as a segment is: no page of the one before is kept.
+        let _ = fs::remove_file(&path);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         // As the spool's: a file whose space is set aside.
         fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES).unwrap();
+        let mut chunk = vec![0; 64 << 10];
+        for at in (0..FILE_BYTES).step_by(chunk.len()).filter(|_| read) {
+            file.read_exact_at(&mut chunk, at).unwrap();
+        }
         file
     };
     let at = Rc::new(RefCell::new((fresh(), 0)));
@@ -224,6 +239,7 @@ fn pwrite(folder: &Path, size: &Size, bytes: &Rc<Cell<u64>>) -> Variant {
             if at.borrow().1 + window > FILE_BYTES {
                 at.replace((fresh(), 0));
             }
+            thread::sleep(PAUSE);
         }
     };
     let run = move || {
@@ -232,7 +248,7 @@ fn pwrite(folder: &Path, size: &Size, bytes: &Rc<Cell<u64>>) -> Variant {
         file.write_all_at(black_box(&record[..len as usize]), *offset).unwrap();
         *offset += len;
     };
-    let variant = format!("by hand, one pwrite, {}", size.name);
+    let variant = format!("by hand, one pwrite, {}{end}", size.name);
     Variant::new(variant.leak(), runs, run, || None).resting(rest)
 }
 
@@ -242,16 +258,4 @@ fn order(lines: u32) -> Value {
         .map(|line| json!({ "article": format!("book-{line}"), "amount": line, "price": 12.5 }))
         .collect();
     json!({ "event": "order", "channel": "web", "lines": lines })
-}
-
-/// Bytes in segments, whose files are as long as they will ever be from the start.
-fn written(folder: &Path) -> u64 {
-    let files = |folder: &Path| {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
-    };
-    let segments =
-        files(folder).into_iter().filter(|path| path.is_dir()).flat_map(|own| files(&own));
-    let segments = segments.filter(|path| path.extension().is_some_and(|end| end == "seg"));
-    let last = |path| Some(fs::read(path).ok()?.iter().rposition(|byte| *byte != 0)? as u64 + 1);
-    segments.filter_map(last).sum()
 }

@@ -266,7 +266,8 @@ impl Spool {
         buffer: &mut Vec<u8>,
     ) -> Result<(Slot, Written), Refusal> {
         let successor = self.successor.get_or_init(|| {
-            let spool = Self::open(&self.config, random_epoch());
+            let disk = Arc::clone(&self.log.disk);
+            let spool = Self::open_on(disk, &self.config, random_epoch());
             spool.map(Box::new).ok()
         });
         match successor {
@@ -280,12 +281,21 @@ impl Spool {
         if self.log.limits.fsync != Fsync::Always {
             return Ack::Os;
         }
-        let round = self.log.sync_soon();
-        if self.log.wait_synced(round, SYNC_PATIENCE) { Ack::Disk } else { Ack::Os }
+        let mut rounds = self.sync_soon().into_iter().flatten();
+        if rounds.all(|(log, round)| log.wait_synced(round, SYNC_PATIENCE)) {
+            Ack::Disk
+        } else {
+            Ack::Os
+        }
     }
 
     /// What is promised of the records to come, as far as one can know.
     pub(crate) fn outlook(&self) -> Ack {
+        match self.successor() {
+            Some(None) => return Ack::Memory,
+            Some(Some(successor)) => return successor.outlook(),
+            None => {}
+        }
         match self.log.limits.fsync {
             _ if self.log.stats().off => Ack::Memory,
             Fsync::Always => Ack::Disk,
@@ -295,7 +305,25 @@ impl Spool {
 
     /// Makes everything durable that was written before.
     pub(crate) fn durable(&self) -> Durable {
-        Box::pin(Syncing { log: Arc::clone(&self.log), round: self.log.sync_soon() })
+        Box::pin(Syncing(self.sync_soon()))
+    }
+
+    /// Begins a round wherever there may be a record that somebody asks about. A spool that is left has
+    /// given up its directory unless something stays in it, and later records are with its successor.
+    fn sync_soon(&self) -> Rounds {
+        let begin = |log: &Arc<Log>| (Arc::clone(log), log.sync_soon());
+        let has_own = !self.is_left() || self.log.stats().records > 0;
+        let late = self.successor().flatten();
+        [has_own.then(|| begin(&self.log)), late.map(|spool| begin(&spool.log))]
+    }
+
+    fn is_left(&self) -> bool {
+        self.home.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Where records go now, if this is left and one came since; it may not be there for want of a directory.
+    fn successor(&self) -> Option<Option<&Self>> {
+        self.successor.get().map(Option::as_deref)
     }
 
     /// The record that was written as this.
@@ -385,17 +413,26 @@ pub(crate) fn random_epoch() -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
+/// What is synced before somebody is told that it is durable: our own log, and that of the successor.
+type Rounds = [Option<(Arc<Log>, Round)>; 2];
+
 /// Somebody's wait for a sync.
-struct Syncing {
-    log: Arc<Log>,
-    round: Round,
-}
+struct Syncing(Rounds);
 
 impl Future for Syncing {
     type Output = Ack;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ack> {
-        let durable = self.log.poll_synced(self.round, cx);
-        durable.map(|durable| if durable { Ack::Disk } else { Ack::Os })
+        for (log, round) in self.0.iter().flatten() {
+            match log.poll_synced(*round, cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ack::Os),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ack::Disk)
     }
 }
+
+#[cfg(test)]
+mod tests;

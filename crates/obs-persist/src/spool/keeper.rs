@@ -137,10 +137,8 @@ impl Log {
     fn prepare(&self) {
         let number = self.lock().take_number();
         let made = self.make(number);
-        if let Ok(prepared) = &made {
-            prepared.warm(self.limits.segment);
-        }
         let mut state = self.lock();
+        let mut file = None;
         if let Ok(prepared) = self.made(&mut state, made) {
             match state.active {
                 // Closed meanwhile, with what is not needed given up; or whoever had no room to write took the last
@@ -149,12 +147,21 @@ impl Log {
                     state.waste.push(prepared.into_segment());
                 }
                 None => {
+                    file = prepared.file();
                     let number = prepared.number();
                     state.segments.insert(number, prepared.into_segment());
                     state.active = Some(number);
                 }
-                Some(_) => state.next = Some(prepared),
+                Some(_) => {
+                    file = prepared.file();
+                    state.next = Some(prepared);
+                }
             }
+        }
+        drop(state);
+        // Whoever needs it meanwhile has it, however long this takes.
+        if let Some(file) = file {
+            warm(&*file, self.limits.segment);
         }
     }
 
@@ -206,7 +213,7 @@ impl Log {
     /// Whether that round is done: `Some(false)` when it never will be.
     fn outcome(state: &State, Round(round): Round) -> Option<bool> {
         if state.rounds_done >= round {
-            return Some(true);
+            return Some(!state.has_untrusted());
         }
         (state.off || !state.kept).then_some(false)
     }
@@ -350,7 +357,15 @@ impl Log {
         let synced = (self.sync_names())
             .and_then(|()| files.into_iter().try_for_each(|(_, file)| file.fdatasync()));
         if let Err(error) = synced {
-            self.failed(&mut self.lock(), "a sync of another file", &error);
+            let mut state = self.lock();
+            self.failed(&mut state, "a sync of another file", &error);
+            for target in targets {
+                state
+                    .segments
+                    .get_mut(&target)
+                    .into_iter()
+                    .for_each(|other| other.distrusted = true);
+            }
         }
         if let Some(segment) = self.lock().segments.get_mut(&number) {
             segment.settled = Vec::new();
@@ -371,12 +386,29 @@ impl Log {
     }
 }
 
+/// Reads a new file's zeros, so that the system has its pages in memory when a run's thread writes to them: it finds
+/// them there in two thirds of the time. Nothing is written by that, and nothing depends on it.
+fn warm(file: &dyn DiskFile, bytes: usize) {
+    const CHUNK: usize = 64 << 10;
+    let mut chunk = vec![0; CHUNK.min(bytes)];
+    for at in (0..bytes).step_by(CHUNK) {
+        // Whoever writes there will find out what is wrong.
+        let Ok(_) = file.pread(&mut chunk, at as u64) else { return };
+    }
+}
+
 impl Log {
     /// Removes what holds nothing that is needed, at the very end.
     pub(super) fn empty(&self) {
         /// More than there are segments in any budget that makes sense.
         const SEGMENTS_MAX: usize = 1_000_000;
-        self.lock().give_up_unused();
+        let mut state = self.lock();
+        state.give_up_unused();
+        if state.unsynced.is_empty() {
+            // The names of segments that hold nothing, in a directory that may be gone when somebody asks.
+            state.names_unsynced = false;
+        }
+        drop(state);
         for _ in 0..SEGMENTS_MAX {
             if self.lock().waste.is_empty() {
                 return;
@@ -416,6 +448,13 @@ impl State {
                 segment.settled = Vec::new();
             }
         }
+    }
+
+    /// Whether a record is in a file whose sync failed, and nowhere else: there was no copy of it, or nowhere
+    /// to put it. No later sync makes that good.
+    fn has_untrusted(&self) -> bool {
+        let holds = |segment: &Segment| segment.distrusted && segment.outstanding > segment.writing;
+        self.segments.values().any(holds)
     }
 
     fn is_settled(&self, slot: Slot) -> bool {

@@ -516,17 +516,8 @@ impl State {
 }
 
 impl Prepared {
-    /// Reads the new file's zeros, so that the system has its pages in memory when a run's thread writes to
-    /// them: it finds them there in two thirds of the time. Nothing is written by that, and nothing depends
-    /// on it.
-    pub(super) fn warm(&self, bytes: usize) {
-        const CHUNK: usize = 64 << 10;
-        let Some(file) = &self.segment.file else { return };
-        let mut chunk = vec![0; CHUNK.min(bytes)];
-        for at in (0..bytes).step_by(CHUNK) {
-            // Whoever writes there will find out what is wrong.
-            let Ok(_) = file.pread(&mut chunk, at as u64) else { return };
-        }
+    pub(super) fn file(&self) -> Option<Arc<dyn DiskFile>> {
+        self.segment.file.clone()
     }
 
     pub(super) const fn number(&self) -> u64 {

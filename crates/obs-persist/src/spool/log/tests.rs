@@ -106,17 +106,19 @@ fn the_keeper_reads_the_segments_that_it_makes_so_that_their_pages_are_in_memory
 /// What happens once, while a disk is at something else.
 type Happens = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
-/// A disk on which something happens while a file is being made, or a directory synced.
+/// A disk on which something happens while a file is being made or read, or a directory synced.
 struct Meanwhile {
     disk: SimDisk,
     making: Happens,
+    reading: Arc<Happens>,
     syncing: Happens,
 }
 
 impl Meanwhile {
     fn log(disk: &SimDisk) -> (Arc<Self>, Arc<Log>) {
-        let [making, syncing] = [Happens::default(), Happens::default()];
-        let meanwhile = Arc::new(Self { disk: disk.clone(), making, syncing });
+        let [making, reading, syncing] = [(); 3].map(|()| Happens::default());
+        let reading = Arc::new(reading);
+        let meanwhile = Arc::new(Self { disk: disk.clone(), making, reading, syncing });
         let place = (DIRECTORY.into(), EPOCH);
         let clock = Clock::from(&ManualClock::new());
         let log = Log::new(Arc::clone(&meanwhile) as _, place, limits(4), clock);
@@ -125,10 +127,38 @@ impl Meanwhile {
     }
 }
 
-fn happen(happens: &Happens) {
+fn happen(happens: &Happens) -> bool {
     let happens = happens.lock().unwrap().take();
+    let there = happens.is_some();
     if let Some(happens) = happens {
         happens();
+    }
+    there
+}
+
+/// A file of such a disk. The read during which something happens fails.
+struct ReadMeanwhile(Arc<dyn DiskFile>, Arc<Happens>);
+
+impl fmt::Debug for ReadMeanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl DiskFile for ReadMeanwhile {
+    fn pwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.pwrite(bytes, offset)
+    }
+
+    fn fdatasync(&self) -> io::Result<()> {
+        self.0.fdatasync()
+    }
+
+    fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        if happen(&self.1) {
+            return Err(io::Error::other("a read failed"));
+        }
+        self.0.pread(bytes, offset)
     }
 }
 
@@ -142,7 +172,7 @@ impl Disk for Meanwhile {
     fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
         let made = self.disk.create_reserved(path, bytes);
         happen(&self.making);
-        made
+        Ok(Arc::new(ReadMeanwhile(made?, Arc::clone(&self.reading))))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -165,6 +195,25 @@ impl Disk for Meanwhile {
         happen(&self.syncing);
         self.disk.sync_dir(directory)
     }
+}
+
+#[test]
+fn a_segment_is_there_before_it_is_read_and_stays_when_it_cannot_be() {
+    let disk = SimDisk::new(1);
+    let (meanwhile, log) = Meanwhile::log(&disk);
+    for id in [1, 2] {
+        let writer = Arc::clone(&log);
+        *meanwhile.reading.lock().unwrap() = Some(Box::new(move || {
+            // Two do not fit into one.
+            let slot = writer.append(&mut frame_of(id, &[7; 2_500])).unwrap();
+            assert_eq!(u128::from(slot.segment), id, "nobody had to make another one");
+        }));
+        assert_eq!(log.tend(), Tended::Something);
+        assert!(meanwhile.reading.lock().unwrap().is_none(), "it was read");
+    }
+    tend_all(&log);
+    assert_eq!((ids(&disk), disk.used()), (vec![1, 2], 3 * SEGMENT as u64));
+    assert!(!log.stats().off);
 }
 
 #[test]

@@ -54,6 +54,27 @@ fn two_failed_syncs_in_a_row_end_the_spool_and_nothing_is_said_to_be_durable() {
     assert!(log.stats().off);
     assert_eq!(log.stats().sync_errors, 2);
     assert_eq!(log.append(&mut frame_of(2, b"x")), Err(Refusal::Io));
+    for time in 0..3 {
+        assert!(!is_durable(&log), "nor to whoever asks later: {time}");
+    }
+    assert_eq!(disk.syncs_of_failed_files(), 0);
+}
+
+#[test]
+fn what_no_copy_was_kept_of_is_never_said_to_be_durable_once_its_sync_failed() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    // Nothing is synced unless somebody asks, so nothing is kept for that.
+    let log = log_on(&disk, LogLimits { fsync: Fsync::Never, ..limits(8) }, &clock);
+    let slot = log.append(&mut frame_of(1, b"x")).unwrap();
+    disk.fail_syncs([1]);
+    assert!(!is_durable(&log), "the pages are gone, and nobody has them");
+    assert!(!is_durable(&log), "and so they are later");
+    assert!(!log.stats().off);
+    log.append(&mut frame_of(2, b"x")).unwrap();
+    assert!(!is_durable(&log), "whose record it is, is not known here");
+    log.settle(slot);
+    log.append(&mut frame_of(3, b"x")).unwrap();
+    assert!(is_durable(&log), "what the store has needs no file");
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! What is promised of a record that is written after the end.
+
+use std::sync::Arc;
+
+use futures_executor::block_on;
+use obs_core::{Ack, Status, testing::record};
+use tempfile::TempDir;
+
+use super::{Fsync, Spool, SpoolConfig, random_epoch, sim::SimDisk};
+use crate::platform::Origin;
+
+const POLICIES: [Fsync; 3] = [Fsync::Interval, Fsync::Always, Fsync::Never];
+
+/// One that has written and synced an error, and is left; on a disk that remembers.
+fn left(fsync: Fsync) -> (TempDir, SimDisk, Spool) {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(1));
+    let config = SpoolConfig {
+        root: folder.path().join("spool"),
+        origin: Origin::Given,
+        bytes: 64 << 20,
+        fsync,
+    };
+    let spool = Spool::open_on(Arc::new(disk.clone()), &config, random_epoch()).unwrap();
+    let (slot, _) = spool.write(&error()).unwrap();
+    assert_eq!(block_on(spool.durable()), Ack::Disk);
+    spool.settle(slot);
+    spool.leave();
+    (folder, disk, spool)
+}
+
+fn error() -> obs_core::RunRecord {
+    let mut error = record("bonus", "1");
+    error.status = Status::Error;
+    error
+}
+
+/// What is said of a record that was just written, as the policy has it.
+fn answer(spool: &Spool, fsync: Fsync) -> Ack {
+    match fsync {
+        Fsync::Always => spool.promise(),
+        _ => block_on(spool.durable()),
+    }
+}
+
+#[test]
+fn an_error_after_the_end_is_said_to_be_on_the_disk_once_its_own_file_is_synced() {
+    for fsync in POLICIES {
+        let (_folder, _disk, spool) = left(fsync);
+        spool.write(&error()).unwrap();
+        let late = spool.successor.get().unwrap().as_ref().unwrap();
+        if fsync == Fsync::Never {
+            assert!(!late.log.lock().unsynced.is_empty(), "nobody has asked yet");
+            assert_eq!(spool.promise(), Ack::Os);
+        }
+        assert_eq!(answer(&spool, fsync), Ack::Disk, "{fsync:?}");
+        assert!(late.log.lock().unsynced.is_empty(), "{fsync:?}");
+    }
+}
+
+#[test]
+fn an_error_after_the_end_is_not_said_to_be_on_the_disk_when_its_file_cannot_be_synced() {
+    for fsync in POLICIES {
+        let (_folder, disk, spool) = left(fsync);
+        disk.fail_syncs(1..1_000);
+        spool.write(&error()).unwrap();
+        assert_eq!(answer(&spool, fsync), Ack::Os, "{fsync:?}");
+        // Without copies, one failure is of one file.
+        let expected = if fsync == Fsync::Never { Ack::Os } else { Ack::Memory };
+        assert_eq!(spool.outlook(), expected, "{fsync:?}");
+    }
+}
+
+#[test]
+fn what_is_left_behind_and_not_synced_is_synced_when_somebody_asks_after_the_end() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(1));
+    let root = folder.path().join("spool");
+    let config = SpoolConfig { root, origin: Origin::Given, bytes: 64 << 20, fsync: Fsync::Never };
+    let spool = Spool::open_on(Arc::new(disk.clone()), &config, random_epoch()).unwrap();
+    spool.write(&error()).unwrap();
+    spool.leave();
+    spool.write(&error()).unwrap();
+    assert_eq!(block_on(spool.durable()), Ack::Disk);
+    let late = spool.successor.get().unwrap().as_ref().unwrap();
+    assert!(spool.log.lock().unsynced.is_empty() && late.log.lock().unsynced.is_empty());
+}
