@@ -75,7 +75,7 @@ fn what_is_left_behind_and_not_synced_is_synced_when_somebody_asks_after_the_end
     let (folder, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(1));
     let root = folder.path().join("spool");
     let config = SpoolConfig { root, origin: Origin::Given, bytes: 64 << 20, fsync: Fsync::Never };
-    let spool = Spool::open_on(Arc::new(disk.clone()), &config, random_epoch()).unwrap();
+    let spool = Spool::open_on(Arc::new(disk), &config, random_epoch()).unwrap();
     spool.write(&error()).unwrap();
     spool.leave();
     spool.write(&error()).unwrap();
