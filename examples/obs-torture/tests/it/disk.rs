@@ -102,9 +102,13 @@ fn can_loop() -> Result<(), String> {
     }
     let free = Command::new("losetup").arg("--find").output();
     let free = free.map_err(|error| format!("losetup does not run: {error}"))?;
-    match free.status.success() {
+    if !free.status.success() {
+        return Err(String::from_utf8_lossy(&free.stderr).trim().to_owned());
+    }
+    let device = String::from_utf8_lossy(&free.stdout).trim().to_owned();
+    match Path::new(&device).exists() {
         true => Ok(()),
-        false => Err(String::from_utf8_lossy(&free.stderr).trim().to_owned()),
+        false => Err(format!("{device} would be free and is not there")),
     }
 }
 

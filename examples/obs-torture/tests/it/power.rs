@@ -42,8 +42,8 @@ impl Cut {
         Self {
             round,
             promise: if round % 3 == 1 { "os" } else { "disk" },
-            store_is_up: round % 2 == 1,
-            written_back: round % 4 >= 1,
+            store_is_up: round % 4 >= 2,
+            written_back: round % 5 >= 2,
         }
     }
 
