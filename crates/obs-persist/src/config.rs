@@ -99,7 +99,7 @@ pub struct PersistConfig {
     /// persister says so once and does without.
     pub spool_dir: Option<SpoolDir>,
     /// Bytes of the spool on the disk (256 MiB), in segments of 4 MiB; the newest error is refused
-    /// when they and the lanes are full.
+    /// when they and the lanes are full. An error that waits there takes 32 bytes of memory.
     pub spool_bytes: u64,
     /// When what is in the spool is made safe against the loss of power (every 100 ms).
     pub spool_fsync: Fsync,

@@ -87,6 +87,13 @@ struct Room {
     held: Limit,
 }
 
+impl Place {
+    /// That of an item which is only in the spool.
+    pub(crate) const fn in_spool(number: u64) -> Self {
+        Self { number, room: Which::Spool, bytes: 0 }
+    }
+}
+
 impl<T> Lanes<T> {
     pub(crate) fn new(limits: Limits) -> Self {
         let errors_max = limits.ok.records.saturating_add(limits.reserve.records);
@@ -176,7 +183,7 @@ impl<T> Lanes<T> {
 
     /// A place outside of the lanes, for an item that is in the spool.
     pub(crate) fn spill(&mut self) -> Place {
-        let place = Place { number: self.next, room: Which::Spool, bytes: 0 };
+        let place = Place::in_spool(self.next);
         self.next += 1;
         self.spilled += 1;
         place

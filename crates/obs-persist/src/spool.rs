@@ -81,9 +81,6 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 /// A thread keeps a buffer of at most this size for its next record.
 const BUFFER_KEPT: usize = 64 << 10;
 
-/// Records that are not settled, at most: their tickets and places are in memory.
-const RECORDS_MAX: usize = 500_000;
-
 /// Where a spool is, and what it may use.
 #[derive(Clone, Debug)]
 pub(crate) struct SpoolConfig {
@@ -164,12 +161,7 @@ impl Spool {
         epoch: Uuid,
     ) -> Result<Self, OpenError> {
         let home = Home::make(&config.root, config.origin, epoch)?;
-        let limits = LogLimits {
-            bytes: config.bytes,
-            segment: SEGMENT_BYTES,
-            records: RECORDS_MAX,
-            fsync: config.fsync,
-        };
+        let limits = LogLimits { bytes: config.bytes, segment: SEGMENT_BYTES, fsync: config.fsync };
         let place = (home.directory.clone(), epoch);
         let log = Arc::new(Log::new(disk, place, limits, Clock::default()));
         let page = |name, words| match Words::create(&home.directory.join(name), words) {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     book::Book,
-    page::{self, End, Lies},
+    page::{self, End, Lies, SHARDS},
 };
 use crate::{
     status::{Class, DropReason},
@@ -50,18 +50,18 @@ impl SeriesDrops {
 /// ```
 #[must_use = "dropping a ticket counts its record as abandoned"]
 pub struct Ticket {
-    // `None` once the record's end is counted.
-    place: Option<Place>,
+    book: Arc<Book>,
+    drops: Arc<SeriesDrops>,
+    shard: u8,
     class: Class,
     /// Where the record is: once it is in a spool, a copy in memory no longer counts.
     lies: Lies,
+    /// The record's end is counted.
+    is_over: bool,
 }
 
-struct Place {
-    book: Arc<Book>,
-    drops: Arc<SeriesDrops>,
-    shard: usize,
-}
+/// A long outage has hundreds of thousands of them.
+const _: () = assert!(size_of::<Ticket>() <= 24 && SHARDS <= 1 << u8::BITS);
 
 impl Ticket {
     /// The ticket of a record that `book` has just counted in `shard`.
@@ -72,7 +72,9 @@ impl Ticket {
         class: Class,
         lies: Lies,
     ) -> Self {
-        Self { place: Some(Place { book, drops, shard }), class, lies }
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer, see above")]
+        let shard = shard as u8;
+        Self { book, drops, shard, class, lies, is_over: false }
     }
 
     /// The class of the record.
@@ -102,9 +104,9 @@ impl Ticket {
     /// assert_eq!(test.obs().ledger().ok.spooled, 0);
     /// ```
     pub fn spooled(&mut self) {
-        if let (Some(place), Lies::InMemory) = (&self.place, self.lies) {
+        if let (false, Lies::InMemory) = (self.is_over, self.lies) {
             self.lies = Lies::Spooled;
-            place.book.shard(place.shard).apply(page::spool(self.class));
+            self.book.shard(self.shard.into()).apply(page::spool(self.class));
         }
     }
 
@@ -174,7 +176,7 @@ impl Ticket {
     /// ```
     pub fn stays(mut self) {
         if self.is_spooled() {
-            self.place = None;
+            self.is_over = true;
         }
     }
 
@@ -184,11 +186,13 @@ impl Ticket {
 
     /// One critical section: out of the queue or the spool, into the term of its end.
     fn settle(&mut self, end: End) {
-        let Some(place) = self.place.take() else { return };
-        let shard = place.book.shard(place.shard);
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let shard = self.book.shard(self.shard.into());
         shard.apply(page::settle(self.class, self.lies, end));
         if let End::Dropped(reason) = end {
-            place.drops.add(self.class, reason, 1);
+            self.drops.add(self.class, reason, 1);
         }
     }
 }

@@ -75,6 +75,14 @@ impl Slot {
         self.0 / 2
     }
 
+    pub(crate) fn within(self) -> (u32, u16) {
+        ((self.0 % 2) as u32, 0)
+    }
+
+    pub(crate) fn from_within(segment: u64, (at, _): (u32, u16)) -> Self {
+        Self(segment * 2 + u64::from(at))
+    }
+
     pub(crate) const fn bytes(self) -> usize {
         64
     }

@@ -43,10 +43,33 @@ struct Group {
     segment: u64,
     /// The number of the first that came: segments are not numbered in the order in which they are used.
     since: u64,
-    records: VecDeque<Spilled>,
+    blocks: VecDeque<Block>,
+    records: usize,
     /// How often in a row its file could not be read.
     failures: u32,
 }
+
+/// Some of a segment, in little memory: they are all that a long outage leaves in it, and their number is
+/// bounded by the bytes of the spool alone.
+struct Block {
+    /// The number of the first.
+    base: u64,
+    packed: VecDeque<Packed>,
+}
+
+struct Packed {
+    ticket: Ticket,
+    offset: u32,
+    units: u16,
+    /// How much later than the block's first it came.
+    later: u16,
+}
+
+/// What an error costs in memory while its record is only in the spool.
+const _: () = assert!(size_of::<Packed>() <= 32);
+
+/// More do not move when there are more.
+const BLOCK_MAX: usize = 256;
 
 /// A segment that is not tried before its time.
 struct Held {
@@ -60,21 +83,16 @@ impl SpilledErrors {
         let segment = spilled.slot.segment();
         let held = self.held.iter_mut().find(|held| held.group.segment == segment);
         if let Some(held) = held {
-            held.group.records.push_back(spilled);
+            held.group.push(spilled);
             return;
         }
         self.ready_records += 1;
         // Nearly always the last one.
         if let Some(group) = self.ready.iter_mut().rev().find(|group| group.segment == segment) {
-            group.records.push_back(spilled);
+            group.push(spilled);
             return;
         }
-        self.ready.push_back(Group {
-            segment,
-            since: spilled.place.number,
-            records: VecDeque::from([spilled]),
-            failures: 0,
-        });
+        self.ready.push_back(Group::of(spilled));
     }
 
     /// How many wait for nothing but room.
@@ -84,7 +102,7 @@ impl SpilledErrors {
 
     /// Where the next one to be read is.
     pub(super) fn next(&self) -> Option<Slot> {
-        Some(self.ready.front()?.records.front()?.slot)
+        self.ready.front()?.next()
     }
 
     /// Takes the one at this place, if it is still the first of its segment, because its file was read; and
@@ -92,11 +110,11 @@ impl SpilledErrors {
     pub(super) fn take(&mut self, slot: Slot) -> Option<(Spilled, bool)> {
         let at = self.find(slot)?;
         let group = self.ready.get_mut(at)?;
-        let spilled = group.records.pop_front_if(|first| first.slot == slot)?;
+        let spilled = group.take(slot)?;
         self.ready_records -= 1;
         let had_failed = std::mem::take(&mut group.failures) > 0;
         self.failing -= usize::from(had_failed);
-        if group.records.is_empty() {
+        if group.records == 0 {
             self.ready.remove(at);
         }
         Some((spilled, had_failed && self.failing == 0))
@@ -106,13 +124,8 @@ impl SpilledErrors {
     pub(super) fn put_back(&mut self, spilled: Spilled) {
         self.ready_records += 1;
         match self.find(spilled.slot).and_then(|at| self.ready.get_mut(at)) {
-            Some(group) => group.records.push_front(spilled),
-            None => self.ready.push_front(Group {
-                segment: spilled.slot.segment(),
-                since: spilled.place.number,
-                records: VecDeque::from([spilled]),
-                failures: 0,
-            }),
+            Some(group) => group.put_back(spilled),
+            None => self.ready.push_front(Group::of(spilled)),
         }
     }
 
@@ -126,9 +139,9 @@ impl SpilledErrors {
         let Some(mut group) = self.find(slot).and_then(|at| self.ready.remove(at)) else {
             return false;
         };
-        self.ready_records -= group.records.len();
+        self.ready_records -= group.records;
         if others == Others::First {
-            group.records.rotate_left(1);
+            group.turn();
         }
         let is_new = group.failures == 0;
         // No jitter: nobody else is after this file.
@@ -159,7 +172,7 @@ impl SpilledErrors {
         let mut any = false;
         for Held { group, .. } in self.held.extract_if(.., may_be) {
             let at = self.ready.partition_point(|other| other.since < group.since);
-            self.ready_records += group.records.len();
+            self.ready_records += group.records;
             self.ready.insert(at, group);
             any = true;
         }
@@ -175,6 +188,97 @@ impl SpilledErrors {
     /// All of them, held or not.
     pub(super) fn into_all(self) -> impl Iterator<Item = Spilled> {
         let held = self.held.into_iter().map(|held| held.group);
-        self.ready.into_iter().chain(held).flat_map(|group| group.records)
+        self.ready.into_iter().chain(held).flat_map(Group::into_all)
+    }
+}
+
+impl Group {
+    fn of(first: Spilled) -> Self {
+        let (segment, since) = (first.slot.segment(), first.place.number);
+        let blocks = VecDeque::from([Block::of(first)]);
+        Self { segment, since, blocks, records: 1, failures: 0 }
+    }
+
+    fn push(&mut self, spilled: Spilled) {
+        self.records += 1;
+        let refused = match self.blocks.back_mut() {
+            Some(last) => last.push(spilled),
+            None => Some(spilled),
+        };
+        self.blocks.extend(refused.map(Block::of));
+    }
+
+    fn put_back(&mut self, spilled: Spilled) {
+        self.records += 1;
+        self.blocks.push_front(Block::of(spilled));
+    }
+
+    fn next(&self) -> Option<Slot> {
+        let Packed { offset, units, .. } = *self.blocks.front()?.packed.front()?;
+        Some(Slot::from_within(self.segment, (offset, units)))
+    }
+
+    /// Takes the first one, if it is at this place.
+    fn take(&mut self, slot: Slot) -> Option<Spilled> {
+        if self.next() != Some(slot) {
+            return None;
+        }
+        let block = self.blocks.front_mut()?;
+        let packed = block.packed.pop_front()?;
+        let spilled = packed.unpack(self.segment, block.base);
+        if block.packed.is_empty() {
+            self.blocks.pop_front();
+        }
+        self.records -= 1;
+        Some(spilled)
+    }
+
+    /// The first becomes the last.
+    fn turn(&mut self) {
+        if let Some(first) = self.next().and_then(|first| self.take(first)) {
+            self.push(first);
+        }
+    }
+
+    fn into_all(self) -> impl Iterator<Item = Spilled> {
+        let segment = self.segment;
+        let of_block = move |Block { base, packed }: Block| {
+            packed.into_iter().map(move |packed| packed.unpack(segment, base))
+        };
+        self.blocks.into_iter().flat_map(of_block)
+    }
+}
+
+impl Block {
+    fn of(first: Spilled) -> Self {
+        let base = first.place.number;
+        Self { base, packed: VecDeque::from([Packed::of(first, 0)]) }
+    }
+
+    /// Gives back what has no room, or came before the first or too long after it.
+    fn push(&mut self, spilled: Spilled) -> Option<Spilled> {
+        let later = spilled.place.number.checked_sub(self.base);
+        match later.and_then(|later| u16::try_from(later).ok()) {
+            Some(later) if self.packed.len() < BLOCK_MAX => {
+                self.packed.push_back(Packed::of(spilled, later));
+                None
+            }
+            _ => Some(spilled),
+        }
+    }
+}
+
+impl Packed {
+    fn of(spilled: Spilled, later: u16) -> Self {
+        let (offset, units) = spilled.slot.within();
+        Self { ticket: spilled.ticket, offset, units, later }
+    }
+
+    fn unpack(self, segment: u64, base: u64) -> Spilled {
+        Spilled {
+            ticket: self.ticket,
+            slot: Slot::from_within(segment, (self.offset, self.units)),
+            place: Place::in_spool(base + u64::from(self.later)),
+        }
     }
 }

@@ -208,12 +208,8 @@ mod tests {
     };
     use crate::platform::Origin;
 
-    const LIMITS: LogLimits = LogLimits {
-        bytes: 64 << 20,
-        segment: SEGMENT_BYTES,
-        records: 1_000,
-        fsync: Fsync::Interval,
-    };
+    const LIMITS: LogLimits =
+        LogLimits { bytes: 64 << 20, segment: SEGMENT_BYTES, fsync: Fsync::Interval };
 
     #[test]
     fn a_spool_of_another_release_stays_as_it_is_page_and_all() {

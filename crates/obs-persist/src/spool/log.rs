@@ -52,8 +52,6 @@ pub(crate) struct LogLimits {
     pub(crate) bytes: u64,
     /// Bytes of one segment.
     pub(crate) segment: usize,
-    /// Records that are not settled; each costs some memory.
-    pub(crate) records: usize,
     pub(crate) fsync: Fsync,
 }
 
@@ -222,9 +220,6 @@ impl Log {
         let mut state = self.lock();
         if state.off {
             return Err(Refusal::Io);
-        }
-        if state.outstanding >= self.limits.records {
-            return Err(Refusal::Full);
         }
         let fits = |segment: &Segment| segment.used + bytes <= self.limits.segment;
         let active = state.active.filter(|active| state.segments.get(active).is_some_and(fits));

@@ -7,7 +7,14 @@ use std::{
 
 use obs_core::Timestamp;
 
-use super::{adopt::DeadEpoch, disk::DiskFile, frame::Seed};
+use super::{
+    adopt::DeadEpoch,
+    disk::DiskFile,
+    frame::{ALIGN, FRAME_MAX, Seed},
+};
+
+/// Places are packed for memory's sake.
+const _: () = assert!(FRAME_MAX / ALIGN - 1 <= u16::MAX as usize);
 
 /// The size of a segment, set aside when it is made: 4 MiB.
 pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
@@ -28,6 +35,19 @@ impl Slot {
     /// By which the place is called: the record may be in another one since.
     pub(crate) const fn segment(self) -> u64 {
         self.segment
+    }
+
+    /// Where it is in its segment, in six bytes: both are multiples of what frames are aligned to, and a frame
+    /// is not empty.
+    pub(crate) fn within(self) -> (u32, u16) {
+        let units = (self.bytes as usize / ALIGN).saturating_sub(1);
+        (self.offset, u16::try_from(units).unwrap_or(u16::MAX))
+    }
+
+    /// The place that was packed so.
+    pub(crate) fn from_within(segment: u64, (offset, units): (u32, u16)) -> Self {
+        let bytes = (usize::from(units) + 1) * ALIGN;
+        Self { segment, offset, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
     }
 
     /// What its frame takes up.
@@ -209,6 +229,18 @@ mod tests {
 
     const fn slot(segment: u64, offset: u32) -> Slot {
         Slot { segment, offset, bytes: 8 }
+    }
+
+    #[test]
+    fn a_place_is_the_same_after_it_was_packed() {
+        for bytes in [ALIGN, 256, FRAME_MAX] {
+            for offset in [0, ALIGN, SEGMENT_BYTES - bytes] {
+                let (offset, bytes) =
+                    (u32::try_from(offset).unwrap(), u32::try_from(bytes).unwrap());
+                let slot = Slot { segment: 7, offset, bytes };
+                assert_eq!(Slot::from_within(7, slot.within()), slot);
+            }
+        }
     }
 
     #[test]

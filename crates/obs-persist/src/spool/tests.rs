@@ -6,7 +6,7 @@ use futures_executor::block_on;
 use obs_core::{Ack, Status, testing::record};
 use tempfile::TempDir;
 
-use super::{Fsync, Spool, SpoolConfig, random_epoch, sim::SimDisk};
+use super::{Fsync, Refusal, Spool, SpoolConfig, SpoolUse, frame, random_epoch, sim::SimDisk};
 use crate::platform::Origin;
 
 const POLICIES: [Fsync; 3] = [Fsync::Interval, Fsync::Always, Fsync::Never];
@@ -75,11 +75,37 @@ fn what_is_left_behind_and_not_synced_is_synced_when_somebody_asks_after_the_end
     let (folder, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(1));
     let root = folder.path().join("spool");
     let config = SpoolConfig { root, origin: Origin::Given, bytes: 64 << 20, fsync: Fsync::Never };
-    let spool = Spool::open_on(Arc::new(disk.clone()), &config, random_epoch()).unwrap();
+    let spool = Spool::open_on(Arc::new(disk), &config, random_epoch()).unwrap();
     spool.write(&error()).unwrap();
     spool.leave();
     spool.write(&error()).unwrap();
     assert_eq!(block_on(spool.durable()), Ack::Disk);
     let late = spool.successor.get().unwrap().as_ref().unwrap();
     assert!(spool.log.lock().unsynced.is_empty() && late.log.lock().unsynced.is_empty());
+}
+
+#[test]
+fn bytes_are_what_limits_a_spool_however_small_its_records_are() {
+    /// No record is as small: 131,072 of them fill a segment.
+    const FRAME: usize = 32;
+    const BYTES: u64 = 20 << 20;
+    let (folder, disk) = (tempfile::tempdir().unwrap(), SimDisk::new(1));
+    let root = folder.path().join("spool");
+    let config = SpoolConfig { root, origin: Origin::Given, bytes: BYTES, fsync: Fsync::Never };
+    let spool = Spool::open_on(Arc::new(disk), &config, random_epoch()).unwrap();
+    let mut small = Vec::new();
+    let mut taken = 0_u64;
+    let refusal = loop {
+        frame::begin(&mut small, frame::FLAG_ERROR, uuid::Uuid::nil());
+        small.extend_from_slice(b"tiny");
+        assert!(frame::finish(&mut small) && small.len() == FRAME);
+        match spool.log.append(&mut small) {
+            Ok(_) => taken += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!((refusal, taken), (Refusal::Full, BYTES / FRAME as u64));
+    // What the alert looks at.
+    let SpoolUse { bytes, limit, .. } = spool.gauge()();
+    assert_eq!((bytes, limit), (BYTES, BYTES));
 }

@@ -14,12 +14,16 @@ use obs_core::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::super::Shared;
+use super::super::{
+    Shared,
+    spilled::{Spilled, SpilledErrors},
+};
 use crate::{
     SpoolDir,
     batch::Step,
     config::PersistConfig,
-    spool::{self, Spool, sim::SimDisk},
+    lanes::Place,
+    spool::{self, Slot, Spool, sim::SimDisk},
     waiters::Fate,
 };
 
@@ -249,4 +253,39 @@ fn what_a_spilled_error_says_is_for_the_store_to_judge_as_that_of_one_in_memory(
     assert_eq!(rig.write_all(), rig.ids);
     assert_eq!(rig.lost(), 0);
     rig.test.assert_balanced();
+}
+
+#[test]
+fn what_is_packed_comes_out_as_it_went_in_whenever_it_came() {
+    let test = TestObs::new();
+    let mut spilled = SpilledErrors::default();
+    // Earlier than the first, too late for its block, and more than a block holds.
+    let numbers: Vec<u64> =
+        [70, 3, 71, 70_000, 9_000_000_000].into_iter().chain(100_000..100_700).collect();
+    let slots: Vec<Slot> =
+        (0..).map(|at| Slot::from_within(4, (at * 64, 7))).take(numbers.len()).collect();
+    for (slot, number) in slots.iter().zip(&numbers) {
+        let (_, ticket) = test.kept_record(large()).into_parts();
+        spilled.push(Spilled { ticket, slot: *slot, place: Place::in_spool(*number) });
+    }
+    assert_eq!(spilled.ready(), numbers.len());
+    let before = Clock::from(&ManualClock::new()).now();
+    assert!(spilled.hold(slots[0], before) && spilled.ready() == 0 && spilled.hurry());
+    for (at, (slot, number)) in slots.iter().zip(&numbers).enumerate() {
+        assert_eq!(spilled.next(), Some(*slot));
+        let (first, all_can_be_read) = spilled.take(*slot).unwrap();
+        assert_eq!(
+            (first.slot, first.place, all_can_be_read),
+            (*slot, Place::in_spool(*number), at == 0)
+        );
+        if at % 2 == 0 {
+            spilled.put_back(first);
+            let (again, _) = spilled.take(*slot).unwrap();
+            again.ticket.persisted();
+        } else {
+            first.ticket.persisted();
+        }
+    }
+    assert_eq!((spilled.ready(), spilled.next()), (0, None));
+    test.assert_balanced();
 }

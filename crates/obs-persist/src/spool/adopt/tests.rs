@@ -14,7 +14,7 @@ use super::{
 };
 
 const LIMITS: LogLimits =
-    LogLimits { bytes: 64 << 20, segment: SEGMENT_BYTES, records: 1_000, fsync: Fsync::Interval };
+    LogLimits { bytes: 64 << 20, segment: SEGMENT_BYTES, fsync: Fsync::Interval };
 
 fn log_in(home: &Home, epoch: Uuid) -> Log {
     Log::new(Arc::new(RealDisk), (home.directory.clone(), epoch), LIMITS, Clock::default())

@@ -22,12 +22,7 @@ mod crashes;
 mod failures;
 
 fn limits(segments: u64) -> LogLimits {
-    LogLimits {
-        bytes: segments * SEGMENT as u64,
-        segment: SEGMENT,
-        records: 10_000,
-        fsync: Fsync::Interval,
-    }
+    LogLimits { bytes: segments * SEGMENT as u64, segment: SEGMENT, fsync: Fsync::Interval }
 }
 
 fn log_on(disk: &SimDisk, limits: LogLimits, clock: &ManualClock) -> Log {
@@ -377,16 +372,6 @@ fn the_newest_record_is_refused_when_the_budget_is_used_up_and_settling_makes_ro
     slots[..2].iter().for_each(|slot| log.settle(*slot));
     tend_all(&log);
     assert!(log.append(&mut frame_of(99, b"room")).is_ok());
-}
-
-#[test]
-fn the_number_of_records_is_bounded_too() {
-    let disk = SimDisk::new(1);
-    let log = log_on(&disk, LogLimits { records: 3, ..limits(8) }, &ManualClock::new());
-    let slots: Vec<_> = (0..5).map(|id| log.append(&mut frame_of(id, b"x"))).collect();
-    assert_eq!(slots.iter().filter(|slot| slot.is_ok()).count(), 3);
-    log.settle(slots[0].unwrap());
-    assert!(log.append(&mut frame_of(9, b"x")).is_ok());
 }
 
 #[test]

@@ -20,8 +20,7 @@ use super::{
 use crate::platform::{Origin, Words};
 
 /// Segments are small: a few records fill one.
-const LIMITS: LogLimits =
-    LogLimits { bytes: 1 << 20, segment: 4_096, records: 1_000, fsync: Fsync::Never };
+const LIMITS: LogLimits = LogLimits { bytes: 1 << 20, segment: 4_096, fsync: Fsync::Never };
 
 /// A process of which a kill leaves everything: dropping it changes no file.
 struct Life {

@@ -162,7 +162,7 @@ pub(crate) struct Spool {
     /// The folder; without it beside the file of the store, or where services keep their state.
     #[schemars(with = "String", extend("x-variable" = "OBS_SPOOL_DIR"))]
     pub(crate) dir: Option<Text>,
-    /// The largest it may be.
+    /// The largest it may be. An error that waits there takes 32 bytes of memory.
     #[schemars(with = "super::Whole<8_388_608, 68_719_476_736>", extend("default" = 268_435_456, "x-unit" = "bytes", "x-variable" = "OBS_SPOOL_BYTES_MAX"))]
     pub(crate) bytes_max: Option<Text>,
     /// When it is made safe against a loss of power.
