@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::super::{
     Shared,
-    spilled::{Spilled, SpilledErrors},
+    spilled::{Others, Spilled, SpilledErrors},
 };
 use crate::{
     SpoolDir,
@@ -270,7 +270,8 @@ fn what_is_packed_comes_out_as_it_went_in_whenever_it_came() {
     }
     assert_eq!(spilled.ready(), numbers.len());
     let before = Clock::from(&ManualClock::new()).now();
-    assert!(spilled.hold(slots[0], before) && spilled.ready() == 0 && spilled.hurry());
+    assert!(spilled.hold(slots[0], before, Others::Wait));
+    assert!(spilled.ready() == 0 && spilled.hurry());
     for (at, (slot, number)) in slots.iter().zip(&numbers).enumerate() {
         assert_eq!(spilled.next(), Some(*slot));
         let (first, all_can_be_read) = spilled.take(*slot).unwrap();
