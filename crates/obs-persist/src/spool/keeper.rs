@@ -172,7 +172,11 @@ impl Log {
         let Some((path, damaged, seed, dead)) = waste else { return };
         if damaged {
             let root = self.directory.parent().unwrap_or(&self.directory);
-            super::bad::set_aside(&*self.disk, (root, self.clock.wall()), &path);
+            // Nothing in it is needed any more.
+            let moved = super::bad::set_aside(&*self.disk, (root, self.clock.wall()), &path);
+            if let Err(error) = moved.or_else(|_| self.disk.unlink(&path)) {
+                tracing::debug!(path = %path.display(), %error, "a damaged segment stays");
+            }
         } else if let Err(error) = self.disk.unlink(&path) {
             // Its records come again at the next start, and change nothing.
             tracing::debug!(path = %path.display(), %error, "a done segment stays");
