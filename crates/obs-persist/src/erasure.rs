@@ -128,7 +128,7 @@ impl Erasure {
 
     /// How many of the subject's records are still in a spool. The processes that have it offer them to the
     /// store, which leaves them out, and their files go; nothing is changed here. Settled ones count as
-    /// long as their segment is there.
+    /// long as their segment is there, also where it was damaged and set aside, for a week.
     ///
     /// # Errors
     /// When the folder cannot be read.

@@ -133,8 +133,14 @@ pub(crate) enum OpenError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// What is there may be whole: it can be read later, or by the next process.
-    #[error("its segment cannot be read now")]
+    #[error("its segment cannot be opened now")]
     Io(#[from] io::Error),
+    /// The same, but others in the file may be read.
+    #[error("its place cannot be read now")]
+    Place(#[source] io::Error),
+    /// Somebody removed the file.
+    #[error("its segment is gone")]
+    Gone,
     /// It is gone, whoever reads it.
     #[error("its frame is damaged ({0:?})")]
     Frame(Flaw),
@@ -333,7 +339,7 @@ impl Spool {
             let decode = if is_own { codec::decode_own } else { codec::decode };
             Ok(decode(frame.payload)?)
         });
-        if let Err(error @ (ReadError::Frame(_) | ReadError::Decode(_))) = &read
+        if let Err(error @ (ReadError::Gone | ReadError::Frame(_) | ReadError::Decode(_))) = &read
             && self.log.is_damaged_now(slot)
         {
             tracing::warn!(

@@ -102,7 +102,8 @@ impl fmt::Display for Done<'_> {
             write!(
                 f,
                 "; {spooled} records are still in the spool: the processes that have it offer them to the store, which \
-                 leaves them out, and remove them; call this again to see it"
+                 leaves them out, and remove them, and what was damaged and set aside goes within a week; call this \
+                 again to see it"
             )?;
         }
         write!(f, "; later copies are kept out. What was exported before is not in reach")

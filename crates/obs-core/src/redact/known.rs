@@ -57,7 +57,11 @@ thread_local! {
 #[inline]
 pub(super) fn passes(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
     match Short::of(name.as_bytes()) {
-        Some(short) => knows(tag, short, name.len()) || meet(tag, name, look),
+        Some(short) => {
+            knows(tag, short, name.len())
+                || knows_beside(tag, short, name.len())
+                || meet(tag, name, look)
+        }
         None => knows_long(tag, name.as_bytes()) || meet(tag, name, look),
     }
 }
@@ -71,6 +75,13 @@ pub(crate) fn knows(tag: Tag, name: Short, len: usize) -> bool {
         its_tag == tag && low == name.low && high == name.high
     };
     KNOWN.try_with(is_known).unwrap_or_default()
+}
+
+/// The same for one that had to make room for another: two names that fall on one place are both remembered.
+fn knows_beside(tag: Tag, name: Short, len: usize) -> bool {
+    let tag = tag.with_len(len);
+    let known = [tag, name.low, name.high, 0];
+    KNOWN.try_with(|places| places[place(tag, name) ^ 1].get() == known).unwrap_or_default()
 }
 
 fn knows_long(tag: Tag, name: &[u8]) -> bool {
@@ -87,8 +98,9 @@ fn meet(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
     }
     if let Some(short) = Short::of(name.as_bytes()) {
         let tag = tag.with_len(name.len());
-        let known = [tag, short.low, short.high, 0];
-        let _ = KNOWN.try_with(|places| places[place(tag, short)].set(known));
+        let (known, place) = ([tag, short.low, short.high, 0], place(tag, short));
+        // Who was there makes room, beside which one more may fall.
+        let _ = KNOWN.try_with(|places| places[place ^ 1].set(places[place].replace(known)));
     } else if let Some((known, place)) = long(tag, name.as_bytes()) {
         let _ = KNOWN_LONG.try_with(|places| places[place].set(known));
     }
@@ -140,6 +152,30 @@ mod tests {
             }
             assert_eq!(looks.get(), 2, "{name}");
         }
+    }
+
+    #[test]
+    fn two_names_that_fall_on_one_place_are_both_remembered() {
+        let names: Vec<String> = (0..400).map(|at| format!("name-{at}")).collect();
+        let place_of = |name: &str| {
+            let short = Short::of(name.as_bytes()).unwrap();
+            place(ONE.with_len(name.len()), short)
+        };
+        let mut pairs = 0;
+        for (at, one) in names.iter().enumerate() {
+            let is_beside = |other: &&String| place_of(other) == place_of(one);
+            let Some(other) = names[at + 1..].iter().find(is_beside) else { continue };
+            passes(ONE, one, || true);
+            passes(ONE, other, || true);
+            for _ in 0..3 {
+                assert!(
+                    passes(ONE, one, || false) && passes(ONE, other, || false),
+                    "{one}, {other}"
+                );
+            }
+            pairs += 1;
+        }
+        assert!(pairs > 100, "{pairs}");
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Io(io::Error),
+    #[expect(dead_code, reason = "the model's disk fails as a whole")]
+    Place(io::Error),
     Frame,
 }
 

@@ -72,6 +72,19 @@ fn check(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a failure says nothing of the file: this process, or the machine, is short of something.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+    }
+    #[cfg(not(unix))]
+    {
+        error.kind() == io::ErrorKind::OutOfMemory
+    }
+}
+
 /// Sets space aside, so that no later write within it can fail for want of space. The file has
 /// this size then, and reads as zeros.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {

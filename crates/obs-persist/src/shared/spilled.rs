@@ -17,6 +17,15 @@ pub(super) struct Spilled {
     pub(super) place: Place,
 }
 
+/// When a place cannot be read: what is done about the others of its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// The file cannot be opened, so there is nothing to be had of it.
+    Wait,
+    /// They are tried before this one: it may be the only one that cannot be read.
+    First,
+}
+
 /// All of them.
 #[derive(Default)]
 pub(super) struct SpilledErrors {
@@ -125,13 +134,15 @@ impl SpilledErrors {
         self.ready.iter().position(|group| group.segment == slot.segment())
     }
 
-    /// The segment of this place cannot be read: it is tried again later. Whether it is the only one that
-    /// cannot be.
-    pub(super) fn hold(&mut self, slot: Slot, now: Tick) -> bool {
+    /// This place cannot be read: its segment is tried again later. Whether it is the only one that cannot be.
+    pub(super) fn hold(&mut self, slot: Slot, now: Tick, others: Others) -> bool {
         let Some(mut group) = self.find(slot).and_then(|at| self.ready.remove(at)) else {
             return false;
         };
         self.ready_records -= group.records;
+        if others == Others::First {
+            group.turn();
+        }
         let is_new = group.failures == 0;
         // No jitter: nobody else is after this file.
         let pause = retry::after(group.failures, 0);
@@ -148,6 +159,9 @@ impl SpilledErrors {
 
     /// Somebody waits: all are tried at once, and often at first. Whether there are any.
     pub(super) fn hurry(&mut self) -> bool {
+        for group in &mut self.ready {
+            group.failures = group.failures.min(1);
+        }
         self.release(|held| {
             held.group.failures = 1;
             true
@@ -217,6 +231,13 @@ impl Group {
         }
         self.records -= 1;
         Some(spilled)
+    }
+
+    /// The first becomes the last.
+    fn turn(&mut self) {
+        if let Some(first) = self.next().and_then(|first| self.take(first)) {
+            self.push(first);
+        }
     }
 
     fn into_all(self) -> impl Iterator<Item = Spilled> {

@@ -8,7 +8,7 @@ use std::{
 
 use obs_core::{Ack, Adopter, Class, DropReason, RunRecord, Tick, Ticket, Timestamp};
 
-use super::{Content, Queued, Shared, Spilled, State, Taken, Worker};
+use super::{Content, Queued, Shared, Spilled, State, Taken, Worker, spilled::Others};
 use crate::{
     lanes::Limit,
     spool::{Orphans, ReadError, Slot, Spool},
@@ -130,10 +130,8 @@ impl Shared {
             // It stays the first meanwhile, or a new error would go straight into the lanes and overtake.
             let read = spool.read(slot, &mut buffer).map(Box::new);
             let goes_on = match read {
-                Err(ReadError::Io(error)) => {
-                    self.hold(slot, &error);
-                    true
-                }
+                Err(ReadError::Io(error)) => self.hold(slot, &error, Others::Wait),
+                Err(ReadError::Place(error)) => self.hold(slot, &error, Others::First),
                 read => self.put_into_lanes(slot, read.ok()),
             };
             if !goes_on {
@@ -142,12 +140,14 @@ impl Shared {
         }
     }
 
-    /// The file of this place cannot be read now, which says nothing about what is in it.
-    fn hold(&self, slot: Slot, error: &io::Error) {
-        let is_first = self.lock().spilled.hold(slot, self.clock.now());
+    /// This place cannot be read now, which says nothing about what is there. Always `true`: there may be more in other
+    /// files.
+    fn hold(&self, slot: Slot, error: &io::Error, others: Others) -> bool {
+        let is_first = self.lock().spilled.hold(slot, self.clock.now(), others);
         if is_first {
             tracing::warn!(%error, "errors cannot be read back from the spool; they stay there and are tried again");
         }
+        true
     }
 
     /// Takes a spilled error into the lanes, or counts it as lost: its file was read, and this is no frame.

@@ -58,27 +58,24 @@ impl Bad {
     }
 }
 
-/// Moves a damaged file there, in the place of the oldest ones.
-pub(super) fn set_aside(disk: &dyn Disk, (root, now): (&Path, Timestamp), path: &Path) {
+/// Moves a damaged file there, in the place of the oldest ones; where that fails it stays where it is.
+pub(super) fn set_aside(
+    disk: &dyn Disk,
+    (root, now): (&Path, Timestamp),
+    path: &Path,
+) -> io::Result<()> {
     let folder = root.join(FOLDER);
-    let moved =
-        platform::private_dir(&folder, Origin::Given).map_err(io::Error::other).and_then(|()| {
-            let kept = Bad::all(root);
-            for bad in kept.iter().take((kept.len() + 1).saturating_sub(FILES_MAX)) {
-                disk.unlink(&bad.path)?;
-            }
-            let part = |part: Option<&OsStr>| {
-                part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
-            };
-            let epoch = part(path.parent().and_then(Path::file_name));
-            let name =
-                format!("{:020}-{epoch}-{}{NAME_END}", now.as_micros(), part(path.file_stem()));
-            disk.rename(path, &folder.join(name))
-        });
-    if let Err(error) = moved {
-        tracing::debug!(path = %path.display(), %error, "a damaged file is removed");
-        let _ = disk.unlink(path);
+    platform::private_dir(&folder, Origin::Given).map_err(io::Error::other)?;
+    let kept = Bad::all(root);
+    for bad in kept.iter().take((kept.len() + 1).saturating_sub(FILES_MAX)) {
+        disk.unlink(&bad.path)?;
     }
+    let part = |part: Option<&OsStr>| {
+        part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let epoch = part(path.parent().and_then(Path::file_name));
+    let name = format!("{:020}-{epoch}-{}{NAME_END}", now.as_micros(), part(path.file_stem()));
+    disk.rename(path, &folder.join(name))
 }
 
 /// Removes those that were there for long enough.
@@ -126,7 +123,7 @@ mod tests {
         let root = root.path().join("spool");
         platform::private_dir(&root, Origin::Given).unwrap();
         let path = spoilt(&root, 3);
-        set_aside(&RealDisk, (&root, NOW), &path);
+        set_aside(&RealDisk, (&root, NOW), &path).unwrap();
         assert!(!path.exists());
         fs::remove_dir(root.join(EPOCH.to_string())).unwrap();
         let [bad] = &Bad::all(&root)[..] else { panic!("{:?}", Bad::all(&root)) };
@@ -134,10 +131,13 @@ mod tests {
         let about = |who: &str| inspect::about(&root, &[who.to_owned()]).unwrap();
         assert_eq!((about("user-7"), about("user-8")), (1, 0));
 
+        fs::create_dir(bad.path.with_file_name(format!("1-{EPOCH}-4.bad"))).unwrap();
+        assert_eq!(about("user-7"), 1, "what cannot be read is in nobody's way");
+
         forget(&root, later(AGE_MAX));
         assert_eq!(about("user-7"), 1, "it is there for a week");
         forget(&root, later(AGE_MAX + Duration::from_micros(1)));
-        assert_eq!((about("user-7"), Bad::all(&root)), (0, Vec::new()));
+        assert!(about("user-7") == 0 && !bad.path.exists());
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().join("spool");
         platform::private_dir(&root, Origin::Given).unwrap();
-        set_aside(&RealDisk, (&root, NOW), &spoilt(&root, 3));
+        set_aside(&RealDisk, (&root, NOW), &spoilt(&root, 3)).unwrap();
         let notes = root.join(FOLDER).join("notes.txt");
         fs::write(&notes, "looked at").unwrap();
         forget(&root, Timestamp::from_micros(0));

@@ -83,7 +83,8 @@ impl Held {
             }
             Err(Trouble::Files { failed, why, readable }) => {
                 let first = failed.first().map(|path| path.display().to_string());
-                if self.count(dead.epoch, &first.unwrap_or_default(), &why) < LOOKS_MAX {
+                let looks = self.count(dead.epoch, &first.unwrap_or_default(), &why);
+                if looks < LOOKS_MAX || !are_set_aside(&failed, dead, log) {
                     return None;
                 }
                 tracing::error!(
@@ -92,24 +93,23 @@ impl Held {
                     "files that cannot be read are set aside; records in a segment are counted as lost, what a \
                      page alone says is not known"
                 );
-                let root = dead.directory.parent().unwrap_or(&dead.directory);
-                let now = Clock::default().wall();
-                failed.iter().for_each(|path| set_aside(&*log.disk, (root, now), path));
                 self.failing.retain(|(epoch, _)| *epoch != dead.epoch);
                 Some(readable)
             }
         }
     }
 
-    /// One more look in vain; said at the first.
+    /// One more look in vain, if it is the file's fault; said at the first. How many there were, or none where this
+    /// one says nothing of the file.
     fn count(&mut self, epoch: Uuid, path: &str, error: &io::Error) -> u32 {
+        let counts = u32::from(!platform::is_shortage(error));
         if let Some((_, looks)) = self.failing.iter_mut().find(|(known, _)| *known == epoch) {
-            *looks += 1;
-            return *looks;
+            *looks += counts;
+            return *looks * counts;
         }
         tracing::warn!(path, %error, "a spool of a dead process cannot be read; it is tried again");
-        self.failing.push((epoch, 1));
-        1
+        self.failing.push((epoch, counts));
+        counts
     }
 
     /// Forgets epochs that are not there any more.
@@ -117,6 +117,14 @@ impl Held {
         self.failing.retain(|(epoch, _)| there(*epoch));
         self.foreign.retain(|epoch| there(*epoch));
     }
+}
+
+/// Moves files to where somebody can look at them; those that cannot be moved stay, and so does the rest.
+fn are_set_aside(failed: &[PathBuf], dead: &DeadEpoch, log: &Log) -> bool {
+    let root = dead.directory.parent().unwrap_or(&dead.directory);
+    let now = Clock::default().wall();
+    let stays = |path: &&PathBuf| set_aside(&*log.disk, (root, now), path).is_err();
+    failed.iter().filter(stays).count() == 0
 }
 
 /// Reads all of an epoch: what there is, or why that cannot be said.

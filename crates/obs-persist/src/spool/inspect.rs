@@ -250,7 +250,8 @@ impl SpooledEpoch {
 }
 
 /// How many records in a spool's folder are about a subject that has one of these names. What is damaged, or
-/// written by another release, is not seen; a segment that goes meanwhile is none. Segments that were set aside are looked at, too.
+/// written by another release, is not seen; a segment that goes meanwhile is none. Segments that were set aside
+/// are looked at, too.
 pub(crate) fn about(folder: &Path, subjects: &[String]) -> Result<u64, InspectError> {
     let mut segments = Vec::new();
     for epoch in epochs(folder)? {
@@ -258,13 +259,15 @@ pub(crate) fn about(folder: &Path, subjects: &[String]) -> Result<u64, InspectEr
             segments.push((path_of(&epoch.directory, segment), epoch.epoch, segment));
         }
     }
+    let used = segments.len();
     let aside = Bad::all(folder).into_iter();
     segments.extend(aside.filter_map(|bad| bad.segment.map(|(epoch, at)| (bad.path, epoch, at))));
     let mut count = 0;
-    for (path, epoch, segment) in segments {
+    for (at, (path, epoch, segment)) in segments.into_iter().enumerate() {
         let bytes = match read(&path, SEGMENT_BYTES) {
             Ok(bytes) => bytes,
-            Err(_) if !path.exists() => continue,
+            // Some were set aside because nobody could read them.
+            Err(_) if at >= used || !path.exists() => continue,
             Err(error) => return Err(error),
         };
         let found = Scan::new(&bytes, Seed::new(epoch, segment));

@@ -172,7 +172,11 @@ impl Log {
         let Some((path, damaged, seed, dead)) = waste else { return };
         if damaged {
             let root = self.directory.parent().unwrap_or(&self.directory);
-            super::bad::set_aside(&*self.disk, (root, self.clock.wall()), &path);
+            // Nothing in it is needed any more.
+            let moved = super::bad::set_aside(&*self.disk, (root, self.clock.wall()), &path);
+            if let Err(error) = moved.or_else(|_| self.disk.unlink(&path)) {
+                tracing::debug!(path = %path.display(), %error, "a damaged segment stays");
+            }
         } else if let Err(error) = self.disk.unlink(&path) {
             // Its records come again at the next start, and change nothing.
             tracing::debug!(path = %path.display(), %error, "a done segment stays");
@@ -327,14 +331,17 @@ impl Log {
         if state.active == Some(number) {
             state.seal_active();
         }
+        let lacks = unsynced.lacks_copies_of(number) || state.unsynced.lacks_copies_of(number);
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.distrusted = true;
+            segment.untrusted |= lacks;
         }
         self.failed(&mut state, "a sync", error);
         // What was written to it while it was being synced, too.
         let copies = [unsynced.copies_of(number), state.unsynced.copies_of(number)];
         state.unsynced.segments.retain(|segment| *segment != number);
         if state.off {
+            state.distrust(number);
             return;
         }
         drop(state);
@@ -345,7 +352,9 @@ impl Log {
             }
             let Ok(to) = self.append(&mut frame) else {
                 let full = io::Error::from(io::ErrorKind::StorageFull);
-                self.failed(&mut self.lock(), "writing records again", &full);
+                let mut state = self.lock();
+                self.failed(&mut state, "writing records again", &full);
+                state.distrust(number);
                 break;
             };
             self.lock().moved(slot, to);
@@ -359,13 +368,7 @@ impl Log {
         if let Err(error) = synced {
             let mut state = self.lock();
             self.failed(&mut state, "a sync of another file", &error);
-            for target in targets {
-                state
-                    .segments
-                    .get_mut(&target)
-                    .into_iter()
-                    .for_each(|other| other.distrusted = true);
-            }
+            targets.into_iter().for_each(|target| state.distrust(target));
         }
         if let Some(segment) = self.lock().segments.get_mut(&number) {
             segment.settled = Vec::new();
@@ -450,10 +453,16 @@ impl State {
         }
     }
 
-    /// Whether a record is in a file whose sync failed, and nowhere else: there was no copy of it, or nowhere
-    /// to put it. No later sync makes that good.
+    /// What came to a file since its last good sync is nowhere else: there was no copy of it, or nowhere to put it.
+    fn distrust(&mut self, number: u64) {
+        if let Some(segment) = self.segments.get_mut(&number) {
+            (segment.distrusted, segment.untrusted) = (true, true);
+        }
+    }
+
+    /// Whether there may be a record of that kind, which no later sync makes good.
     fn has_untrusted(&self) -> bool {
-        let holds = |segment: &Segment| segment.distrusted && segment.outstanding > segment.writing;
+        let holds = |segment: &Segment| segment.untrusted && segment.outstanding > segment.writing;
         self.segments.values().any(holds)
     }
 

@@ -379,20 +379,32 @@ impl Log {
     ) -> Result<Frame<'b>, ReadError> {
         let state = self.lock();
         let slot = state.place_of(slot);
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let segment = state.segments.get(&slot.segment).ok_or_else(gone)?;
+        let segment = state.segments.get(&slot.segment).ok_or(ReadError::Gone)?;
         let (path, seed, file) = (segment.path.clone(), segment.seed, segment.file.clone());
         drop(state);
         let file = match file {
             Some(file) => file,
-            None => self.reopen(slot.segment, &path)?,
+            None => {
+                self.reopen(slot.segment, &path).map_err(|error| self.unopened(&path, error))?
+            }
         };
         buffer.resize(slot.bytes as usize, 0);
-        let filled = file.pread(buffer, u64::from(slot.offset)).inspect_err(|_| {
+        let filled = file.pread(buffer, u64::from(slot.offset)).map_err(|error| {
             // The next attempt begins with another descriptor.
             self.lock().reader.take_if(|(open, _)| *open == slot.segment);
+            ReadError::Place(error)
         })?;
         frame::read(&buffer[..filled], seed).map_err(ReadError::Frame)
+    }
+
+    /// A file that is not there while its directory is was removed; without the directory the volume may be away.
+    fn unopened(&self, path: &Path, error: io::Error) -> ReadError {
+        let folder = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound);
+        if folder.is_some_and(|folder| self.disk.list(folder, 1).is_ok()) {
+            ReadError::Gone
+        } else {
+            ReadError::Io(error)
+        }
     }
 
     /// Whether a dead process wrote the record.

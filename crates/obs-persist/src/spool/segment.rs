@@ -72,6 +72,8 @@ pub(super) struct Segment {
     pub(super) sealed: bool,
     /// A sync failed (S4).
     pub(super) distrusted: bool,
+    /// A sync failed that was to make some of it durable, of which nothing was written elsewhere.
+    pub(super) untrusted: bool,
     /// Something in it cannot be read.
     pub(super) damaged: bool,
     /// Offsets of the settled ones, while some of it is not synced: those need not move.
@@ -94,6 +96,7 @@ impl Segment {
             writing: 0,
             sealed: false,
             distrusted: false,
+            untrusted: false,
             damaged: false,
             settled: Vec::new(),
             since: None,
@@ -112,6 +115,7 @@ impl Segment {
             writing: 0,
             sealed: true,
             distrusted: false,
+            untrusted: false,
             damaged: false,
             settled: Vec::new(),
             since: None,
@@ -149,6 +153,8 @@ pub(super) struct Unsynced {
     bytes: usize,
     /// The segments that are to be synced.
     pub(super) segments: Vec<u64>,
+    /// Those of them with frames of which there is no copy.
+    uncopied: Vec<u64>,
 }
 
 impl Unsynced {
@@ -165,15 +171,20 @@ impl Unsynced {
 
     /// Adds a frame; `false` when there is no room for a copy.
     pub(super) fn push(&mut self, slot: Slot, frame: &Written, copy: bool) -> bool {
-        if !self.segments.contains(&slot.segment) {
-            self.segments.push(slot.segment);
-        }
+        add(&mut self.segments, slot.segment);
         let fits = self.bytes + frame.len() <= Self::BYTES_MAX;
         if copy && fits {
             self.bytes += frame.len();
             self.frames.push((slot, Arc::clone(frame)));
+        } else {
+            add(&mut self.uncopied, slot.segment);
         }
         fits
+    }
+
+    /// Whether some of a segment's frames have no copy.
+    pub(super) fn lacks_copies_of(&self, segment: u64) -> bool {
+        self.uncopied.contains(&segment)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -186,6 +197,7 @@ impl Unsynced {
         self.frames.shrink_to(Self::KEEP.max(needed.saturating_mul(Self::KEEP_TIMES)));
         self.bytes = 0;
         self.segments.clear();
+        self.uncopied.clear();
     }
 
     /// The copies of one segment's frames.
@@ -200,11 +212,14 @@ impl Unsynced {
         for (slot, frame) in later.frames {
             self.push(slot, &frame, true);
         }
-        for segment in later.segments {
-            if !self.segments.contains(&segment) {
-                self.segments.push(segment);
-            }
-        }
+        later.segments.into_iter().for_each(|segment| add(&mut self.segments, segment));
+        later.uncopied.into_iter().for_each(|segment| add(&mut self.uncopied, segment));
+    }
+}
+
+fn add(segments: &mut Vec<u64>, segment: u64) {
+    if !segments.contains(&segment) {
+        segments.push(segment);
     }
 }
 

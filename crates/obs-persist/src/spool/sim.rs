@@ -66,6 +66,7 @@ struct World {
     failing_opens: bool,
     /// Files that cannot be read, although they are open.
     failing_reads: BTreeSet<PathBuf>,
+    failing_place: Option<(PathBuf, u64)>,
     /// How often a file was opened, or somebody tried to.
     opens: u64,
     /// Files whose sync failed, and how often each was synced after that.
@@ -100,6 +101,7 @@ impl SimDisk {
             failing_writes: false,
             failing_opens: false,
             failing_reads: BTreeSet::new(),
+            failing_place: None,
             opens: 0,
             resynced: BTreeMap::new(),
             created: 0,
@@ -133,6 +135,16 @@ impl SimDisk {
 
     pub(crate) fn fail_reads(&self, paths: impl IntoIterator<Item = PathBuf>) {
         self.world().failing_reads = paths.into_iter().collect();
+    }
+
+    /// As on a disk with a bad sector.
+    pub(crate) fn fail_reads_at(&self, place: Option<(PathBuf, u64)>) {
+        self.world().failing_place = place;
+    }
+
+    /// Somebody tidies up.
+    pub(crate) fn remove(&self, path: &Path) {
+        self.world().names.remove(path);
     }
 
     pub(crate) fn opens(&self) -> u64 {
@@ -369,7 +381,10 @@ impl DiskFile for SimFile {
     fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = self.disk.world();
         let of_it = |path: &PathBuf| world.names.get(path) == Some(&self.inode);
-        if world.failing_reads.iter().any(of_it) {
+        let place = offset..offset + bytes.len() as u64;
+        let bad = world.failing_place.as_ref();
+        let is_bad = bad.is_some_and(|(path, at)| of_it(path) && place.contains(at));
+        if is_bad || world.failing_reads.iter().any(of_it) {
             return Err(io::Error::other("a read failed"));
         }
         let Inode { live, read_to, .. } = &mut world.inodes[self.inode];

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::super::{
     Shared,
-    spilled::{Spilled, SpilledErrors},
+    spilled::{Others, Spilled, SpilledErrors},
 };
 use crate::{
     SpoolDir,
@@ -193,6 +193,36 @@ fn a_file_that_can_be_opened_and_not_read_is_tried_again_less_and_less_often() {
 }
 
 #[test]
+fn a_place_that_cannot_be_read_holds_up_no_other_of_its_file() {
+    let rig = Rig::new();
+    rig.disk.fail_reads_at(Some((rig.first_segment(), 4 << 20 >> 1)));
+    let mut written = rig.write_all().len();
+    for _ in 0..3 {
+        rig.clock.advance(LONG);
+        written += rig.write_all().len();
+    }
+    assert_eq!((written, rig.lost(), rig.spooled()), (ERRORS - 1, 0, 1));
+    rig.disk.fail_reads_at(None);
+    rig.clock.advance(LONG);
+    assert_eq!((rig.write_all().len(), rig.lost(), rig.spooled()), (1, 0, 0));
+    rig.test.assert_balanced();
+}
+
+#[test]
+fn errors_whose_file_somebody_removed_are_counted_and_their_room_is_free_again() {
+    let rig = Rig::new();
+    let first = rig.first_segment();
+    rig.disk.remove(&first);
+    let gone = TO_A_SEGMENT - IN_MEMORY;
+    assert_eq!(rig.write_all().len(), ERRORS - gone);
+    assert_eq!((rig.lost(), rig.spooled()), (gone as u64, 0));
+    let dropped = rig.test.obs().ledger().error.dropped;
+    assert_eq!(dropped.of(DropReason::SpoolIo), gone as u64);
+    rig.shared.close_spool();
+    assert_eq!(rig.disk.paths(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn the_end_leaves_what_cannot_be_read_to_the_next_process_and_does_not_wait_for_it() {
     let rig = Rig::new();
     rig.disk.fail_opens(true);
@@ -240,7 +270,8 @@ fn what_is_packed_comes_out_as_it_went_in_whenever_it_came() {
     }
     assert_eq!(spilled.ready(), numbers.len());
     let before = Clock::from(&ManualClock::new()).now();
-    assert!(spilled.hold(slots[0], before) && spilled.ready() == 0 && spilled.hurry());
+    assert!(spilled.hold(slots[0], before, Others::Wait));
+    assert!(spilled.ready() == 0 && spilled.hurry());
     for (at, (slot, number)) in slots.iter().zip(&numbers).enumerate() {
         assert_eq!(spilled.next(), Some(*slot));
         let (first, all_can_be_read) = spilled.take(*slot).unwrap();

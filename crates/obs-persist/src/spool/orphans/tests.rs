@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{collections::BTreeSet, io, sync::atomic::Ordering};
 
 use obs_core::{
     DropReason, Page, RunRecord, Status, ledger,
@@ -9,7 +9,7 @@ use super::{
     super::{
         MappedPage,
         adopt::{BATCH_PAGE, Home, LEDGER_PAGE, PAGES},
-        disk::RealDisk,
+        disk::{Disk, DiskFile, RealDisk},
         keeper::Tended,
         log::{Fsync, LogLimits},
         recover::Scan,
@@ -33,9 +33,13 @@ struct Life {
 
 impl Life {
     fn begin(root: &Path, epoch: Uuid) -> Self {
+        Self::begin_on(Arc::new(RealDisk), root, epoch)
+    }
+
+    fn begin_on(disk: Arc<dyn Disk>, root: &Path, epoch: Uuid) -> Self {
         let home = Home::make(root, Origin::Given, epoch).unwrap();
         let place = (home.directory.clone(), epoch);
-        let log = Log::new(Arc::new(RealDisk), place, LIMITS, obs_core::Clock::default());
+        let log = Log::new(disk, place, LIMITS, obs_core::Clock::default());
         let page = |name, words| -> Arc<dyn Page> {
             Arc::new(MappedPage(Words::create(&home.directory.join(name), words).unwrap()))
         };
@@ -459,6 +463,90 @@ fn a_page_that_cannot_be_read_is_looked_at_again_and_then_set_aside() {
         assert!(!directory.exists(), "{name} keeps nothing there");
         assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0), "{name}");
     }
+}
+
+/// As long as it is told so, a process without descriptors.
+#[cfg(unix)]
+#[derive(Debug, Default)]
+struct Short(std::sync::atomic::AtomicBool);
+
+#[cfg(unix)]
+impl Disk for Short {
+    fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.create_reserved(path, bytes)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        RealDisk.open(path)
+    }
+
+    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<String>> {
+        RealDisk.list(directory, most)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        RealDisk.unlink(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(directory)
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_without_descriptors_takes_no_file_of_a_dead_one_for_unreadable() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let dead = Life::begin(&root, Uuid::from_u128(1));
+    dead.fail(3);
+    drop(dead);
+    let disk = Arc::new(Short::default());
+    let life = Life::begin_on(disk.clone(), &root, Uuid::from_u128(2));
+    let mut held = Held::default();
+    let mut find = || Orphans::find(&root, Uuid::from_u128(2), Arc::clone(&life.log), &mut held);
+    disk.0.store(true, Ordering::Relaxed);
+    for look in 0..2 * super::super::held::LOOKS_MAX {
+        assert!(find().is_empty(), "look {look}");
+    }
+    disk.0.store(false, Ordering::Relaxed);
+    let mut orphans = find();
+    while !orphans.is_empty() {
+        life.settle(orphans.adopt_next(&life.test.adopter()));
+    }
+    assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0));
+}
+
+#[test]
+fn what_cannot_be_set_aside_stays_with_all_that_is_beside_it() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let dead = Life::begin(&root, Uuid::from_u128(1));
+    dead.fail(3);
+    let directory = dead.home.directory.clone();
+    drop(dead);
+    fs::remove_file(directory.join(LEDGER_PAGE)).unwrap();
+    fs::create_dir(directory.join(LEDGER_PAGE)).unwrap();
+    let life = Life::begin(&root, Uuid::from_u128(2));
+    fs::write(root.join("bad"), "no folder").unwrap();
+    let mut held = Held::default();
+    let mut find = || Orphans::find(&root, Uuid::from_u128(2), Arc::clone(&life.log), &mut held);
+    for look in 0..2 * super::super::held::LOOKS_MAX {
+        assert!(find().is_empty() && directory.join(LEDGER_PAGE).exists(), "look {look}");
+    }
+    fs::remove_file(root.join("bad")).unwrap();
+    let mut orphans = find();
+    while !orphans.is_empty() {
+        life.settle(orphans.adopt_next(&life.test.adopter()));
+    }
+    assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0));
 }
 
 #[cfg(unix)]

@@ -78,6 +78,19 @@ fn what_no_copy_was_kept_of_is_never_said_to_be_durable_once_its_sync_failed() {
 }
 
 #[test]
+fn what_a_good_sync_had_made_durable_stays_so_when_a_later_one_fails() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, limits(8), &clock);
+    disk.fail_syncs([2]);
+    for id in 0..4 {
+        log.append(&mut frame_of(id, b"x")).unwrap();
+        assert!(is_durable(&log), "{id}: those before are where they were, it is in another file");
+    }
+    assert_eq!(log.stats().sync_errors, 1);
+    assert_eq!(ids(&disk), (0..4).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_good_sync_between_two_bad_ones_makes_them_two_of_one() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new());
     let log = log_on(&disk, limits(8), &clock);
