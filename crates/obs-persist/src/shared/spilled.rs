@@ -22,8 +22,8 @@ pub(super) struct Spilled {
 pub(super) enum Others {
     /// The file cannot be opened, so there is nothing to be had of it.
     Wait,
-    /// They are tried before this one: it may be the only one that cannot be read.
-    First,
+    /// They are tried before this one, at least so many in a row: it may be the only one that cannot be read.
+    First(usize),
 }
 
 /// All of them.
@@ -47,6 +47,8 @@ struct Group {
     records: usize,
     /// How often in a row its file could not be read.
     failures: u32,
+    /// How many of the last ones could not be, since it was tried.
+    turned: usize,
 }
 
 /// Some of a segment, in little memory: they are all that a long outage leaves in it, and their number is
@@ -112,12 +114,15 @@ impl SpilledErrors {
         let group = self.ready.get_mut(at)?;
         let spilled = group.take(slot)?;
         self.ready_records -= 1;
-        let had_failed = std::mem::take(&mut group.failures) > 0;
-        self.failing -= usize::from(had_failed);
+        let recovers = group.failures > 0 && (group.turned == 0 || group.records == 0);
+        if recovers {
+            group.failures = 0;
+            self.failing -= 1;
+        }
         if group.records == 0 {
             self.ready.remove(at);
         }
-        Some((spilled, had_failed && self.failing == 0))
+        Some((spilled, recovers && self.failing == 0))
     }
 
     /// Puts back what was just taken.
@@ -136,14 +141,20 @@ impl SpilledErrors {
 
     /// This place cannot be read: its segment is tried again later. Whether it is the only one that cannot be.
     pub(super) fn hold(&mut self, slot: Slot, now: Tick, others: Others) -> bool {
-        let Some(mut group) = self.find(slot).and_then(|at| self.ready.remove(at)) else {
-            return false;
-        };
-        self.ready_records -= group.records;
-        if others == Others::First {
-            group.turn();
-        }
+        let Some(at) = self.find(slot) else { return false };
+        let group = &mut self.ready[at];
         let is_new = group.failures == 0;
+        if let Others::First(most) = others {
+            group.turn();
+            if group.turned < group.records.min(most) {
+                group.failures = group.failures.max(1);
+                self.failing += usize::from(is_new);
+                return is_new && self.failing == 1;
+            }
+        }
+        let Some(mut group) = self.ready.remove(at) else { return false };
+        self.ready_records -= group.records;
+        group.turned = 0;
         // No jitter: nobody else is after this file.
         let pause = retry::after(group.failures, 0);
         group.failures = group.failures.saturating_add(1);
@@ -196,7 +207,7 @@ impl Group {
     fn of(first: Spilled) -> Self {
         let (segment, since) = (first.slot.segment(), first.place.number);
         let blocks = VecDeque::from([Block::of(first)]);
-        Self { segment, since, blocks, records: 1, failures: 0 }
+        Self { segment, since, blocks, records: 1, failures: 0, turned: 0 }
     }
 
     fn push(&mut self, spilled: Spilled) {
@@ -235,6 +246,7 @@ impl Group {
 
     /// The first becomes the last.
     fn turn(&mut self) {
+        self.turned += 1;
         if let Some(first) = self.next().and_then(|first| self.take(first)) {
             self.push(first);
         }

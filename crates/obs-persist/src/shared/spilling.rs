@@ -20,6 +20,10 @@ use crate::{
 /// places are in memory.
 const ADOPTED_AHEAD: usize = 10_000;
 
+/// How many places of a segment that cannot be read are tried one after the other, before others have their turn: each
+/// may keep the worker for seconds. At the end nothing comes after them.
+const UNREAD_IN_A_ROW: usize = 16;
+
 /// How often a process looks for spools of dead ones, so that those of a fleet find a living heir. By the
 /// calendar.
 const LOOK_EVERY_MICROS: i64 = 60_000_000;
@@ -130,8 +134,10 @@ impl Shared {
             // It stays the first meanwhile, or a new error would go straight into the lanes and overtake.
             let read = spool.read(slot, &mut buffer).map(Box::new);
             let goes_on = match read {
-                Err(ReadError::Io(error)) => self.hold(slot, &error, Others::Wait),
-                Err(ReadError::Place(error)) => self.hold(slot, &error, Others::First),
+                Err(ReadError::Io(error)) => self.hold(slot, &error, |_| Others::Wait),
+                Err(ReadError::Place(error)) => self.hold(slot, &error, |is_open| {
+                    Others::First(if is_open { UNREAD_IN_A_ROW } else { usize::MAX })
+                }),
                 read => self.put_into_lanes(slot, read.ok()),
             };
             if !goes_on {
@@ -140,10 +146,13 @@ impl Shared {
         }
     }
 
-    /// This place cannot be read now, which says nothing about what is there. Always `true`: there may be more in other
-    /// files.
-    fn hold(&self, slot: Slot, error: &io::Error, others: Others) -> bool {
-        let is_first = self.lock().spilled.hold(slot, self.clock.now(), others);
+    /// This place cannot be read now, which says nothing about what is there, and what is done about its others may
+    /// depend on whether this is the end. Always `true`: there may be more in other files.
+    fn hold(&self, slot: Slot, error: &io::Error, others: impl FnOnce(bool) -> Others) -> bool {
+        let mut state = self.lock();
+        let others = others(state.lanes.is_open());
+        let is_first = state.spilled.hold(slot, self.clock.now(), others);
+        drop(state);
         if is_first {
             tracing::warn!(%error, "errors cannot be read back from the spool; they stay there and are tried again");
         }

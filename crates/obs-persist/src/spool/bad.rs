@@ -66,25 +66,30 @@ pub(super) fn set_aside(
 ) -> io::Result<()> {
     let folder = root.join(FOLDER);
     platform::private_dir(&folder, Origin::Given).map_err(io::Error::other)?;
-    let kept = Bad::all(root);
-    for bad in kept.iter().take((kept.len() + 1).saturating_sub(FILES_MAX)) {
-        disk.unlink(&bad.path)?;
-    }
     let part = |part: Option<&OsStr>| {
         part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
     };
     let epoch = part(path.parent().and_then(Path::file_name));
     let name = format!("{:020}-{epoch}-{}{NAME_END}", now.as_micros(), part(path.file_stem()));
-    disk.rename(path, &folder.join(name))
+    let to = folder.join(name);
+    disk.rename(path, &to)?;
+    let before: Vec<_> = Bad::all(root).into_iter().filter(|bad| bad.path != to).collect();
+    for bad in before.iter().take((before.len() + 1).saturating_sub(FILES_MAX)) {
+        remove(bad);
+    }
+    Ok(())
+}
+
+fn remove(bad: &Bad) {
+    // A directory in the place of a page cannot be read either.
+    if let Err(error) = fs::remove_file(&bad.path).or_else(|_| fs::remove_dir(&bad.path)) {
+        tracing::debug!(path = %bad.path.display(), %error, "a damaged file stays");
+    }
 }
 
 /// Removes those that were there for long enough.
 pub(super) fn forget(root: &Path, now: Timestamp) {
-    for bad in Bad::all(root).into_iter().filter(|bad| bad.age(now) > AGE_MAX) {
-        if let Err(error) = fs::remove_file(&bad.path) {
-            tracing::debug!(path = %bad.path.display(), %error, "a damaged file stays");
-        }
-    }
+    Bad::all(root).iter().filter(|bad| bad.age(now) > AGE_MAX).for_each(remove);
 }
 
 #[cfg(test)]
@@ -138,6 +143,24 @@ mod tests {
         assert_eq!(about("user-7"), 1, "it is there for a week");
         forget(&root, later(AGE_MAX + Duration::from_micros(1)));
         assert!(about("user-7") == 0 && !bad.path.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_moved_costs_nothing_that_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        platform::private_dir(&root, Origin::Given).unwrap();
+        for number in 1..=3 {
+            let at = later(Duration::from_secs(number));
+            set_aside(&RealDisk, (&root, at), &spoilt(&root, number)).unwrap();
+        }
+        let before = Bad::all(&root);
+        let gone = path_of(&root.join(EPOCH.to_string()), 4);
+        assert!(set_aside(&RealDisk, (&root, later(AGE_MAX)), &gone).is_err());
+        assert_eq!((Bad::all(&root), before.len()), (before, FILES_MAX));
+        set_aside(&RealDisk, (&root, NOW), &spoilt(&root, 5)).unwrap();
+        let left: Vec<_> = Bad::all(&root).into_iter().filter_map(|bad| bad.segment).collect();
+        assert_eq!(left, [(EPOCH, 5), (EPOCH, 2), (EPOCH, 3)], "the new one is not the oldest");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) struct Held {
 
 /// Why an epoch cannot be taken over.
 enum Trouble {
-    /// Its segments cannot even be listed.
+    /// Its segments cannot even be listed, or nothing can be said of one.
     Directory(io::Error),
     Files {
         failed: Vec<PathBuf>,
@@ -136,6 +136,9 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
     for number in numbers {
         let path = path_of(&dead.directory, number);
         if let Err(error) = read_segment(&*log.disk, &path, &mut buffer) {
+            if platform::is_shortage(&error) {
+                return Err(Trouble::Directory(error));
+            }
             failed.push(path);
             why.get_or_insert(error);
             continue;
@@ -166,6 +169,7 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if platform::is_shortage(&error) => return Err(Trouble::Directory(error)),
             Err(error) => {
                 failed.push(path);
                 why.get_or_insert(error);

@@ -400,7 +400,9 @@ impl Log {
     /// A file that is not there while its directory is was removed; without the directory the volume may be away.
     fn unopened(&self, path: &Path, error: io::Error) -> ReadError {
         let folder = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound);
-        if folder.is_some_and(|folder| self.disk.list(folder, 1).is_ok()) {
+        let is_gone = || matches!(self.disk.open(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        // Asked again, because the volume may have come back in between.
+        if folder.is_some_and(|folder| self.disk.list(folder, 1).is_ok()) && is_gone() {
             ReadError::Gone
         } else {
             ReadError::Io(error)

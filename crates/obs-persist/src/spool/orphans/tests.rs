@@ -465,10 +465,10 @@ fn a_page_that_cannot_be_read_is_looked_at_again_and_then_set_aside() {
     }
 }
 
-/// As long as it is told so, a process without descriptors.
+/// That of a process which has no descriptor left when it comes to this file.
 #[cfg(unix)]
 #[derive(Debug, Default)]
-struct Short(std::sync::atomic::AtomicBool);
+struct Short(std::sync::Mutex<Option<std::path::PathBuf>>);
 
 #[cfg(unix)]
 impl Disk for Short {
@@ -477,7 +477,7 @@ impl Disk for Short {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.0.lock().unwrap().as_deref() == Some(path) {
             return Err(rustix::io::Errno::MFILE.into());
         }
         RealDisk.open(path)
@@ -506,22 +506,39 @@ fn a_process_without_descriptors_takes_no_file_of_a_dead_one_for_unreadable() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().join("spool");
     let dead = Life::begin(&root, Uuid::from_u128(1));
-    dead.fail(3);
+    dead.fail(120);
+    let directory = dead.home.directory.clone();
     drop(dead);
+    let segments = RealDisk.list(&directory, 1_000).unwrap().into_iter();
+    let mut segments: Vec<_> = segments.filter(|name| name.ends_with(".seg")).collect();
+    segments.sort_unstable();
+    assert!(segments.len() > 2, "{segments:?}");
+    // One cannot be read by anybody.
+    let unreadable = directory.join(&segments[0]);
+    fs::remove_file(&unreadable).unwrap();
+    fs::create_dir(&unreadable).unwrap();
     let disk = Arc::new(Short::default());
     let life = Life::begin_on(disk.clone(), &root, Uuid::from_u128(2));
     let mut held = Held::default();
     let mut find = || Orphans::find(&root, Uuid::from_u128(2), Arc::clone(&life.log), &mut held);
-    disk.0.store(true, Ordering::Relaxed);
+    *disk.0.lock().unwrap() = segments.last().map(|last| directory.join(last));
     for look in 0..2 * super::super::held::LOOKS_MAX {
         assert!(find().is_empty(), "look {look}");
     }
-    disk.0.store(false, Ordering::Relaxed);
+    *disk.0.lock().unwrap() = None;
+    for look in 1..super::super::held::LOOKS_MAX {
+        assert!(find().is_empty(), "look {look} at the other one");
+    }
     let mut orphans = find();
     while !orphans.is_empty() {
         life.settle(orphans.adopt_next(&life.test.adopter()));
     }
-    assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0));
+    let error = life.error();
+    assert_eq!(
+        (error.adopted - error.dropped.total(), error.persisted),
+        (error.persisted, error.persisted)
+    );
+    assert!(error.persisted > 60 && error.adopted == 120, "{error}");
 }
 
 #[test]
