@@ -24,11 +24,7 @@ impl Disk {
     /// A new file system; `None` where nobody can have one, which was said.
     pub(crate) fn new(image: PathBuf, mount: &Path) -> Option<Self> {
         if let Err(why) = can_loop() {
-            // Root of a container has no loop devices, however privileged it is in other ways.
-            match is_contained() {
-                true => told(&format!("a power cut needs a loop device: {why}")),
-                false => skip(&format!("a power cut needs a loop device: {why}")),
-            }
+            cannot(&why);
             return None;
         }
         let made = Command::new("mkfs.ext4").arg("-V").output();
@@ -39,7 +35,13 @@ impl Disk {
         fs::File::create(&image).unwrap().set_len(BYTES).unwrap();
         run("mkfs.ext4", &["-q", "-F"], &[&image]);
         fs::create_dir_all(mount).unwrap();
-        Some(Self::mounted(image, mount))
+        match tried("mount", &["-t", "ext4", "-o", "loop"], &[&image, mount]) {
+            Ok(()) => Some(Self { image, mount: mount.to_owned() }),
+            Err(why) => {
+                cannot(&why);
+                None
+            }
+        }
     }
 
     /// Mounting is where the journal is replayed.
@@ -91,6 +93,12 @@ impl Drop for Disk {
     }
 }
 
+/// Root of a container has no loop devices, or may not mount them, however privileged it is in other ways.
+fn cannot(why: &str) {
+    let why = format!("a power cut needs a loop device: {why}");
+    if is_contained() { told(&why) } else { skip(&why) }
+}
+
 /// Whether there is a loop device to be had.
 fn can_loop() -> Result<(), String> {
     const MAY_MOUNT: u64 = 1 << 21;
@@ -119,7 +127,12 @@ fn is_contained() -> bool {
 }
 
 fn run(program: &str, arguments: &[&str], paths: &[&Path]) {
+    tried(program, arguments, paths).unwrap();
+}
+
+fn tried(program: &str, arguments: &[&str], paths: &[&Path]) -> Result<(), String> {
     let Output { status, stderr, .. } =
         Command::new(program).args(arguments).args(paths).output().unwrap();
-    assert!(status.success(), "{program} {paths:?}: {}", String::from_utf8_lossy(&stderr));
+    let why = || format!("{program} {paths:?}: {}", String::from_utf8_lossy(&stderr));
+    status.success().then_some(()).ok_or_else(why)
 }
