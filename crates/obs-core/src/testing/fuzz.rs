@@ -33,7 +33,10 @@ const LIMITS: EncodeLimits = EncodeLimits {
 pub fn redact(text: &str) -> String {
     let mut changed = Sanitized::default();
     let safe = rules().by_looks(text, &mut changed).into_owned();
-    assert_eq!(changed.redacted == 0, safe == text, "{text:?}");
+    // What was redacted before is a secret once more, and becomes the same.
+    let may_stay = changed.redacted == 0 || text.contains(REDACTED);
+    assert!(safe != text || may_stay, "{text:?}");
+    assert!(safe == text || changed.redacted > 0, "{text:?}");
     let longer =
         usize::try_from(changed.redacted).unwrap_or(usize::MAX).saturating_mul(REDACTED.len());
     assert!(safe.len() <= text.len().saturating_add(longer), "{text:?}");

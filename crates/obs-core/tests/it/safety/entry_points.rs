@@ -4,7 +4,7 @@ use obs_core::testing::fuzz;
 use proptest::prelude::*;
 
 /// Where fuzzers would begin.
-const SEEDS: [&str; 14] = [
+const SEEDS: [&str; 15] = [
     "",
     "null",
     r#"{"password":"x","a":[1,{"b":"\ud83c\udf0b\u0000"}]}"#,
@@ -13,6 +13,7 @@ const SEEDS: [&str; 14] = [
     "[1e999999,-0,1E-9999,123456789012345678901234567890]",
     "\"\\uD800 \\uDC00\"",
     "postgres://app:hunter2@db/obs?password=hunter2",
+    "://[redacted]@db",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
     "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY",
     "Authorization: Bearer x\r\nbob@example.com 4111 1111 1111 1111",
