@@ -1,4 +1,5 @@
-//! Damaged files, kept for a while where somebody can look at them: what is whole in them was taken over before.
+//! Damaged files, kept for a while where somebody can look at them: nobody needs them any more, for what could be read
+//! of them was taken over, or nothing could.
 
 use std::{
     ffi::OsStr,
