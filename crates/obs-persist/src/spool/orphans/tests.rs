@@ -107,6 +107,13 @@ impl Life {
         killed_with(self.test.kept_record(record));
     }
 
+    /// All of them, which a store takes at once.
+    fn takes_over(&self, orphans: &mut Orphans) {
+        while !orphans.is_empty() {
+            self.settle(orphans.adopt_next(&self.test.adopter()));
+        }
+    }
+
     fn finds(&self, own: Uuid) -> Orphans {
         Orphans::find(&self.home.root, own, Arc::clone(&self.log), &mut Held::default())
     }
@@ -456,9 +463,7 @@ fn a_page_that_cannot_be_read_is_looked_at_again_and_then_set_aside() {
             assert!(directory.join(name).exists());
         }
         let mut orphans = find();
-        while !orphans.is_empty() {
-            life.settle(orphans.adopt_next(&life.test.adopter()));
-        }
+        life.takes_over(&mut orphans);
         drop(orphans);
         assert!(!directory.exists(), "{name} keeps nothing there");
         assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0), "{name}");
@@ -530,9 +535,7 @@ fn a_process_without_descriptors_takes_no_file_of_a_dead_one_for_unreadable() {
         assert!(find().is_empty(), "look {look} at the other one");
     }
     let mut orphans = find();
-    while !orphans.is_empty() {
-        life.settle(orphans.adopt_next(&life.test.adopter()));
-    }
+    life.takes_over(&mut orphans);
     let error = life.error();
     assert_eq!(
         (error.adopted - error.dropped.total(), error.persisted),
@@ -560,9 +563,7 @@ fn what_cannot_be_set_aside_stays_with_all_that_is_beside_it() {
     }
     fs::remove_file(root.join("bad")).unwrap();
     let mut orphans = find();
-    while !orphans.is_empty() {
-        life.settle(orphans.adopt_next(&life.test.adopter()));
-    }
+    life.takes_over(&mut orphans);
     assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0));
 }
 
