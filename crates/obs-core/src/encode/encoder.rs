@@ -208,7 +208,7 @@ impl<'o> Encoder<'o> {
         if value.len() <= SHORT_MAX / 2
             && self.has_short_texts
             && let Some(short) = Short::of(value.as_bytes())
-            && Glance::sees_nothing(short, value.len())
+            && Glance::sees_nothing_in_word(short)
             && self.sink.put_short_at_once(short, value.len(), false)
         {
             return Ok(());
