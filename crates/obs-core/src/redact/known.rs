@@ -119,7 +119,8 @@ fn meet(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
         if name.len() <= WORD_BYTES {
             let known = [tag, short.low];
             let place = word_place(known);
-            let _ = KNOWN_WORDS.try_with(|places| places[place ^ 1].set(places[place].replace(known)));
+            let _ =
+                KNOWN_WORDS.try_with(|places| places[place ^ 1].set(places[place].replace(known)));
             return passes;
         }
         let (known, place) = ([tag, short.low, short.high, 0], place(tag, short));
@@ -189,26 +190,28 @@ mod tests {
 
     #[test]
     fn two_names_that_fall_on_one_place_are_both_remembered() {
-        let names: Vec<String> = (0..400).map(|at| format!("name-{at}")).collect();
-        let place_of = |name: &str| {
-            let short = Short::of(name.as_bytes()).unwrap();
-            place(ONE.with_len(name.len()), short)
-        };
-        let mut pairs = 0;
-        for (at, one) in names.iter().enumerate() {
-            let is_beside = |other: &&String| place_of(other) == place_of(one);
-            let Some(other) = names[at + 1..].iter().find(is_beside) else { continue };
-            passes(ONE, one, || true);
-            passes(ONE, other, || true);
-            for _ in 0..3 {
-                assert!(
-                    passes(ONE, one, || false) && passes(ONE, other, || false),
-                    "{one}, {other}"
-                );
+        // Of one word, and of two.
+        for beginning in ["name-", "short-name-"] {
+            let names: Vec<String> = (0..400).map(|at| format!("{beginning}{at}")).collect();
+            let place_of = |name: &str| {
+                let (tag, short) = (ONE.with_len(name.len()), Short::of(name.as_bytes()).unwrap());
+                let is_word = name.len() <= WORD_BYTES;
+                if is_word { word_place([tag, short.low]) } else { place(tag, short) }
+            };
+            let mut pairs = 0;
+            for (at, one) in names.iter().enumerate() {
+                let is_beside = |other: &&String| place_of(other) == place_of(one);
+                let Some(other) = names[at + 1..].iter().find(is_beside) else { continue };
+                passes(ONE, one, || true);
+                passes(ONE, other, || true);
+                for _ in 0..3 {
+                    let are_known = [one, other].map(|name| passes(ONE, name, || false));
+                    assert_eq!(are_known, [true; 2], "{one}, {other}");
+                }
+                pairs += 1;
             }
-            pairs += 1;
+            assert!(pairs > 100, "{pairs}");
         }
-        assert!(pairs > 100, "{pairs}");
     }
 
     #[test]
