@@ -48,44 +48,56 @@ mod x86_64 {
 
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     pub(super) fn append(crc: u32, parts: &[&[u8]]) -> u32 {
-        let mut sum = u64::from(!crc);
+        let mut sum = !crc;
         for part in parts {
             let (words, rest) = part.as_chunks();
             for words in words.chunks(3 * THIRD_MAX) {
                 sum = in_thirds(sum, words);
             }
-            for byte in rest {
-                sum = u64::from(_mm_crc32_u8(sum as u32, *byte));
-            }
+            sum = rest.iter().fold(sum, |sum, byte| _mm_crc32_u8(sum, *byte));
         }
-        !(sum as u32)
+        !sum
     }
 
     #[target_feature(enable = "sse4.2,pclmulqdq")]
-    fn in_thirds(sum: u64, words: &[[u8; 8]]) -> u64 {
+    fn in_thirds(sum: u32, words: &[[u8; 8]]) -> u32 {
         let third = words.len() / 3;
         let (first, others) = words.split_at(third);
         let (second, others) = others.split_at(third);
         let (third, rest) = others.split_at(third);
-        let (mut sum, mut sum_of_second, mut sum_of_third) = (sum, 0, 0);
+        let mut sums = [sum.into(), 0, 0];
         for ((first, second), third) in first.iter().zip(second).zip(third) {
-            sum = _mm_crc32_u64(sum, u64::from_le_bytes(*first));
-            sum_of_second = _mm_crc32_u64(sum_of_second, u64::from_le_bytes(*second));
-            sum_of_third = _mm_crc32_u64(sum_of_third, u64::from_le_bytes(*third));
+            sums[0] = with_word(sums[0], first);
+            sums[1] = with_word(sums[1], second);
+            sums[2] = with_word(sums[2], third);
         }
-        if let Some(words) = std::num::NonZero::new(third.len()) {
-            let words = words.get();
-            sum = over(sum, 2 * words) ^ over(sum_of_second, words) ^ sum_of_third;
+        let [mut sum, of_second, of_third] = sums;
+        if !third.is_empty() {
+            let words = third.len();
+            sum = over(sum, 2 * words) ^ over(of_second, words) ^ of_third;
         }
-        rest.iter().fold(sum, |sum, word| _mm_crc32_u64(sum, u64::from_le_bytes(*word)))
+        low(rest.iter().fold(sum, |sum, word| with_word(sum, word)))
     }
 
     /// What a sum is once so many words of zeros follow.
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     fn over(sum: u64, words: usize) -> u64 {
         let by = _mm_cvtsi32_si128(OVER_WORDS[words].cast_signed());
-        let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi32_si128((sum as u32).cast_signed()), by);
-        _mm_crc32_u64(0, _mm_cvtsi128_si64(product).cast_unsigned())
+        let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi32_si128(low(sum).cast_signed()), by);
+        with_word(0, &_mm_cvtsi128_si64(product).to_le_bytes())
+    }
+
+    #[target_feature(enable = "sse4.2")]
+    fn with_word(sum: u64, word: &[u8; 8]) -> u64 {
+        _mm_crc32_u64(sum, u64::from_le_bytes(*word))
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the instruction leaves the upper half zero"
+    )]
+    const fn low(sum: u64) -> u32 {
+        sum as u32
     }
 }
 
@@ -98,8 +110,10 @@ mod tests {
     /// Of RFC 3720, appendix B.4.
     #[test]
     fn the_sums_of_the_standard_are_found() {
-        let up: [u8; 32] = std::array::from_fn(|at| at as u8);
-        let down: [u8; 32] = std::array::from_fn(|at| 31 - at as u8);
+        let mut up = [0; 32];
+        (0..).zip(&mut up).for_each(|(at, byte)| *byte = at);
+        let mut down = up;
+        down.reverse();
         let table = [
             ([0; 32], 0x8a91_36aa),
             ([0xff; 32], 0x62a8_ab43),
@@ -115,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_length_has_the_sum_that_another_implementation_finds() {
-        let bytes: Vec<u8> = (0_u32..12_000).map(|at| (at * at >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0_u32..12_000).map(|at| (at * at).to_le_bytes()[1]).collect();
         let lengths = (0..700).chain(3_060..3_090).chain([6_143, 6_144, 6_168, 9_999, 12_000]);
         for len in lengths {
             let bytes = &bytes[..len];

@@ -136,7 +136,7 @@ fn optional<'b>(room: &'b mut [u8], it: Option<&str>) -> Option<&'b mut [u8]> {
         return long_text(put(room, [1])?, it);
     }
     let here: &mut [u8; SHORT_ROOM] = room.first_chunk_mut()?;
-    [here[0], here[1]] = [1, it.len() as u8];
+    [here[0], here[1]] = [1, lowest(it.len() as u64)];
     copy_short(it.as_bytes(), &mut here[2..])?;
     room.get_mut(2 + it.len()..)
 }
@@ -146,7 +146,7 @@ fn text<'b>(room: &'b mut [u8], text: &str) -> Option<&'b mut [u8]> {
         return long_text(room, text);
     }
     let here: &mut [u8; SHORT_ROOM] = room.first_chunk_mut()?;
-    here[0] = text.len() as u8;
+    here[0] = lowest(text.len() as u64);
     copy_short(text.as_bytes(), &mut here[1..])?;
     room.get_mut(1 + text.len()..)
 }
@@ -195,7 +195,7 @@ const fn zigzag(number: i64) -> u64 {
 #[inline]
 fn number(room: &mut [u8], number: u64) -> Option<&mut [u8]> {
     match number {
-        ..LONG => put(room, [number as u8]),
+        ..LONG => put(room, [lowest(number)]),
         LONG..LONGEST => long_number(room, number),
         LONGEST.. => longest_number(room, number),
     }
@@ -220,8 +220,13 @@ const fn spread(number: u64) -> u64 {
 #[cold]
 fn longest_number(mut room: &mut [u8], mut number: u64) -> Option<&mut [u8]> {
     while number >= LONG {
-        room = put(room, [number as u8 | 0x80])?;
+        room = put(room, [lowest(number) | 0x80])?;
         number >>= 7;
     }
-    put(room, [number as u8])
+    put(room, [lowest(number)])
+}
+
+/// The lowest byte.
+const fn lowest(number: u64) -> u8 {
+    number.to_le_bytes()[0]
 }
