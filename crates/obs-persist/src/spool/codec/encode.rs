@@ -64,30 +64,30 @@ fn write<'b>(record: &RunRecord, room: &'b mut [u8]) -> Option<&'b mut [u8]> {
     let room = put(room, [SCHEMA])?;
     let room = id(room, record.run_id)?;
     let room = id(room, record.epoch)?;
-    let room = text(room, &record.kind)?;
-    let room = optional(room, record.realm.as_deref())?;
-    let room = text(room, &record.strategy_id)?;
-    let room = text(room, &record.strategy_version)?;
-    let room = optional(room, record.strategy_type.as_deref())?;
-    let room = optional(room, record.strategy_hash.as_deref())?;
-    let room = optional(room, record.subject.as_deref())?;
-    let room = optional(room, record.correlation_id.as_deref())?;
+    let room = text(room, record.kind.as_bytes())?;
+    let room = optional(room, record.realm.as_deref().map(str::as_bytes))?;
+    let room = text(room, record.strategy_id.as_bytes())?;
+    let room = text(room, record.strategy_version.as_bytes())?;
+    let room = optional(room, record.strategy_type.as_deref().map(str::as_bytes))?;
+    let room = optional(room, record.strategy_hash.as_deref().map(str::as_bytes))?;
+    let room = optional(room, record.subject.as_deref().map(str::as_bytes))?;
+    let room = optional(room, record.correlation_id.as_deref().map(str::as_bytes))?;
     let room = match record.parent_run_id {
         Some(parent) => id(put(room, [1])?, parent)?,
         None => put(room, [0])?,
     };
     let room = variant(room, &record.status)?;
-    let room = optional(room, record.error_type.as_deref())?;
-    let room = optional(room, record.error_message.as_deref())?;
-    let room = optional(room, record.error_node.as_deref())?;
+    let room = optional(room, record.error_type.as_deref().map(str::as_bytes))?;
+    let room = optional(room, record.error_message.as_deref().map(str::as_bytes))?;
+    let room = optional(room, record.error_node.as_deref().map(str::as_bytes))?;
     let room = match record.value {
         Some(value) => put(put(room, [1])?, value.to_le_bytes())?,
         None => put(room, [0])?,
     };
-    let room = optional(room, record.case_name.as_deref())?;
+    let room = optional(room, record.case_name.as_deref().map(str::as_bytes))?;
     let room = figures(room, record)?;
-    let room = optional(room, record.trace_id.as_deref())?;
-    let room = optional(room, record.span_id.as_deref())?;
+    let room = optional(room, record.trace_id.as_deref().map(str::as_bytes))?;
+    let room = optional(room, record.span_id.as_deref().map(str::as_bytes))?;
     documents(room, record)
 }
 
@@ -104,11 +104,11 @@ fn figures<'b>(room: &'b mut [u8], record: &RunRecord) -> Option<&'b mut [u8]> {
 }
 
 fn documents<'b>(room: &'b mut [u8], record: &RunRecord) -> Option<&'b mut [u8]> {
-    let room = optional(room, record.input.as_ref().map(Json::as_str))?;
+    let room = optional(room, record.input.as_ref().map(Json::as_bytes))?;
     let room = number(room, record.input_bytes)?;
     let room = put(room, [u8::from(record.input_truncated)])?;
-    let room = optional(room, record.attributes.as_ref().map(Json::as_str))?;
-    let room = optional(room, record.trace.as_ref().map(Json::as_str))?;
+    let room = optional(room, record.attributes.as_ref().map(Json::as_bytes))?;
+    let room = optional(room, record.trace.as_ref().map(Json::as_bytes))?;
     let room = number(room, record.trace_total)?;
     let room = number(room, record.trace_kept)?;
     let room = number(room, record.trace_bytes)?;
@@ -130,32 +130,32 @@ fn id(room: &mut [u8], id: Uuid) -> Option<&mut [u8]> {
     put(put(room, [16])?, id.into_bytes())
 }
 
-fn optional<'b>(room: &'b mut [u8], it: Option<&str>) -> Option<&'b mut [u8]> {
+fn optional<'b>(room: &'b mut [u8], it: Option<&[u8]>) -> Option<&'b mut [u8]> {
     let Some(it) = it else { return put(room, [0]) };
     if it.len() > SHORT {
         return long_text(put(room, [1])?, it);
     }
     let here: &mut [u8; SHORT_ROOM] = room.first_chunk_mut()?;
     [here[0], here[1]] = [1, lowest(it.len() as u64)];
-    copy_short(it.as_bytes(), &mut here[2..])?;
+    copy_short(it, &mut here[2..])?;
     room.get_mut(2 + it.len()..)
 }
 
-fn text<'b>(room: &'b mut [u8], text: &str) -> Option<&'b mut [u8]> {
+fn text<'b>(room: &'b mut [u8], text: &[u8]) -> Option<&'b mut [u8]> {
     if text.len() > SHORT {
         return long_text(room, text);
     }
     let here: &mut [u8; SHORT_ROOM] = room.first_chunk_mut()?;
     here[0] = lowest(text.len() as u64);
-    copy_short(text.as_bytes(), &mut here[1..])?;
+    copy_short(text, &mut here[1..])?;
     room.get_mut(1 + text.len()..)
 }
 
 #[inline(never)]
-fn long_text<'b>(room: &'b mut [u8], text: &str) -> Option<&'b mut [u8]> {
+fn long_text<'b>(room: &'b mut [u8], text: &[u8]) -> Option<&'b mut [u8]> {
     let room = number(room, text.len() as u64)?;
     let (here, rest) = room.split_at_mut_checked(text.len())?;
-    here.copy_from_slice(text.as_bytes());
+    here.copy_from_slice(text);
     Some(rest)
 }
 
