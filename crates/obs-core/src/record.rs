@@ -203,7 +203,7 @@ impl Json {
         str::from_utf8(&self.0).unwrap_or("null")
     }
 
-    /// Its bytes.
+    /// The bytes of the text, for who writes them somewhere.
     ///
     /// ```
     /// assert_eq!(obs_core::Json::parse("[1]")?.as_bytes(), b"[1]");
