@@ -304,6 +304,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn link(&self, path: &Path, also: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        world.step()?;
+        let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        world.names.insert(also.to_owned(), inode);
+        Ok(())
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.step()?;
