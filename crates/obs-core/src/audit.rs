@@ -396,7 +396,7 @@ fn encode<D: Serialize + ?Sized>(
     if out == NO_DETAILS {
         return None;
     }
-    String::from_utf8(out).ok().map(|text| Json::trusted(text.into()))
+    Some(Json::trusted(out.into()))
 }
 
 #[cfg(test)]

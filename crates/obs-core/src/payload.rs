@@ -86,7 +86,7 @@ impl Payload {
         buffer.clear();
         let encoded = input.encode(redact, buffer, changed);
         if buffer != NO_INPUT {
-            self.input = str::from_utf8(buffer).ok().map(|text| Json::trusted(text.into()));
+            self.input = Some(Json::trusted(buffer.as_slice().into()));
             self.input_bytes = encoded.bytes_total;
             self.input_truncated = encoded.truncated;
         }
@@ -107,7 +107,7 @@ impl Payload {
             }
         }
         self.trace_kept = kept;
-        self.trace = Some(Json::trusted(json.into()));
+        self.trace = Some(Json::trusted(json.into_bytes().into()));
     }
 
     fn forget(&mut self) {

@@ -156,6 +156,8 @@ impl RunRecord {
 
 /// JSON text that is known to be valid.
 ///
+/// It is held as bytes: whoever wrote it knows that they are UTF-8, and only who reads it asks.
+///
 /// ```
 /// let json = obs_core::Json::parse(r#"{"a":1}"#)?;
 /// assert_eq!(json.as_str(), r#"{"a":1}"#);
@@ -163,7 +165,7 @@ impl RunRecord {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Json(Box<str>);
+pub struct Json(Box<[u8]>);
 
 impl Json {
     /// Checks JSON text.
@@ -175,17 +177,21 @@ impl Json {
     /// assert!(obs_core::Json::parse("{").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        let raw: Box<RawValue> = serde_json::from_str(text)?;
-        Ok(Self(raw.into()))
+        Self::parse_bytes(text.as_bytes())
+    }
+
+    fn parse_bytes(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let raw: Box<RawValue> = serde_json::from_slice(text)?;
+        Ok(Self(Box::<str>::from(raw).into()))
     }
 
     /// Takes text that an encoder of this crate wrote.
-    pub(crate) fn trusted(text: Box<str>) -> Self {
-        debug_assert!(Self::parse(&text).is_ok(), "not JSON: {text}");
+    pub(crate) fn trusted(text: Box<[u8]>) -> Self {
+        debug_assert!(Self::parse_bytes(&text).is_ok(), "not JSON: {}", text.escape_ascii());
         Self(text)
     }
 
-    /// The text.
+    /// The text. Each call goes through its bytes.
     ///
     /// ```
     /// assert_eq!(obs_core::Json::parse("[1]")?.as_str(), "[1]");
@@ -193,23 +199,24 @@ impl Json {
     /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // It was written by an encoder of texts, or parsed.
+        str::from_utf8(&self.0).unwrap_or("null")
     }
 }
 
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl Serialize for Json {
-    /// A document in a document; in a binary format, its text.
+    /// A document in a document; in a binary format, the bytes of its text.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
-            return serializer.serialize_str(&self.0);
+            return serializer.serialize_bytes(&self.0);
         }
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        let raw: &RawValue = serde_json::from_slice(&self.0).map_err(ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }
@@ -217,11 +224,11 @@ impl Serialize for Json {
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if !deserializer.is_human_readable() {
-            let text = <&str>::deserialize(deserializer)?;
-            return Self::parse(text).map_err(de::Error::custom);
+            let text = <&[u8]>::deserialize(deserializer)?;
+            return Self::parse_bytes(text).map_err(de::Error::custom);
         }
         let raw = Box::<RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
-        Ok(Self(raw.into()))
+        Ok(Self(Box::<str>::from(raw).into()))
     }
 }
 

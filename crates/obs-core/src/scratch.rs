@@ -171,7 +171,7 @@ impl Scratch {
         let redact = Redact { rules, place: Place::Attributes, shapes: None };
         let attributes = Attributes(&self.attributes);
         encode_redacted(&attributes, (&limits, redact), &mut out, &mut self.changed);
-        String::from_utf8(out).ok().map(|text| Json::trusted(text.into()))
+        Some(Json::trusted(out.into()))
     }
 }
 

@@ -55,6 +55,18 @@ impl Disk {
         run("sync", &["--file-system"], &[&self.mount]);
     }
 
+    /// As after an error that the file system cannot get over: it is read-only from now on, in mid-flight, and what was
+    /// written and not synced does not reach the disk any more.
+    pub(crate) fn gives_up(&self) {
+        run("mount", &["-o", "remount,abort"], &[&self.mount]);
+    }
+
+    /// Unmounted and mounted again: only what the disk has is there.
+    pub(crate) fn mounted_again(self) -> Self {
+        let image = self.image.clone();
+        self.replaced_by(image)
+    }
+
     /// What the disk has at one moment, of which the file system's own memory is no part.
     pub(crate) fn as_it_is(&self, copy: &Path) {
         let again = copy.with_extension("again");

@@ -8,6 +8,7 @@ mod contract;
 mod disk;
 mod forked;
 mod full;
+mod gives_up;
 mod killed;
 mod outage;
 mod postgres;
