@@ -379,6 +379,24 @@ fn a_process_that_has_no_descriptor_for_a_moment_counts_nothing_as_lost_that_is_
 }
 
 #[test]
+fn a_file_that_could_not_be_opened_for_want_of_a_descriptor_is_not_given_up() {
+    for opens in 0..4 {
+        let left = Left::with(300, LARGE);
+        let lost = left.spoil(1, &[7]);
+        let life = left.life(2, LARGE);
+        let mut held = Held::default();
+        life.takes_over_in(LOOKS_MAX - 2, &mut held);
+        for _ in 0..3 {
+            left.disk.set().short_after = Some(opens);
+            life.takes_over_in(1, &mut held);
+        }
+        left.disk.set().short_after = None;
+        life.takes_over_in(3, &mut held);
+        assert_eq!((life.error().persisted, life.crashed()), (300 - lost, lost), "after {opens}");
+    }
+}
+
+#[test]
 fn a_page_that_cannot_be_read_since_it_was_looked_at_keeps_all_of_its_process_for_later() {
     for (name, _) in PAGES {
         let left = left_with_a_run();
