@@ -43,7 +43,15 @@ impl Run {
         };
         let payload = Payload::of(sources, slim, &mut changed);
         let scratch = self.scratch();
-        let record = RunRecord {
+        let subject = text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed)
+            .map(|subject| stored_subject(subject, core.subject_key.as_ref()));
+        let correlation_id = text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed);
+        let value = finite(value, &mut changed);
+        if changed != Sanitized::default() {
+            core.recorder.sanitized(&changed);
+        }
+        // The last thing, so that it is put together where it is wanted.
+        RunRecord {
             run_id,
             epoch: core.epoch,
             kind: strategy.kind.clone(),
@@ -52,16 +60,15 @@ impl Run {
             strategy_version: strategy.version.clone(),
             strategy_type: strategy.strategy_type.clone(),
             strategy_hash: strategy.hash.clone(),
-            subject: text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed)
-                .map(|subject| stored_subject(subject, core.subject_key.as_ref())),
-            correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
+            subject,
+            correlation_id,
             parent_run_id: scratch.parent,
             status: outcome.status,
             // Word for word what the metric says, so that one leads to the other.
             error_type: outcome.error_type.as_deref().map(|it| clean(it).into()),
             error_message: payload.error_message,
             error_node: payload.error_node,
-            value: finite(value, &mut changed),
+            value,
             case_name: payload.case_name,
             started_at,
             finished_at: started_at.after(duration),
@@ -83,11 +90,7 @@ impl Run {
             trace_kept: payload.trace_kept,
             trace_bytes: payload.trace_bytes,
             audit: None,
-        };
-        if changed != Sanitized::default() {
-            core.recorder.sanitized(&changed);
         }
-        record
     }
 }
 

@@ -80,6 +80,13 @@ impl<'o> Encoder<'o> {
         encoder
     }
 
+    /// As [`guarded`](Self::guarded), over what `out` held, which is left behind the text.
+    pub(super) fn over(out: &'o mut Vec<u8>, limits: &EncodeLimits, redact: Redact<'o>) -> Self {
+        let mut encoder = Self::guarded(out, limits, redact);
+        encoder.sink.begin_anew();
+        encoder
+    }
+
     /// Asks from here on.
     pub(super) fn ask(&mut self, guard: Guard<'o>) {
         self.is_simple = guard.is_simple;
@@ -102,7 +109,7 @@ impl<'o> Encoder<'o> {
     }
 
     /// Settles what the buffer holds after the walk.
-    pub(super) fn finish(mut self, returned_ok: bool, changed: &mut Sanitized) -> Encoded {
+    pub(super) fn finish(&mut self, returned_ok: bool, changed: &mut Sanitized) -> Encoded {
         let bytes_total = self.sink.total();
         // A walk that was given up looks like a failure, but its beginning is good.
         let given_up = self.sink.is_exhausted();
@@ -208,7 +215,7 @@ impl<'o> Encoder<'o> {
         if value.len() <= SHORT_MAX / 2
             && self.has_short_texts
             && let Some(short) = Short::of(value.as_bytes())
-            && Glance::sees_nothing(short, value.len())
+            && Glance::sees_nothing_in_word(short)
             && self.sink.put_short_at_once(short, value.len(), false)
         {
             return Ok(());

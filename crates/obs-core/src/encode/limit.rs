@@ -33,6 +33,8 @@ pub(super) struct Bounded<'o> {
     start: usize,
     /// Where the text ends.
     at: usize,
+    /// What lies behind the text is left there at the end.
+    keeps_rest: bool,
     limit: usize,
     /// How much of the value is looked at, in bytes of JSON, before the walk is given up.
     walk_max: u64,
@@ -51,7 +53,30 @@ pub(super) struct Mark(usize);
 impl<'o> Bounded<'o> {
     pub(super) fn new(owner: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
         let (start, out) = (owner.len(), std::mem::take(owner));
-        Self { owner, out, start, at: start, limit, walk_max, lost: 0, omitted: 0, idle: 0 }
+        Self {
+            owner,
+            out,
+            start,
+            at: start,
+            keeps_rest: false,
+            limit,
+            walk_max,
+            lost: 0,
+            omitted: 0,
+            idle: 0,
+        }
+    }
+
+    /// Begins where the buffer begins, over what it holds, which is left behind the text.
+    pub(super) fn begin_anew(&mut self) {
+        (self.start, self.at, self.keeps_rest) = (0, 0, true);
+        self.out.truncate(self.limit);
+        self.narrow();
+    }
+
+    /// How much is stored.
+    pub(super) const fn stored(&self) -> usize {
+        self.at - self.start
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
@@ -285,7 +310,9 @@ impl<'o> Bounded<'o> {
 
 impl Drop for Bounded<'_> {
     fn drop(&mut self) {
-        self.out.truncate(self.at);
+        if !self.keeps_rest {
+            self.out.truncate(self.at);
+        }
         *self.owner = std::mem::take(&mut self.out);
     }
 }
