@@ -57,7 +57,7 @@ use self::{
     adopt::{BATCH_PAGE, Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
     disk::{Disk, RealDisk},
-    frame::Flaw,
+    frame::{ALIGN, Flaw, HEADER},
     held::Held,
     keeper::Round,
     log::{Log, LogLimits, LogStats},
@@ -241,17 +241,23 @@ impl Spool {
             drop(home);
             return self.write_late(record, buffer);
         }
-        frame::begin(buffer, frame::FLAG_ERROR, record.run_id);
-        let encoded = codec::encode(record, buffer).is_ok();
-        let fits = frame::finish(buffer);
-        let written = match (encoded, fits) {
-            (false, _) => Err(Refusal::Io),
-            (true, false) => Err(Refusal::TooLarge),
-            (true, true) => self.log.append_shared(buffer),
+        // The room that an earlier record needed is as good as new: nothing of it is left in a frame.
+        let room = HEADER + codec::bound(record) + ALIGN;
+        if buffer.len() < room {
+            buffer.resize(room, 0);
+        }
+        let written = match codec::encode_into(record, &mut buffer[HEADER..]) {
+            Ok(payload) => {
+                match frame::around(buffer, payload, (frame::FLAG_ERROR, record.run_id)) {
+                    Some(frame) => self.log.append_shared(frame),
+                    None => Err(Refusal::TooLarge),
+                }
+            }
+            Err(_) => Err(Refusal::Io),
         };
         drop(home);
         if buffer.capacity() > BUFFER_KEPT {
-            buffer.clear();
+            buffer.truncate(BUFFER_KEPT);
             buffer.shrink_to(BUFFER_KEPT);
         }
         written
