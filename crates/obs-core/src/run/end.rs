@@ -257,15 +257,16 @@ impl Run {
         let handed = catch_unwind(AssertUnwindSafe(|| {
             let id = self.identity(ended.outcome.started_at, ended.duration);
             let span = self.span_of(id.0);
-            let record = self.assemble(strategy, ended, id, span);
+            // Put together where the sink takes it from.
+            let kept = Kept { record: self.assemble(strategy, ended, id, span), ticket };
             let run = KeptRun {
-                status: record.status,
-                duration: record.duration,
-                run_id: record.run_id,
+                status: kept.record.status,
+                duration: kept.record.duration,
+                run_id: kept.record.run_id,
                 span,
-                at: record.finished_at,
+                at: kept.record.finished_at,
             };
-            let ack = core.sink.submit(Kept { record, ticket });
+            let ack = core.sink.submit(kept);
             if !matches!(ack, Ack::Refused(_)) {
                 strategy.series.kept(&run);
             }
