@@ -6,11 +6,13 @@ use uuid::Uuid;
 use crate::{
     encode::{Sanitized, clean_text},
     label::clean,
+    ledger::Ticket,
     limits::SUBJECT_BYTES_MAX,
     outcome::Outcome,
     payload::{Payload, Sources},
     record::{RunRecord, Timestamp},
     run::{Run, end::Ended},
+    sink::Kept,
     span_ids::hex,
     strategy::StrategyShared,
     subject::SubjectKey,
@@ -20,10 +22,10 @@ impl Run {
     pub(crate) fn assemble(
         &mut self,
         strategy: &StrategyShared,
-        ended: &Ended<'_>,
+        (ended, ticket): (&Ended<'_>, Ticket),
         (run_id, started_at): (Uuid, Timestamp),
         (trace_id, span_id): (TraceId, SpanId),
-    ) -> RunRecord {
+    ) -> Kept {
         let &Ended { outcome, duration, keep, input } = ended;
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
@@ -51,7 +53,7 @@ impl Run {
             core.recorder.sanitized(&changed);
         }
         // The last thing, so that it is put together where it is wanted.
-        RunRecord {
+        let record = RunRecord {
             run_id,
             epoch: core.epoch,
             kind: strategy.kind.clone(),
@@ -90,7 +92,8 @@ impl Run {
             trace_kept: payload.trace_kept,
             trace_bytes: payload.trace_bytes,
             audit: None,
-        }
+        };
+        Kept { record, ticket }
     }
 }
 

@@ -3,6 +3,8 @@
 
 /// The longest such text.
 pub(crate) const SHORT_MAX: usize = 16;
+/// The longest that one register has all of.
+pub(crate) const WORD_BYTES: usize = SHORT_MAX / 2;
 
 /// What stands behind texts that are too short to stand there themselves: no sign of anything.
 const FILL: u64 = u64::from_le_bytes([b'x'; 8]);

@@ -85,18 +85,14 @@ impl Storms {
         // The table uses the lower bits.
         let part = &self.parts[(hash >> 56) as usize % PARTS];
         // A child that cannot know stores its errors nowhere anyway.
-        lock_after_fork(part).is_none_or(|mut part| part.takes_full(hash, now))
+        lock_after_fork(part).is_none_or(|mut part| match part.windows.get_mut(&hash) {
+            Some(window) => window.takes_full(now),
+            None => part.new_window(hash, now).takes_full(now),
+        })
     }
 }
 
 impl Part {
-    fn takes_full(&mut self, hash: u64, now: Tick) -> bool {
-        match self.windows.get_mut(&hash) {
-            Some(window) => window.takes_full(now),
-            None => self.new_window(hash, now).takes_full(now),
-        }
-    }
-
     #[cold]
     fn new_window(&mut self, hash: u64, now: Tick) -> &mut Window {
         let new = Window { opened: now, full: 0 };

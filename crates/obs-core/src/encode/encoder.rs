@@ -9,8 +9,8 @@ use std::{
 use serde::{Serialize, ser};
 
 use crate::{
-    redact::{Glance, REDACTED, Tag, knows},
-    short::{SHORT_MAX, Short},
+    redact::{Glance, REDACTED, Tag, knows, knows_word},
+    short::{SHORT_MAX, Short, WORD_BYTES},
 };
 
 use super::{
@@ -186,7 +186,21 @@ impl<'o> Encoder<'o> {
 
     /// A name; apart from values, because nearly each is known, and then nothing is called and no register saved.
     fn name(&mut self, name: &str) -> Result<(), Stop> {
-        if let Some(short) = Short::of(name.as_bytes())
+        if name.len() <= WORD_BYTES
+            && let Some(short) = Short::of(name.as_bytes())
+            && knows_word(self.names, short.low, name.len())
+            && self.sink.put_short_at_once(short, name.len(), true)
+        {
+            self.name_passed = true;
+            return Ok(());
+        }
+        self.longer_name(name)
+    }
+
+    #[inline(never)]
+    fn longer_name(&mut self, name: &str) -> Result<(), Stop> {
+        if name.len() > WORD_BYTES
+            && let Some(short) = Short::of(name.as_bytes())
             && knows(self.names, short, name.len())
             && self.sink.put_short_at_once(short, name.len(), true)
         {
@@ -212,7 +226,7 @@ impl<'o> Encoder<'o> {
 
     /// A text; one of at most eight bytes is looked at and written in one register.
     fn value(&mut self, value: &str) -> Result<(), Stop> {
-        if value.len() <= SHORT_MAX / 2
+        if value.len() <= WORD_BYTES
             && self.has_short_texts
             && let Some(short) = Short::of(value.as_bytes())
             && Glance::sees_nothing_in_word(short)

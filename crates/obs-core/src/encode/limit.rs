@@ -17,6 +17,9 @@ const FRAME_END: &[u8] = b"\"}";
 /// behind a name.
 const AT_ONCE: usize = SHORT_MAX + 8;
 
+/// The longest text. Where it ends is known to be so near that nothing need be asked before it is added to.
+const TEXT_BYTES_MAX: usize = u32::MAX as usize;
+
 /// At least so many bytes are made writable at a time: filling them with zeros costs less than asking again.
 const STEP: usize = 512;
 
@@ -53,6 +56,7 @@ pub(super) struct Mark(usize);
 impl<'o> Bounded<'o> {
     pub(super) fn new(owner: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
         let (start, out) = (owner.len(), std::mem::take(owner));
+        let limit = limit.min(TEXT_BYTES_MAX.saturating_sub(start));
         Self {
             owner,
             out,
@@ -171,7 +175,8 @@ impl<'o> Bounded<'o> {
     /// The next bytes, where they are there.
     #[inline]
     fn ahead<const BYTES: usize>(&mut self) -> Option<&mut [u8; BYTES]> {
-        self.out.get_mut(self.at..)?.first_chunk_mut()
+        let at = self.at & TEXT_BYTES_MAX;
+        self.out.get_mut(at..at.wrapping_add(BYTES))?.first_chunk_mut()
     }
 
     /// Makes so many bytes writable behind the text, and some more, behind which the walk goes on; `false` where the

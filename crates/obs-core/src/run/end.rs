@@ -257,14 +257,14 @@ impl Run {
         let handed = catch_unwind(AssertUnwindSafe(|| {
             let id = self.identity(ended.outcome.started_at, ended.duration);
             let span = self.span_of(id.0);
-            // Put together where the sink takes it from.
-            let kept = Kept { record: self.assemble(strategy, ended, id, span), ticket };
+            let kept = self.assemble(strategy, (ended, ticket), id, span);
+            let Kept { record, .. } = &kept;
             let run = KeptRun {
-                status: kept.record.status,
-                duration: kept.record.duration,
-                run_id: kept.record.run_id,
+                status: record.status,
+                duration: record.duration,
+                run_id: record.run_id,
                 span,
-                at: kept.record.finished_at,
+                at: record.finished_at,
             };
             let ack = core.sink.submit(kept);
             if !matches!(ack, Ack::Refused(_)) {
