@@ -32,6 +32,7 @@ pub mod inspect;
 mod keeper;
 mod log;
 mod orphans;
+mod pieces;
 mod recover;
 mod segment;
 #[cfg(test)]
@@ -49,7 +50,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger};
+use obs_core::{Ack, Adopter, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger};
 use uuid::Uuid;
 
 use self::{
@@ -361,9 +362,9 @@ impl Spool {
     }
 
     /// What dead processes left.
-    pub(crate) fn orphans(&self) -> Orphans {
+    pub(crate) fn orphans(&self, books: &Adopter) -> Orphans {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        Orphans::find(&self.root, self.epoch, Arc::clone(&self.log), &mut held)
+        Orphans::find((&self.root, self.epoch), Arc::clone(&self.log), &mut held, books)
     }
 
     /// Reads what it holds, for metrics.

@@ -406,14 +406,18 @@ impl Log {
 
     /// A file that is not there while its directory is was removed; without the directory the volume may be away.
     fn unopened(&self, path: &Path, error: io::Error) -> ReadError {
-        let folder = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound);
-        let is_gone = || matches!(self.disk.open(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
-        // Asked again, because the volume may have come back in between.
-        if folder.is_some_and(|folder| self.disk.list(folder, 1).is_ok()) && is_gone() {
+        if error.kind() == io::ErrorKind::NotFound && self.is_gone(path) {
             ReadError::Gone
         } else {
             ReadError::Io(error)
         }
+    }
+
+    /// Whether a file that was not there is none.
+    pub(super) fn is_gone(&self, path: &Path) -> bool {
+        let is_gone = || matches!(self.disk.open(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        // Asked again, because the volume may have come back in between.
+        path.parent().is_some_and(|folder| self.disk.list(folder, 1).is_ok()) && is_gone()
     }
 
     /// Whether a dead process wrote the record.
