@@ -40,7 +40,7 @@ pub(crate) mod sim;
 mod under_way;
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     io,
     path::PathBuf,
     pin::Pin,
@@ -220,17 +220,16 @@ impl Spool {
     /// process needs of it from then on, for [`unpack`](Self::unpack).
     pub(crate) fn write(&self, record: &RunRecord) -> Result<(Slot, Written), Refusal> {
         thread_local! {
-            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
-        BUFFER
-            .try_with(|buffer| match buffer.try_borrow_mut() {
-                Ok(mut buffer) => self.write_through(record, &mut buffer),
-                Err(_) => self.write_through(record, &mut Vec::new()),
-            })
-            // A thread that is ending has none any more.
-            .unwrap_or_else(|_| self.write_through(record, &mut Vec::new()))
+        // A thread that is ending has none any more.
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+        let written = self.write_through(record, &mut buffer);
+        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        written
     }
 
+    #[inline]
     fn write_through(
         &self,
         record: &RunRecord,

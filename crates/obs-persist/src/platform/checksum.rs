@@ -51,9 +51,11 @@ mod x86_64 {
         let mut sum = !crc;
         for part in parts {
             let (words, rest) = part.as_chunks();
-            for words in words.chunks(3 * THIRD_MAX) {
-                sum = in_thirds(sum, words);
-            }
+            sum = match words {
+                [] => sum,
+                [word] => low(with_word(sum.into(), word)),
+                words => words.chunks(3 * THIRD_MAX).fold(sum, |sum, words| in_thirds(sum, words)),
+            };
             sum = rest.iter().fold(sum, |sum, byte| _mm_crc32_u8(sum, *byte));
         }
         !sum
