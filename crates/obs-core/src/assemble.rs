@@ -6,11 +6,13 @@ use uuid::Uuid;
 use crate::{
     encode::{Sanitized, clean_text},
     label::clean,
+    ledger::Ticket,
     limits::SUBJECT_BYTES_MAX,
     outcome::Outcome,
     payload::{Payload, Sources},
     record::{RunRecord, Timestamp},
     run::{Run, end::Ended},
+    sink::Kept,
     span_ids::hex,
     strategy::StrategyShared,
     subject::SubjectKey,
@@ -20,10 +22,10 @@ impl Run {
     pub(crate) fn assemble(
         &mut self,
         strategy: &StrategyShared,
-        ended: &Ended<'_>,
+        (ended, ticket): (&Ended<'_>, Ticket),
         (run_id, started_at): (Uuid, Timestamp),
         (trace_id, span_id): (TraceId, SpanId),
-    ) -> RunRecord {
+    ) -> Kept {
         let &Ended { outcome, duration, keep, input } = ended;
         let (value, nodes) = (self.value, self.nodes);
         let core = &strategy.core;
@@ -43,6 +45,14 @@ impl Run {
         };
         let payload = Payload::of(sources, slim, &mut changed);
         let scratch = self.scratch();
+        let subject = text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed)
+            .map(|subject| stored_subject(subject, core.subject_key.as_ref()));
+        let correlation_id = text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed);
+        let value = finite(value, &mut changed);
+        if changed != Sanitized::default() {
+            core.recorder.sanitized(&changed);
+        }
+        // The last thing, so that it is put together where it is wanted.
         let record = RunRecord {
             run_id,
             epoch: core.epoch,
@@ -52,16 +62,15 @@ impl Run {
             strategy_version: strategy.version.clone(),
             strategy_type: strategy.strategy_type.clone(),
             strategy_hash: strategy.hash.clone(),
-            subject: text(&scratch.subject, SUBJECT_BYTES_MAX, &mut changed)
-                .map(|subject| stored_subject(subject, core.subject_key.as_ref())),
-            correlation_id: text(&scratch.correlation_id, SUBJECT_BYTES_MAX, &mut changed),
+            subject,
+            correlation_id,
             parent_run_id: scratch.parent,
             status: outcome.status,
             // Word for word what the metric says, so that one leads to the other.
             error_type: outcome.error_type.as_deref().map(|it| clean(it).into()),
             error_message: payload.error_message,
             error_node: payload.error_node,
-            value: finite(value, &mut changed),
+            value,
             case_name: payload.case_name,
             started_at,
             finished_at: started_at.after(duration),
@@ -84,10 +93,7 @@ impl Run {
             trace_bytes: payload.trace_bytes,
             audit: None,
         };
-        if changed != Sanitized::default() {
-            core.recorder.sanitized(&changed);
-        }
-        record
+        Kept { record, ticket }
     }
 }
 

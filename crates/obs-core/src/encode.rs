@@ -43,6 +43,7 @@ use serde::Serialize;
 use crate::{
     capture::Shapes,
     redact::{Glance, Place, Rules},
+    short::Short,
 };
 
 use encoder::Encoder;
@@ -161,7 +162,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     changed: &mut Sanitized,
 ) -> Encoded {
-    walk(value, Encoder::new(out, limits), changed)
+    walk(value, &mut Encoder::new(out, limits), changed)
 }
 
 /// The same without what must not be stored.
@@ -171,12 +172,25 @@ pub(crate) fn encode_redacted<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     changed: &mut Sanitized,
 ) -> Encoded {
-    walk(value, Encoder::guarded(out, limits, redact), changed)
+    walk(value, &mut Encoder::guarded(out, limits, redact), changed)
+}
+
+/// The same over what `out` held: so many of its bytes are the text. Behind them lies what was written there before,
+/// so that nothing need be filled before it is written to.
+pub(crate) fn encode_over<T: Serialize + ?Sized>(
+    value: &T,
+    (limits, redact): (&EncodeLimits, Redact<'_>),
+    out: &mut Vec<u8>,
+    changed: &mut Sanitized,
+) -> (Encoded, usize) {
+    let mut encoder = Encoder::over(out, limits, redact);
+    let encoded = walk(value, &mut encoder, changed);
+    (encoded, encoder.sink.stored())
 }
 
 fn walk<T: Serialize + ?Sized>(
     value: &T,
-    mut encoder: Encoder<'_>,
+    encoder: &mut Encoder<'_>,
     changed: &mut Sanitized,
 ) -> Encoded {
     // After a panic only the bytes and counts are looked at, and `finish` replaces them.
@@ -208,11 +222,18 @@ pub(crate) fn redact_trace(json: &str, rules: &Rules, changed: &mut Sanitized) -
 }
 
 /// Text that a text column takes: without NUL, at most `bytes_max` bytes, whole characters.
+#[inline]
 pub(crate) fn clean_text<'t>(
     text: &'t str,
     bytes_max: usize,
     changed: &mut Sanitized,
 ) -> Cow<'t, str> {
+    let is_clean =
+        text.len() <= bytes_max && Short::of(text.as_bytes()).is_some_and(|short| !short.has_nul());
+    if is_clean { Cow::Borrowed(text) } else { long_clean_text(text, bytes_max, changed) }
+}
+
+fn long_clean_text<'t>(text: &'t str, bytes_max: usize, changed: &mut Sanitized) -> Cow<'t, str> {
     let head = &text[..text.floor_char_boundary(bytes_max)];
     if !head.contains('\0') {
         changed.size += u64::from(head.len() < text.len());

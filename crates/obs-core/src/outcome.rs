@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    encode::{EncodeLimits, Encoded, Redact, Sanitized, discard, encode_redacted},
+    encode::{EncodeLimits, Encoded, Redact, Sanitized, discard, encode_over},
     limits::{DEPTH_MAX, INPUT_BYTES_MAX, STRING_BYTES_MAX, WALK_BYTES_MAX},
     record::Timestamp,
     run_error::{RunError, RunFailure, fallback_code},
@@ -85,20 +85,31 @@ fn calm<T>(ask: impl FnOnce() -> T) -> Option<T> {
 
 /// An input of any type, encoded only if its run is kept.
 pub(crate) trait EncodeInput {
-    fn encode(&self, redact: Redact<'_>, out: &mut Vec<u8>, changed: &mut Sanitized) -> Encoded;
+    /// Over what `out` held, of which so many bytes are the text then.
+    fn encode(
+        &self,
+        redact: Redact<'_>,
+        out: &mut Vec<u8>,
+        changed: &mut Sanitized,
+    ) -> (Encoded, usize);
 }
 
 /// A value as an input.
 pub(crate) struct Owned<'a, I>(pub(crate) &'a I);
 
 impl<I: Serialize> EncodeInput for Owned<'_, I> {
-    fn encode(&self, redact: Redact<'_>, out: &mut Vec<u8>, changed: &mut Sanitized) -> Encoded {
+    fn encode(
+        &self,
+        redact: Redact<'_>,
+        out: &mut Vec<u8>,
+        changed: &mut Sanitized,
+    ) -> (Encoded, usize) {
         let limits = EncodeLimits {
             bytes_max: INPUT_BYTES_MAX,
             string_bytes_max: STRING_BYTES_MAX,
             depth_max: DEPTH_MAX,
             walk_bytes_max: WALK_BYTES_MAX,
         };
-        encode_redacted(self.0, (&limits, redact), out, changed)
+        encode_over(self.0, (&limits, redact), out, changed)
     }
 }

@@ -83,10 +83,10 @@ impl Payload {
         buffer: &mut Vec<u8>,
         changed: &mut Sanitized,
     ) {
-        buffer.clear();
-        let encoded = input.encode(redact, buffer, changed);
-        if buffer != NO_INPUT {
-            self.input = Some(Json::trusted(buffer.as_slice().into()));
+        let (encoded, len) = input.encode(redact, buffer, changed);
+        let text = buffer.get(..len).unwrap_or_default();
+        if text != NO_INPUT {
+            self.input = Some(Json::trusted(text.into()));
             self.input_bytes = encoded.bytes_total;
             self.input_truncated = encoded.truncated;
         }

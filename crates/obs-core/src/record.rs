@@ -202,6 +202,17 @@ impl Json {
         // It was written by an encoder of texts, or parsed.
         str::from_utf8(&self.0).unwrap_or("null")
     }
+
+    /// The bytes of the text, for who writes them somewhere.
+    ///
+    /// ```
+    /// assert_eq!(obs_core::Json::parse("[1]")?.as_bytes(), b"[1]");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Json {

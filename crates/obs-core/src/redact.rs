@@ -34,7 +34,7 @@ use crate::{
 
 pub(crate) use glance::Glance;
 use keys::Keys;
-pub(crate) use known::{Tag, knows};
+pub(crate) use known::{Tag, knows, knows_word};
 
 /// What stands in the place of what was redacted.
 pub(crate) const REDACTED: &str = "[redacted]";

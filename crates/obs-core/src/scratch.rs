@@ -104,7 +104,8 @@ pub(crate) struct Scratch {
     /// Some text of it has to be searched for secrets, where they are looked for.
     pub(crate) has_signs: bool,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
-    /// Where the input of a run that is kept is encoded. Nothing is in there that was redacted.
+    /// Where the input of a run that is kept is encoded, over that of the one before. Nothing is in there that was
+    /// redacted.
     pub(crate) document: Vec<u8>,
 }
 
@@ -142,7 +143,7 @@ impl Scratch {
         self.has_documents = false;
         self.has_signs = false;
         self.attributes.clear();
-        self.document.clear();
+        self.document.truncate(SCRATCH_DOCUMENT_BYTES_MAX);
         self.document.shrink_to(SCRATCH_DOCUMENT_BYTES_MAX);
     }
 

@@ -3,6 +3,8 @@
 
 /// The longest such text.
 pub(crate) const SHORT_MAX: usize = 16;
+/// The longest that one register has all of.
+pub(crate) const WORD_BYTES: usize = SHORT_MAX / 2;
 
 /// What stands behind texts that are too short to stand there themselves: no sign of anything.
 const FILL: u64 = u64::from_le_bytes([b'x'; 8]);
@@ -47,10 +49,23 @@ impl Short {
         }))
     }
 
+    /// Whether U+0000 is in it.
+    #[inline]
+    pub(crate) const fn has_nul(self) -> bool {
+        has_zero(self.low) || has_zero(self.high)
+    }
+
     #[inline]
     const fn twice(low: u64) -> Self {
         Self { low, high: low }
     }
+}
+
+/// Whether a byte of a word is zero.
+#[inline]
+const fn has_zero(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
 }
 
 #[cfg(test)]
@@ -61,6 +76,12 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_nul_is_found_in_a_short_text(text in "[\0\x01a\x7F\u{80}é]{0,8}") {
+            let short = Short::of(text.as_bytes());
+            prop_assert_eq!(short.map(Short::has_nul), short.map(|_| text.contains('\0')));
+        }
+
+        #[test]
         fn a_short_text_is_its_bytes_and_behind_them_nothing_but_them_and_x(text in "[\\x00-\\x7F]{0,18}") {
             let short = Short::of(text.as_bytes());
             prop_assert_eq!(short.is_some(), text.len() <= SHORT_MAX);
@@ -69,6 +90,7 @@ mod tests {
                 let (own, behind) = all.split_at(text.len());
                 prop_assert_eq!(own, text.as_bytes());
                 prop_assert!(behind.iter().all(|byte| *byte == b'x' || own.contains(byte)));
+                prop_assert_eq!(Short { low, high }.has_nul(), text.contains('\0'));
             }
         }
 

@@ -12,7 +12,7 @@
 //!    can choose them.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::Mutex,
 };
@@ -85,19 +85,21 @@ impl Storms {
         // The table uses the lower bits.
         let part = &self.parts[(hash >> 56) as usize % PARTS];
         // A child that cannot know stores its errors nowhere anyway.
-        lock_after_fork(part).is_none_or(|mut part| part.window(hash, now).takes_full(now))
+        lock_after_fork(part).is_none_or(|mut part| match part.windows.get_mut(&hash) {
+            Some(window) => window.takes_full(now),
+            None => part.new_window(hash, now).takes_full(now),
+        })
     }
 }
 
 impl Part {
-    fn window(&mut self, hash: u64, now: Tick) -> &mut Window {
+    #[cold]
+    fn new_window(&mut self, hash: u64, now: Tick) -> &mut Window {
         let new = Window { opened: now, full: 0 };
-        if !self.windows.contains_key(&hash) && !self.make_room(now) {
-            return self.shared.get_or_insert(new);
-        }
-        match self.windows.entry(hash) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(free) => free.insert(new),
+        if self.make_room(now) {
+            self.windows.entry(hash).or_insert(new)
+        } else {
+            self.shared.get_or_insert(new)
         }
     }
 

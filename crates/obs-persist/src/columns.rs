@@ -10,7 +10,7 @@ pub(crate) enum Read {
     Id(fn(&RunRecord) -> Option<&Uuid>),
     Text(fn(&RunRecord) -> Option<&str>),
     /// JSON text.
-    Json(fn(&RunRecord) -> Option<&str>),
+    Json(fn(&RunRecord) -> Option<&Json>),
     Integer(fn(&RunRecord) -> i64),
     Float(fn(&RunRecord) -> Option<&f64>),
     Boolean(fn(&RunRecord) -> &bool),
@@ -63,11 +63,11 @@ pub(crate) const RUN: [Column; 28] = [
 /// them. The first column is the run's again.
 pub(crate) const PAYLOAD: [Column; 9] = [
     RUN[0],
-    column("input", Read::Json(|r| r.input.as_ref().map(Json::as_str))),
+    column("input", Read::Json(|r| r.input.as_ref())),
     column("input_bytes", Read::Integer(|r| count(r.input_bytes))),
     column("input_truncated", Read::Boolean(|r| &r.input_truncated)),
-    column("attributes", Read::Json(|r| r.attributes.as_ref().map(Json::as_str))),
-    column("trace", Read::Json(|r| r.trace.as_ref().map(Json::as_str))),
+    column("attributes", Read::Json(|r| r.attributes.as_ref())),
+    column("trace", Read::Json(|r| r.trace.as_ref())),
     column("trace_total", Read::Integer(|r| count(r.trace_total))),
     column("trace_kept", Read::Integer(|r| count(r.trace_kept))),
     column("trace_bytes", Read::Integer(|r| count(r.trace_bytes))),
@@ -80,7 +80,7 @@ pub(crate) const AUDIT: [Column; 12] = [
     column("module", Read::Text(|r| Some(&r.strategy_id))),
     column("level", Read::Text(|r| r.audit.map(AuditLevel::as_str))),
     column("message", Read::Text(|r| Some(r.error_message.as_deref().unwrap_or_default()))),
-    column("details", Read::Json(|r| r.attributes.as_ref().map(Json::as_str))),
+    column("details", Read::Json(|r| r.attributes.as_ref())),
     column("actor", Read::Text(|r| r.subject.as_deref())),
     column("correlation_id", Read::Text(|r| r.correlation_id.as_deref())),
     column("run_id", Read::Id(|r| r.parent_run_id.as_ref())),

@@ -15,7 +15,7 @@ mod tls;
 use std::sync::Arc;
 
 use diesel_async::AsyncPgConnection;
-use obs_core::{Clock, RunRecord, Timestamp};
+use obs_core::{Clock, RunRecord, Status, Timestamp};
 
 use crate::erasure::{EraseFuture, Erasure};
 use crate::migrations::Migrations;
@@ -108,8 +108,11 @@ impl PostgresStore {
             self.connection = None;
             return Err(error);
         }
+        let ended = stored::ended(connection, &batch).await;
         for which in Rows::ALL {
-            let rows: Vec<&RunRecord> = batch.iter().filter(|row| Rows::of(row) == which).collect();
+            let mut rows: Vec<&RunRecord> =
+                batch.iter().filter(|row| Rows::of(row) == which).collect();
+            rows.retain(|row| row.status != Status::Lost || !ended.contains(&row.run_id));
             if !rows.is_empty() {
                 insert::insert(connection, which, &rows).await?;
             }

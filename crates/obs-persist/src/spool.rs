@@ -32,6 +32,7 @@ pub mod inspect;
 mod keeper;
 mod log;
 mod orphans;
+mod pieces;
 mod recover;
 mod segment;
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub(crate) mod sim;
 mod under_way;
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     io,
     path::PathBuf,
     pin::Pin,
@@ -49,14 +50,14 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Ack, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger};
+use obs_core::{Ack, Adopter, Clock, Durable, Page, RunRecord, SpoolUse, in_flight, ledger};
 use uuid::Uuid;
 
 use self::{
     adopt::{BATCH_PAGE, Home, HomeError, LEDGER_PAGE, RUNS_PAGE},
     codec::DecodeError,
     disk::{Disk, RealDisk},
-    frame::Flaw,
+    frame::{ALIGN, Flaw, HEADER},
     held::Held,
     keeper::Round,
     log::{Log, LogLimits, LogStats},
@@ -219,17 +220,16 @@ impl Spool {
     /// process needs of it from then on, for [`unpack`](Self::unpack).
     pub(crate) fn write(&self, record: &RunRecord) -> Result<(Slot, Written), Refusal> {
         thread_local! {
-            static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
-        BUFFER
-            .try_with(|buffer| match buffer.try_borrow_mut() {
-                Ok(mut buffer) => self.write_through(record, &mut buffer),
-                Err(_) => self.write_through(record, &mut Vec::new()),
-            })
-            // A thread that is ending has none any more.
-            .unwrap_or_else(|_| self.write_through(record, &mut Vec::new()))
+        // A thread that is ending has none any more.
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+        let written = self.write_through(record, &mut buffer);
+        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        written
     }
 
+    #[inline]
     fn write_through(
         &self,
         record: &RunRecord,
@@ -240,17 +240,23 @@ impl Spool {
             drop(home);
             return self.write_late(record, buffer);
         }
-        frame::begin(buffer, frame::FLAG_ERROR, record.run_id);
-        let encoded = codec::encode(record, buffer).is_ok();
-        let fits = frame::finish(buffer);
-        let written = match (encoded, fits) {
-            (false, _) => Err(Refusal::Io),
-            (true, false) => Err(Refusal::TooLarge),
-            (true, true) => self.log.append_shared(buffer),
+        // The room that an earlier record needed is as good as new: nothing of it is left in a frame.
+        let room = HEADER + codec::bound(record) + ALIGN;
+        if buffer.len() < room {
+            buffer.resize(room, 0);
+        }
+        let written = match codec::encode_into(record, &mut buffer[HEADER..]) {
+            Ok(payload) => {
+                match frame::around(buffer, payload, (frame::FLAG_ERROR, record.run_id)) {
+                    Some(frame) => self.log.append_shared(frame),
+                    None => Err(Refusal::TooLarge),
+                }
+            }
+            Err(_) => Err(Refusal::Io),
         };
         drop(home);
         if buffer.capacity() > BUFFER_KEPT {
-            buffer.clear();
+            buffer.truncate(BUFFER_KEPT);
             buffer.shrink_to(BUFFER_KEPT);
         }
         written
@@ -356,9 +362,9 @@ impl Spool {
     }
 
     /// What dead processes left.
-    pub(crate) fn orphans(&self) -> Orphans {
+    pub(crate) fn orphans(&self, books: &Adopter) -> Orphans {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        Orphans::find(&self.root, self.epoch, Arc::clone(&self.log), &mut held)
+        Orphans::find((&self.root, self.epoch), Arc::clone(&self.log), &mut held, books)
     }
 
     /// Reads what it holds, for metrics.

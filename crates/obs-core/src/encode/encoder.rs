@@ -9,8 +9,8 @@ use std::{
 use serde::{Serialize, ser};
 
 use crate::{
-    redact::{Glance, REDACTED, Tag, knows},
-    short::{SHORT_MAX, Short},
+    redact::{Glance, REDACTED, Tag, knows, knows_word},
+    short::{SHORT_MAX, Short, WORD_BYTES},
 };
 
 use super::{
@@ -80,6 +80,13 @@ impl<'o> Encoder<'o> {
         encoder
     }
 
+    /// As [`guarded`](Self::guarded), over what `out` held, which is left behind the text.
+    pub(super) fn over(out: &'o mut Vec<u8>, limits: &EncodeLimits, redact: Redact<'o>) -> Self {
+        let mut encoder = Self::guarded(out, limits, redact);
+        encoder.sink.begin_anew();
+        encoder
+    }
+
     /// Asks from here on.
     pub(super) fn ask(&mut self, guard: Guard<'o>) {
         self.is_simple = guard.is_simple;
@@ -102,7 +109,7 @@ impl<'o> Encoder<'o> {
     }
 
     /// Settles what the buffer holds after the walk.
-    pub(super) fn finish(mut self, returned_ok: bool, changed: &mut Sanitized) -> Encoded {
+    pub(super) fn finish(&mut self, returned_ok: bool, changed: &mut Sanitized) -> Encoded {
         let bytes_total = self.sink.total();
         // A walk that was given up looks like a failure, but its beginning is good.
         let given_up = self.sink.is_exhausted();
@@ -179,7 +186,21 @@ impl<'o> Encoder<'o> {
 
     /// A name; apart from values, because nearly each is known, and then nothing is called and no register saved.
     fn name(&mut self, name: &str) -> Result<(), Stop> {
-        if let Some(short) = Short::of(name.as_bytes())
+        if name.len() <= WORD_BYTES
+            && let Some(short) = Short::of(name.as_bytes())
+            && knows_word(self.names, short.low, name.len())
+            && self.sink.put_short_at_once(short, name.len(), true)
+        {
+            self.name_passed = true;
+            return Ok(());
+        }
+        self.longer_name(name)
+    }
+
+    #[inline(never)]
+    fn longer_name(&mut self, name: &str) -> Result<(), Stop> {
+        if name.len() > WORD_BYTES
+            && let Some(short) = Short::of(name.as_bytes())
             && knows(self.names, short, name.len())
             && self.sink.put_short_at_once(short, name.len(), true)
         {
@@ -205,10 +226,10 @@ impl<'o> Encoder<'o> {
 
     /// A text; one of at most eight bytes is looked at and written in one register.
     fn value(&mut self, value: &str) -> Result<(), Stop> {
-        if value.len() <= SHORT_MAX / 2
+        if value.len() <= WORD_BYTES
             && self.has_short_texts
             && let Some(short) = Short::of(value.as_bytes())
-            && Glance::sees_nothing(short, value.len())
+            && Glance::sees_nothing_in_word(short)
             && self.sink.put_short_at_once(short, value.len(), false)
         {
             return Ok(());

@@ -17,6 +17,9 @@ const FRAME_END: &[u8] = b"\"}";
 /// behind a name.
 const AT_ONCE: usize = SHORT_MAX + 8;
 
+/// The longest text. Where it ends is known to be so near that nothing need be asked before it is added to.
+const TEXT_BYTES_MAX: usize = u32::MAX as usize;
+
 /// At least so many bytes are made writable at a time: filling them with zeros costs less than asking again.
 const STEP: usize = 512;
 
@@ -33,6 +36,8 @@ pub(super) struct Bounded<'o> {
     start: usize,
     /// Where the text ends.
     at: usize,
+    /// What lies behind the text is left there at the end.
+    keeps_rest: bool,
     limit: usize,
     /// How much of the value is looked at, in bytes of JSON, before the walk is given up.
     walk_max: u64,
@@ -51,7 +56,31 @@ pub(super) struct Mark(usize);
 impl<'o> Bounded<'o> {
     pub(super) fn new(owner: &'o mut Vec<u8>, limit: usize, walk_max: u64) -> Self {
         let (start, out) = (owner.len(), std::mem::take(owner));
-        Self { owner, out, start, at: start, limit, walk_max, lost: 0, omitted: 0, idle: 0 }
+        let limit = limit.min(TEXT_BYTES_MAX.saturating_sub(start));
+        Self {
+            owner,
+            out,
+            start,
+            at: start,
+            keeps_rest: false,
+            limit,
+            walk_max,
+            lost: 0,
+            omitted: 0,
+            idle: 0,
+        }
+    }
+
+    /// Begins where the buffer begins, over what it holds, which is left behind the text.
+    pub(super) fn begin_anew(&mut self) {
+        (self.start, self.at, self.keeps_rest) = (0, 0, true);
+        self.out.truncate(self.limit);
+        self.narrow();
+    }
+
+    /// How much is stored.
+    pub(super) const fn stored(&self) -> usize {
+        self.at - self.start
     }
 
     /// Writes bytes; whole characters only, because a cut looks for a boundary.
@@ -146,7 +175,8 @@ impl<'o> Bounded<'o> {
     /// The next bytes, where they are there.
     #[inline]
     fn ahead<const BYTES: usize>(&mut self) -> Option<&mut [u8; BYTES]> {
-        self.out.get_mut(self.at..)?.first_chunk_mut()
+        let at = self.at & TEXT_BYTES_MAX;
+        self.out.get_mut(at..at.wrapping_add(BYTES))?.first_chunk_mut()
     }
 
     /// Makes so many bytes writable behind the text, and some more, behind which the walk goes on; `false` where the
@@ -285,7 +315,9 @@ impl<'o> Bounded<'o> {
 
 impl Drop for Bounded<'_> {
     fn drop(&mut self) {
-        self.out.truncate(self.at);
+        if !self.keeps_rest {
+            self.out.truncate(self.at);
+        }
         *self.owner = std::mem::take(&mut self.out);
     }
 }

@@ -148,6 +148,7 @@ pub(super) struct Locked<'a> {
 
 impl Locked<'_> {
     /// Moves a record, in one critical section.
+    #[inline(always)]
     pub(super) fn apply(&self, moved: Move) {
         self.row.apply(moved);
     }
@@ -210,6 +211,7 @@ impl Book {
         self.enter((class, Lies::Spooled), drops, page::adopt(class, Lies::Spooled))
     }
 
+    #[inline(always)]
     fn enter(
         self: &Arc<Self>,
         (class, lies): (Class, Lies),

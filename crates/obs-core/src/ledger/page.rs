@@ -94,6 +94,7 @@ pub(super) enum Term {
 }
 
 impl Term {
+    #[inline(always)]
     const fn index(self) -> usize {
         let (class, term) = match self {
             Self::Kept(status) => return status.index(),
@@ -168,6 +169,8 @@ impl<'a> Row<'a> {
         Self(&words[start..start + SHARD_WORDS])
     }
 
+    // What moves is known where this is called: then a step is a load, an addition and a store.
+    #[inline(always)]
     pub(super) fn apply(self, (first, then): Move) {
         self.step(first);
         if let Some(then) = then {
@@ -175,6 +178,7 @@ impl<'a> Row<'a> {
         }
     }
 
+    #[inline(always)]
     fn step(self, step: Step) {
         match step {
             Step::More(term) => self.change(term, |count| count.saturating_add(1)),
@@ -189,6 +193,7 @@ impl<'a> Row<'a> {
         added
     }
 
+    #[inline(always)]
     fn change(self, term: Term, change: impl FnOnce(u64) -> u64) {
         let word = &self.0[term.index()];
         word.store(change(word.load(Ordering::Relaxed)), Ordering::Release);

@@ -84,6 +84,12 @@ impl Glance {
             && (len < pan::DIGITS_MIN || digits_in(low) + digits_in(high) < pan::DIGITS_MIN as u64)
     }
 
+    /// The same for a text of at most eight bytes, which one word is.
+    #[inline]
+    pub(crate) const fn sees_nothing_in_word(text: Short) -> bool {
+        is_plain_word(text.low)
+    }
+
     /// At a number, truth or text as it is written in JSON; an escape may stand for anything.
     pub(crate) fn at_json(scalar: &[u8]) -> Self {
         let text = scalar.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
@@ -141,13 +147,13 @@ fn seen_in(bytes: &[u8]) -> u8 {
 #[inline]
 const fn is_plain_word(word: u64) -> bool {
     const HIGHEST: u64 = every(0x80);
-    // The highest bit of each byte says whether it passes.
-    let is_no_control = word.wrapping_add(every(0x80 - 0x20));
+    // The highest bit of each byte says whether it passes. A quote changes places with the space, the first that is
+    // no control.
+    let is_no_control_or_quote = (word ^ every(b'"' ^ b' ')).wrapping_add(every(0x80 - b'!'));
     let is_above_colon = word.wrapping_add(every(0x80 - b':'));
     let is_above_at = word.wrapping_add(every(0x80 - b'A'));
-    let passes = is_no_control
+    let passes = is_no_control_or_quote
         & (is_above_at | !is_above_colon)
-        & is_not(word, b'"')
         & is_not(word, b'\\')
         & is_not(word, b'/')
         & is_not(word, b'J');

@@ -2,14 +2,14 @@
 //!
 //! Documents of one kind have the same names again and again, and a look at each of them is most of what
 //! redacting a document costs. So a thread remembers some, for the rules that it asked last: a name of up to
-//! 16 bytes is two words and one of up to 32 is four, which with its length say all of it. What is not remembered is
-//! looked at.
+//! 8 bytes is one word, one of up to 16 is two and one of up to 32 is four, which with its length say all of it. What is
+//! not remembered is looked at.
 
 use std::cell::Cell;
 
-use crate::short::{SHORT_MAX, Short};
+use crate::short::{SHORT_MAX, Short, WORD_BYTES};
 
-/// How many short names a thread remembers at most; a power of two.
+/// How many names of a word a thread remembers at most, and of two words; a power of two.
 const PLACES: usize = 128;
 /// How many longer ones; a power of two.
 const LONG_PLACES: usize = 64;
@@ -41,13 +41,17 @@ impl Tag {
 const _: () = assert!((NAME_BYTES_MAX as u64) < Tag::LENGTHS);
 
 /// The tag with the length, and all of the name. The word that is left over makes it a power of two in size.
+type KnownWord = [u64; 2];
 type Known = [u64; 4];
 type KnownLong = [u64; 5];
 
+const NOBODY_OF_A_WORD: KnownWord = [0; 2];
 const NOBODY: Known = [0; 4];
 const NOBODY_LONG: KnownLong = [0; 5];
 
 thread_local! {
+    static KNOWN_WORDS: [Cell<KnownWord>; PLACES] =
+        const { [const { Cell::new(NOBODY_OF_A_WORD) }; PLACES] };
     static KNOWN: [Cell<Known>; PLACES] = const { [const { Cell::new(NOBODY) }; PLACES] };
     static KNOWN_LONG: [Cell<KnownLong>; LONG_PLACES] =
         const { [const { Cell::new(NOBODY_LONG) }; LONG_PLACES] };
@@ -56,17 +60,31 @@ thread_local! {
 /// Whether the rules with this tag let `name` pass, of which `look` makes sure if it is new.
 #[inline]
 pub(super) fn passes(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
-    match Short::of(name.as_bytes()) {
-        Some(short) => {
-            knows(tag, short, name.len())
-                || knows_beside(tag, short, name.len())
-                || meet(tag, name, look)
+    let len = name.len();
+    let is_known = match Short::of(name.as_bytes()) {
+        Some(Short { low, .. }) if len <= WORD_BYTES => {
+            knows_word(tag, low, len) || knows_word_beside(tag, low, len)
         }
-        None => knows_long(tag, name.as_bytes()) || meet(tag, name, look),
-    }
+        Some(short) => knows(tag, short, len) || knows_beside(tag, short, len),
+        None => knows_long(tag, name.as_bytes()),
+    };
+    is_known || meet(tag, name, look)
 }
 
-/// Whether this is a name of so many bytes that this thread has met, and these rules let pass.
+/// Whether this is a name of so many bytes, at most a word, that this thread has met, and these rules let pass.
+#[inline]
+pub(crate) fn knows_word(tag: Tag, name: u64, len: usize) -> bool {
+    let known = [tag.with_len(len), name];
+    KNOWN_WORDS.try_with(|places| places[word_place(known)].get() == known).unwrap_or_default()
+}
+
+/// The same for one that had to make room for another: two names that fall on one place are both remembered.
+fn knows_word_beside(tag: Tag, name: u64, len: usize) -> bool {
+    let known = [tag.with_len(len), name];
+    KNOWN_WORDS.try_with(|places| places[word_place(known) ^ 1].get() == known).unwrap_or_default()
+}
+
+/// The same for one of two words.
 #[inline]
 pub(crate) fn knows(tag: Tag, name: Short, len: usize) -> bool {
     let tag = tag.with_len(len);
@@ -77,7 +95,7 @@ pub(crate) fn knows(tag: Tag, name: Short, len: usize) -> bool {
     KNOWN.try_with(is_known).unwrap_or_default()
 }
 
-/// The same for one that had to make room for another: two names that fall on one place are both remembered.
+/// The same for one that had to make room for another.
 fn knows_beside(tag: Tag, name: Short, len: usize) -> bool {
     let tag = tag.with_len(len);
     let known = [tag, name.low, name.high, 0];
@@ -98,6 +116,13 @@ fn meet(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
     }
     if let Some(short) = Short::of(name.as_bytes()) {
         let tag = tag.with_len(name.len());
+        if name.len() <= WORD_BYTES {
+            let known = [tag, short.low];
+            let place = word_place(known);
+            let _ =
+                KNOWN_WORDS.try_with(|places| places[place ^ 1].set(places[place].replace(known)));
+            return passes;
+        }
         let (known, place) = ([tag, short.low, short.high, 0], place(tag, short));
         // Who was there makes room, beside which one more may fall.
         let _ = KNOWN.try_with(|places| places[place ^ 1].set(places[place].replace(known)));
@@ -108,9 +133,18 @@ fn meet(tag: Tag, name: &str, look: impl FnOnce() -> bool) -> bool {
 }
 
 #[inline]
-const fn place(tag_with_len: u64, name: Short) -> usize {
-    let mixed = name.low ^ name.high.rotate_left(31) ^ tag_with_len;
+const fn word_place([tag_with_len, name]: KnownWord) -> usize {
+    mixed_place(name ^ tag_with_len)
+}
+
+#[inline]
+const fn mixed_place(mixed: u64) -> usize {
     (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize % PLACES
+}
+
+#[inline]
+const fn place(tag_with_len: u64, name: Short) -> usize {
+    mixed_place(name.low ^ name.high.rotate_left(31) ^ tag_with_len)
 }
 
 /// What is remembered of a longer name, if it is not too long, and where.
@@ -156,26 +190,28 @@ mod tests {
 
     #[test]
     fn two_names_that_fall_on_one_place_are_both_remembered() {
-        let names: Vec<String> = (0..400).map(|at| format!("name-{at}")).collect();
-        let place_of = |name: &str| {
-            let short = Short::of(name.as_bytes()).unwrap();
-            place(ONE.with_len(name.len()), short)
-        };
-        let mut pairs = 0;
-        for (at, one) in names.iter().enumerate() {
-            let is_beside = |other: &&String| place_of(other) == place_of(one);
-            let Some(other) = names[at + 1..].iter().find(is_beside) else { continue };
-            passes(ONE, one, || true);
-            passes(ONE, other, || true);
-            for _ in 0..3 {
-                assert!(
-                    passes(ONE, one, || false) && passes(ONE, other, || false),
-                    "{one}, {other}"
-                );
+        // Of one word, and of two.
+        for beginning in ["name-", "short-name-"] {
+            let names: Vec<String> = (0..400).map(|at| format!("{beginning}{at}")).collect();
+            let place_of = |name: &str| {
+                let (tag, short) = (ONE.with_len(name.len()), Short::of(name.as_bytes()).unwrap());
+                let is_word = name.len() <= WORD_BYTES;
+                if is_word { word_place([tag, short.low]) } else { place(tag, short) }
+            };
+            let mut pairs = 0;
+            for (at, one) in names.iter().enumerate() {
+                let is_beside = |other: &&String| place_of(other) == place_of(one);
+                let Some(other) = names[at + 1..].iter().find(is_beside) else { continue };
+                passes(ONE, one, || true);
+                passes(ONE, other, || true);
+                for _ in 0..3 {
+                    let are_known = [one, other].map(|name| passes(ONE, name, || false));
+                    assert_eq!(are_known, [true; 2], "{one}, {other}");
+                }
+                pairs += 1;
             }
-            pairs += 1;
+            assert!(pairs > 100, "{pairs}");
         }
-        assert!(pairs > 100, "{pairs}");
     }
 
     #[test]

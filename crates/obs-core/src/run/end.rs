@@ -257,7 +257,8 @@ impl Run {
         let handed = catch_unwind(AssertUnwindSafe(|| {
             let id = self.identity(ended.outcome.started_at, ended.duration);
             let span = self.span_of(id.0);
-            let record = self.assemble(strategy, ended, id, span);
+            let kept = self.assemble(strategy, (ended, ticket), id, span);
+            let Kept { record, .. } = &kept;
             let run = KeptRun {
                 status: record.status,
                 duration: record.duration,
@@ -265,7 +266,7 @@ impl Run {
                 span,
                 at: record.finished_at,
             };
-            let ack = core.sink.submit(Kept { record, ticket });
+            let ack = core.sink.submit(kept);
             if !matches!(ack, Ack::Refused(_)) {
                 strategy.series.kept(&run);
             }

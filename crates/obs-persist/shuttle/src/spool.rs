@@ -200,7 +200,7 @@ impl Spool {
         assert!(settled.is_some(), "a record is settled twice");
     }
 
-    pub(crate) fn orphans(&self) -> Orphans {
+    pub(crate) fn orphans(&self, _: &Adopter) -> Orphans {
         let first = self.orphans.swap(false, Ordering::Relaxed);
         let unsettled = if first { self.unsettled.clone() } else { Vec::new() };
         Orphans {

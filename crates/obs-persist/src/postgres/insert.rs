@@ -212,7 +212,8 @@ where
 fn array_of(read: Read, rows: &[&RunRecord], element: u32) -> Result<Vec<u8>, TryFromIntError> {
     match read {
         Read::Id(read) => fixed(rows, element, |row| read(row).map(|id| *id.as_bytes())),
-        Read::Text(read) | Read::Json(read) => texts(rows, element, read),
+        Read::Text(read) => texts(rows, element, |row| read(row).map(str::as_bytes)),
+        Read::Json(read) => texts(rows, element, |row| read(row).map(obs_core::Json::as_bytes)),
         Read::Integer(read) => fixed(rows, element, |row| Some(read(row).to_be_bytes())),
         Read::Float(read) => fixed(rows, element, |row| read(row).map(|one| one.to_be_bytes())),
         Read::Boolean(read) => fixed(rows, element, |row| Some([u8::from(*read(row))])),
@@ -262,15 +263,15 @@ fn fixed<const N: usize>(
 fn texts(
     rows: &[&RunRecord],
     element: u32,
-    read: fn(&RunRecord) -> Option<&str>,
+    read: impl Fn(&RunRecord) -> Option<&[u8]>,
 ) -> Result<Vec<u8>, TryFromIntError> {
-    let bytes = rows.iter().filter_map(|row| read(row)).map(str::len).sum();
+    let bytes = rows.iter().filter_map(|row| read(row)).map(<[u8]>::len).sum();
     let mut array = array(rows.len(), element, bytes)?;
     for row in rows {
         match read(row) {
             Some(text) => {
                 array.extend_from_slice(&i32::try_from(text.len())?.to_be_bytes());
-                array.extend_from_slice(text.as_bytes());
+                array.extend_from_slice(text);
             }
             None => array.extend_from_slice(&NULL),
         }
@@ -300,7 +301,7 @@ mod tests {
             assert!(array.capacity() <= array.len() + rows.len() * 16, "{}", column.name);
         }
         let Read::Text(subject) = RUN[8].read else { panic!("the subject is a text") };
-        let array = texts(&rows, 25, subject).unwrap();
+        let array = texts(&rows, 25, |row| subject(row).map(str::as_bytes)).unwrap();
         let mut expected = [1, 1, 25, 3, 1, -1_i32, 6].map(i32::to_be_bytes).concat();
         expected.extend_from_slice(b"user-7");
         expected.extend_from_slice(&NULL);

@@ -11,6 +11,7 @@ use diesel::{
     sql_types::{BigInt, Bool, Text},
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use obs_core::{RunRecord, Status};
 use uuid::Uuid;
 
 use crate::{
@@ -74,6 +75,27 @@ async fn rows(
     );
     let rows = sql::<Text>(&query).load::<String>(connection).await?;
     Ok(rows.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
+/// The runs of a batch that are said to be lost, and have a row as runs that ended well: after a loss of power the page
+/// that says so may be older than that row, which is in another table, so its key keeps out none beside it. Where the
+/// store cannot tell there are two.
+pub(super) async fn ended(
+    connection: &mut AsyncPgConnection,
+    batch: &[RunRecord],
+) -> BTreeSet<Uuid> {
+    let lost = batch.iter().filter(|row| row.status == Status::Lost);
+    let lost: Vec<Uuid> = lost.map(|row| row.run_id).collect();
+    if lost.is_empty() {
+        return BTreeSet::new();
+    }
+    let ids = array(lost.iter());
+    let query = format!("SELECT run_id::text FROM obs.run_ok WHERE run_id = ANY ('{ids}'::uuid[])");
+    let rows = sql::<Text>(&query).load::<String>(connection).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "nobody knows whether runs that were lost have a row");
+        Vec::new()
+    });
+    rows.iter().filter_map(|id| id.parse().ok()).collect()
 }
 
 /// The text of an array of numbers or ids.

@@ -22,7 +22,8 @@ pub(super) struct Spilled {
 pub(super) enum Others {
     /// The file cannot be opened, so there is nothing to be had of it.
     Wait,
-    /// They are tried before this one, at least so many in a row: it may be the only one that cannot be read.
+    /// They are tried before this one, and before those of its page, at least so many in a row: it may be the only one
+    /// that cannot be read.
     First(usize),
 }
 
@@ -47,8 +48,10 @@ struct Group {
     records: usize,
     /// How often in a row its file could not be read.
     failures: u32,
-    /// How many of the last ones could not be, since it was tried.
+    /// How many of the last ones could not be, since it was tried, or are beside one that could not.
     turned: usize,
+    /// How many of those were tried.
+    in_vain: usize,
 }
 
 /// Some of a segment, in little memory: they are all that a long outage leaves in it, and their number is
@@ -72,6 +75,9 @@ const _: () = assert!(size_of::<Packed>() <= 32);
 
 /// More do not move when there are more.
 const BLOCK_MAX: usize = 256;
+
+/// What cannot be read of a disk is at least this much of it, in bytes, and each attempt may take seconds.
+const PAGE: u32 = 4 << 10;
 
 /// A segment that is not tried before its time.
 struct Held {
@@ -146,7 +152,7 @@ impl SpilledErrors {
         let is_new = group.failures == 0;
         if let Others::First(most) = others {
             group.turn();
-            if group.turned < group.records.min(most) {
+            if group.turned < group.records && group.in_vain < most {
                 group.failures = group.failures.max(1);
                 self.failing += usize::from(is_new);
                 return is_new && self.failing == 1;
@@ -154,7 +160,7 @@ impl SpilledErrors {
         }
         let Some(mut group) = self.ready.remove(at) else { return false };
         self.ready_records -= group.records;
-        group.turned = 0;
+        (group.turned, group.in_vain) = (0, 0);
         // No jitter: nobody else is after this file.
         let pause = retry::after(group.failures, 0);
         group.failures = group.failures.saturating_add(1);
@@ -207,7 +213,7 @@ impl Group {
     fn of(first: Spilled) -> Self {
         let (segment, since) = (first.slot.segment(), first.place.number);
         let blocks = VecDeque::from([Block::of(first)]);
-        Self { segment, since, blocks, records: 1, failures: 0, turned: 0 }
+        Self { segment, since, blocks, records: 1, failures: 0, turned: 0, in_vain: 0 }
     }
 
     fn push(&mut self, spilled: Spilled) {
@@ -244,11 +250,17 @@ impl Group {
         Some(spilled)
     }
 
-    /// The first becomes the last.
+    /// The first becomes the last, and so do those that are behind it on its page.
     fn turn(&mut self) {
-        self.turned += 1;
-        if let Some(first) = self.next().and_then(|first| self.take(first)) {
+        let page_of = |slot: Slot| slot.within().0 / PAGE;
+        let bad = self.next().map(page_of);
+        self.in_vain += 1;
+        while self.turned < self.records
+            && let Some(first) = self.next().filter(|next| bad == Some(page_of(*next)))
+            && let Some(first) = self.take(first)
+        {
             self.push(first);
+            self.turned += 1;
         }
     }
 

@@ -229,9 +229,13 @@ impl Shared {
         let (Some(spool), true) = (&self.spool, self.is_open()) else { return };
         let mut adoption = self.adoption();
         *adoption = match std::mem::take(&mut *adoption) {
-            Adoption::Begun(books) => Adoption::Running(books, spool.orphans()),
+            Adoption::Begun(books) => {
+                let orphans = spool.orphans(&books);
+                Adoption::Running(books, orphans)
+            }
             Adoption::Done(books, then) if is_due(then, now) => {
-                Adoption::Running(books, spool.orphans())
+                let orphans = spool.orphans(&books);
+                Adoption::Running(books, orphans)
             }
             other => other,
         };

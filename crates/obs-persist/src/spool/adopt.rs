@@ -17,7 +17,7 @@ use super::{
     disk::Disk,
     frame::Seed,
     log::Log,
-    segment::{SEGMENT_BYTES, Segment, Slot, number_of},
+    segment::{Segment, Slot, number_of},
     under_way::UNDER_WAY_WORDS,
 };
 use crate::platform::{self, DirError, HeldLock, Origin};
@@ -163,26 +163,6 @@ fn remove_done(directory: &Path) {
         let _ = fs::remove_file(directory.join(name));
     }
     let _ = fs::remove_dir(directory);
-}
-
-/// Reads a segment's file, at most the size of one; returns whether that was all of it.
-pub(crate) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
-    const CHUNK: usize = 64 << 10;
-    let file = disk.open(path)?;
-    buffer.clear();
-    loop {
-        let at = buffer.len();
-        buffer.resize(at + CHUNK, 0);
-        let filled = file.pread(&mut buffer[at..], at as u64)?;
-        buffer.truncate(at + filled);
-        if buffer.len() > SEGMENT_BYTES {
-            buffer.truncate(SEGMENT_BYTES);
-            return Ok(false);
-        }
-        if filled < CHUNK {
-            return Ok(true);
-        }
-    }
 }
 
 /// A record that was found in a dead process's segment.

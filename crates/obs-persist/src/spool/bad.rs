@@ -65,6 +65,43 @@ pub(super) fn set_aside(
     (root, now): (&Path, Timestamp),
     path: &Path,
 ) -> io::Result<()> {
+    let to = place_of(root, now, path)?;
+    disk.rename(path, &to)?;
+    make_room(root, &to);
+    Ok(())
+}
+
+/// Puts what can be read of a damaged file in its place, by one step, and the file itself there; where that fails all
+/// is as it was.
+pub(super) fn replace(
+    disk: &dyn Disk,
+    (root, now): (&Path, Timestamp),
+    (path, bytes): (&Path, &[u8]),
+) -> io::Result<()> {
+    let to = place_of(root, now, path)?;
+    // Beside the others, so it is not there for ever if this process ends before it has its name.
+    let copy = to.with_extension(format!("copy{NAME_END}"));
+    let file = disk.create_reserved(&copy, bytes.len() as u64)?;
+    let replaced = file.pwrite(bytes, 0).and_then(|()| file.fdatasync()).and_then(|()| {
+        if let Err(error) = disk.link(path, &to) {
+            // Where there are no links, its records are worth more than the rest of it.
+            tracing::debug!(path = %path.display(), %error, "a damaged file is not kept");
+        }
+        disk.rename(&copy, path)
+    });
+    if replaced.is_err() {
+        let _ = (disk.unlink(&copy), disk.unlink(&to));
+    }
+    replaced?;
+    if let Some(Err(error)) = path.parent().map(|directory| disk.sync_dir(directory)) {
+        tracing::debug!(path = %path.display(), %error, "a loss of power may bring a damaged file back");
+    }
+    make_room(root, &to);
+    Ok(())
+}
+
+/// Where a file of a process's directory goes.
+fn place_of(root: &Path, now: Timestamp, path: &Path) -> io::Result<PathBuf> {
     let folder = root.join(FOLDER);
     platform::private_dir(&folder, Origin::Given).map_err(io::Error::other)?;
     let part = |part: Option<&OsStr>| {
@@ -72,13 +109,15 @@ pub(super) fn set_aside(
     };
     let epoch = part(path.parent().and_then(Path::file_name));
     let name = format!("{:020}-{epoch}-{}{NAME_END}", now.as_micros(), part(path.file_stem()));
-    let to = folder.join(name);
-    disk.rename(path, &to)?;
-    let before: Vec<_> = Bad::all(root).into_iter().filter(|bad| bad.path != to).collect();
+    Ok(folder.join(name))
+}
+
+/// Removes the oldest ones, for one that came.
+fn make_room(root: &Path, new: &Path) {
+    let before: Vec<_> = Bad::all(root).into_iter().filter(|bad| bad.path != new).collect();
     for bad in before.iter().take((before.len() + 1).saturating_sub(FILES_MAX)) {
         remove(bad);
     }
-    Ok(())
 }
 
 fn remove(bad: &Bad) {
@@ -162,6 +201,24 @@ mod tests {
         set_aside(&RealDisk, (&root, NOW), &spoilt(&root, 5)).unwrap();
         let left: Vec<_> = Bad::all(&root).into_iter().filter_map(|bad| bad.segment).collect();
         assert_eq!(left, [(EPOCH, 5), (EPOCH, 2), (EPOCH, 3)], "the new one is not the oldest");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_kept_and_its_records_are_seen_once() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("spool");
+        platform::private_dir(&root, Origin::Given).unwrap();
+        let path = spoilt(&root, 3);
+        let before = fs::read(&path).unwrap();
+        let mut read = before.clone();
+        read.resize(before.len() + 8, 0xff);
+        replace(&RealDisk, (&root, NOW), (&path, &read)).unwrap();
+        let [bad] = &Bad::all(&root)[..] else { panic!("{:?}", Bad::all(&root)) };
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&bad.path).unwrap()), (read, before));
+        let about = || inspect::about(&root, &["user-7".to_owned()]).unwrap();
+        assert_eq!(about(), 1);
+        set_aside(&RealDisk, (&root, later(AGE_MAX)), &path).unwrap();
+        assert_eq!((about(), Bad::all(&root).len()), (1, 2));
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! before says so. What is read is trusted no more than anything else on a disk: lengths are bounded
 //! by the bytes that are there, documents are parsed, and what a store could not take is refused.
 
+mod encode;
+
 use obs_core::RunRecord;
-use postcard::ser_flavors::Flavor;
+
+pub(crate) use encode::{bound, encode, encode_into};
 
 /// The fields of a [`RunRecord`] as they are now.
 const SCHEMA: u8 = 2;
@@ -29,16 +32,10 @@ pub(crate) enum DecodeError {
     Value(&'static str),
 }
 
-/// A record that cannot be encoded.
-#[derive(Debug, thiserror::Error)]
-#[error("the record cannot be encoded")]
-pub(crate) struct EncodeError(#[source] postcard::Error);
-
-/// Appends a record to a buffer.
-pub(crate) fn encode(record: &RunRecord, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
-    buffer.push(SCHEMA);
-    postcard::serialize_with_flavor(record, Append(buffer)).map_err(EncodeError)
-}
+/// A record that is not encoded, for want of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record has more bytes than there is room for")]
+pub(crate) struct EncodeError;
 
 /// The record that a payload is, which may come from anywhere.
 pub(crate) fn decode(payload: &[u8]) -> Result<RunRecord, DecodeError> {
@@ -100,31 +97,6 @@ fn check(record: &RunRecord) -> Result<(), DecodeError> {
         return Err(DecodeError::Value("a probability outside of 0 to 1"));
     }
     Ok(())
-}
-
-/// Writes to the end of a buffer, a slice at a time.
-struct Append<'b>(&'b mut Vec<u8>);
-
-impl Flavor for Append<'_> {
-    type Output = ();
-
-    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        match data {
-            // Most numbers and lengths.
-            [one] => self.0.push(*one),
-            more => self.0.extend_from_slice(more),
-        }
-        Ok(())
-    }
-
-    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
-        self.0.push(data);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

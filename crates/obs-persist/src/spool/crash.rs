@@ -53,25 +53,29 @@ impl InSegments {
 }
 
 /// Enters what surely died in a process's memory, and what it said was in its spool and is not. What is
-/// not sure is to be asked.
-pub(super) fn enter(dead: &Arc<DeadEpoch>, found: InSegments, books: &Adopter) -> Option<Question> {
+/// not sure is to be asked. After an error nothing is entered: all of it is for a later look.
+pub(super) fn enter(
+    dead: &Arc<DeadEpoch>,
+    found: InSegments,
+    books: &Adopter,
+) -> io::Result<Option<Question>> {
     let path = dead.directory.join(LEDGER_PAGE);
     let page = match platform::read_words(&path, ledger::PAGE_WORDS) {
         Ok(words) => match ledger::read_page(&words) {
             Ok(page) => Some(page),
             Err(error) => {
                 discard(dead, &error);
-                return None;
+                return Ok(None);
             }
         },
         // Entered already, by a process that died before the store had answered.
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(_) => return None,
+        Err(error) => return Err(error),
     };
-    let unsettled = unsettled(dead, page.as_ref());
+    let unsettled = unsettled(dead, page.as_ref())?;
     if let Some(page) = &page {
         // Better not counted than twice.
-        fs::remove_file(&path).ok()?;
+        fs::remove_file(&path)?;
         let spooled: u64 = Class::ALL.map(|class| page.spooled_here(class)).iter().sum();
         let ok = page.died(Class::Ok).saturating_sub(unsettled.ok.len() as u64);
         let died = page.died(Class::Error);
@@ -80,27 +84,34 @@ pub(super) fn enter(dead: &Arc<DeadEpoch>, found: InSegments, books: &Adopter) -
     }
     if unsettled.is_empty() {
         let _ = fs::remove_file(dead.directory.join(BATCH_PAGE));
-        return None;
+        return Ok(None);
     }
     let dead = Arc::clone(dead);
-    Some(Question { dead, unsettled: Arc::new(unsettled), busy: 0, failures: 0 })
+    Ok(Some(Question { dead, unsettled: Arc::new(unsettled), busy: 0, failures: 0 }))
 }
 
 /// What may be a row; nothing where nobody can say.
-fn unsettled(dead: &DeadEpoch, page: Option<&PageLedger>) -> Unsettled {
+fn unsettled(dead: &DeadEpoch, page: Option<&PageLedger>) -> io::Result<Unsettled> {
     let path = dead.directory.join(BATCH_PAGE);
-    let Ok(mut words) = platform::read_words(&path, under_way::UNDER_WAY_WORDS) else {
-        return Unsettled::default();
+    let mut words = match platform::read_words(&path, under_way::UNDER_WAY_WORDS) {
+        Ok(words) => words,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Unsettled::default()),
+        Err(error) => return Err(error),
     };
     if let Some(page) = page {
         // In the file as well: whoever asks after us has no ledger's page to compare with.
         for (at, value) in under_way::resolve(&words, |class| page.persisted_from_memory(class)) {
             words[at] = value;
-            let _ = platform::write_word(&path, at, value);
+            // A disk that takes nothing more is no reason to leave the records where they are.
+            if let Err(error) = platform::write_word(&path, at, value)
+                && platform::is_shortage(&error)
+            {
+                return Err(error);
+            }
         }
     }
     let died = |class| page.map_or(u64::MAX, |page| page.died(class));
-    under_way::read(&words, died).unwrap_or_default()
+    Ok(under_way::read(&words, died).unwrap_or_default())
 }
 
 /// Pages that say nothing do not stay.

@@ -17,6 +17,9 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file another name; where the disk cannot, that is an error.
+    fn link(&self, path: &Path, also: &Path) -> io::Result<()>;
+
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.
@@ -68,6 +71,10 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, path: &Path, also: &Path) -> io::Result<()> {
+        fs::hard_link(path, also)
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {

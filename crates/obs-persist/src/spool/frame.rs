@@ -10,6 +10,8 @@
 
 use uuid::Uuid;
 
+use crate::platform::crc32c_append;
+
 /// What a frame begins with.
 const MAGIC: u16 = 0x0b5f;
 
@@ -25,6 +27,7 @@ pub(crate) const FRAME_MAX: usize = 256 << 10;
 /// The record is of class `error`.
 pub(crate) const FLAG_ERROR: u16 = 1;
 
+const FLAGS: std::ops::Range<usize> = 2..4;
 const LEN: std::ops::Range<usize> = 4..8;
 const CRC: std::ops::Range<usize> = 8..12;
 
@@ -34,7 +37,7 @@ pub(crate) struct Seed(u32);
 
 impl Seed {
     pub(crate) fn new(epoch: Uuid, segment: u64) -> Self {
-        Self(crc32c::crc32c_append(crc32c::crc32c(epoch.as_bytes()), &segment.to_le_bytes()))
+        Self(crc32c_append(0, &[epoch.as_bytes(), &segment.to_le_bytes()]))
     }
 
     /// The same for every segment: what a test plants.
@@ -63,24 +66,45 @@ pub(crate) enum Flaw {
     Checksum(usize),
 }
 
+/// The frame of a payload of so many bytes that is in `buffer` behind [`HEADER`] others; as many as [`ALIGN`] must follow
+/// it there. `None` when it is too large.
+pub(crate) fn around(
+    buffer: &mut [u8],
+    payload: usize,
+    (flags, id): (u16, Uuid),
+) -> Option<&mut [u8]> {
+    let end = HEADER.checked_add(payload)?;
+    let size = end.checked_next_multiple_of(ALIGN).filter(|size| *size <= FRAME_MAX)?;
+    let header: &mut [u8; HEADER] = buffer.first_chunk_mut()?;
+    header[..FLAGS.start].copy_from_slice(&MAGIC.to_le_bytes());
+    header[FLAGS].copy_from_slice(&flags.to_le_bytes());
+    header[LEN].copy_from_slice(&u32::try_from(payload).ok()?.to_le_bytes());
+    header[CRC].fill(0);
+    header[CRC.end..].copy_from_slice(id.as_bytes());
+    *buffer.get_mut(end..)?.first_chunk_mut()? = [0; ALIGN];
+    buffer.get_mut(..size)
+}
+
 /// Starts a frame in an empty buffer: the payload is what is appended next.
 pub(crate) fn begin(buffer: &mut Vec<u8>, flags: u16, id: Uuid) {
     buffer.clear();
-    buffer.extend_from_slice(&MAGIC.to_le_bytes());
-    buffer.extend_from_slice(&flags.to_le_bytes());
-    buffer.extend_from_slice(&[0; LEN.end - LEN.start + CRC.end - CRC.start]);
-    buffer.extend_from_slice(id.as_bytes());
+    buffer.resize(HEADER, 0);
+    buffer[FLAGS].copy_from_slice(&flags.to_le_bytes());
+    buffer[CRC.end..].copy_from_slice(id.as_bytes());
 }
 
-/// Ends it: length and padding. `false` when it is too large.
+/// Ends it. `false` when it is too large.
 #[must_use]
 pub(crate) fn finish(buffer: &mut Vec<u8>) -> bool {
-    let Some(len) = buffer.len().checked_sub(HEADER).and_then(|len| u32::try_from(len).ok()) else {
+    let Some(payload) = buffer.len().checked_sub(HEADER) else { return false };
+    let flags = u16::from_le_bytes([buffer[FLAGS.start], buffer[FLAGS.start + 1]]);
+    let Ok(id) = Uuid::from_slice(&buffer[CRC.end..HEADER]) else { return false };
+    buffer.resize(buffer.len() + ALIGN, 0);
+    let Some(size) = around(buffer, payload, (flags, id)).map(|frame| frame.len()) else {
         return false;
     };
-    buffer[LEN].copy_from_slice(&len.to_le_bytes());
-    buffer.resize(buffer.len().next_multiple_of(ALIGN), 0);
-    buffer.len() <= FRAME_MAX
+    buffer.truncate(size);
+    true
 }
 
 /// Gives it the checksum of the segment that it goes to.
@@ -90,7 +114,9 @@ pub(crate) fn seal(frame: &mut [u8], seed: Seed) {
 }
 
 fn checksum(frame: &[u8], Seed(seed): Seed) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(seed, &frame[..CRC.start]), &frame[CRC.end..])
+    // What is behind the checksum up to the next word is a part by itself, so that the rest begins with one.
+    let (middle, rest) = frame[CRC.end..].split_at(CRC.end.next_multiple_of(ALIGN) - CRC.end);
+    crc32c_append(seed, &[&frame[..CRC.start], middle, rest])
 }
 
 /// The frame that `bytes` begin with.
@@ -168,6 +194,19 @@ mod tests {
             let read = read(&bytes, Seed::new(EPOCH, 3)).unwrap();
             assert_eq!((read.flags, read.id), (FLAG_ERROR, Uuid::from_u128(42)));
             assert_eq!((read.payload, read.bytes), (&vec![1; len][..], bytes.len()));
+        }
+    }
+
+    #[test]
+    fn what_was_in_the_room_before_is_in_no_frame() {
+        for len in [0, 1, 3, 4, 5, 1_000] {
+            let mut room = vec![0xee; HEADER + len + ALIGN];
+            room[HEADER..][..len].fill(1);
+            let about = (FLAG_ERROR, Uuid::from_u128(42));
+            let made = around(&mut room, len, about).unwrap();
+            seal(made, Seed::new(EPOCH, 3));
+            assert_eq!(made, frame(&vec![1; len]));
+            assert_eq!(around(&mut room[1..], len, about), None, "too little room");
         }
     }
 

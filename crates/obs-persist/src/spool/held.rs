@@ -2,22 +2,27 @@
 //!
 //! A ledger's page says how many records the segments beside it hold. So an epoch of which one file
 //! cannot be read is not touched at all: its page would be compared with too little, and what is
-//! merely unreadable would be counted as lost. A disk that fails is given [`LOOKS_MAX`] looks; a
-//! file that still cannot be read then is set aside, and its records are counted. What another release
-//! left, segments or pages of another layout, stays for that one.
+//! merely unreadable would be counted as lost. A disk that fails is given [`LOOKS_MAX`] looks. A segment of
+//! which the same places could not be read at the last two of them goes on without those, any other file as a
+//! whole; the file is set aside, and what is lost is counted. What another release left, segments or pages of
+//! another layout, stays for that one.
 
-use std::{collections::BTreeSet, io, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use obs_core::{Clock, PageError, in_flight, ledger};
+use obs_core::{Adopter, Class, Clock, PageError, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE, read_segment},
-    bad::set_aside,
-    codec,
+    adopt::{DeadEpoch, LEDGER_PAGE, PAGES, RUNS_PAGE},
+    bad, codec,
     frame::Seed,
     log::Log,
-    segment::path_of,
+    pieces::{self, Unread, read_segment},
+    segment::{number_of, path_of},
 };
 use crate::platform;
 
@@ -41,10 +46,19 @@ pub(super) struct Readable {
 /// What is known of the epochs that were not touched.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// How often each of them was looked at in vain.
-    failing: Vec<(Uuid, u32)>,
+    failing: Vec<Failing>,
     /// Those that this release will never read.
     foreign: Vec<Uuid>,
+}
+
+/// An epoch that was looked at in vain.
+#[derive(Debug)]
+struct Failing {
+    epoch: Uuid,
+    /// How often.
+    looks: u32,
+    /// What of its files could not be read at the last look that went to the end of them.
+    unread: Vec<(PathBuf, Unread)>,
 }
 
 /// Why an epoch cannot be taken over.
@@ -54,7 +68,6 @@ enum Trouble {
     Files {
         failed: Vec<PathBuf>,
         why: io::Error,
-        readable: Vec<Readable>,
     },
     /// A file of another release, and its schema or layout.
     Foreign(PathBuf, u64),
@@ -62,77 +75,137 @@ enum Trouble {
 
 impl Held {
     /// What of an epoch is to be taken over: all of it, or as much as ever will be. `None` is nothing yet.
-    pub(super) fn admits(&mut self, dead: &DeadEpoch, log: &Log) -> Option<Vec<Readable>> {
+    pub(super) fn admits(
+        &mut self,
+        dead: &DeadEpoch,
+        log: &Log,
+        books: &Adopter,
+    ) -> Option<Vec<Readable>> {
         if self.foreign.contains(&dead.epoch) {
             return None;
         }
-        match look_at(dead, log) {
-            Ok(readable) => {
-                self.failing.retain(|(epoch, _)| *epoch != dead.epoch);
-                Some(readable)
-            }
+        let readable = match look_at(dead, log) {
+            Ok(readable) => readable,
             Err(Trouble::Foreign(path, layout)) => {
                 let path = path.display();
                 tracing::warn!(%path, layout, "a spool of another release stays for that one: start it once more");
                 self.foreign.push(dead.epoch);
-                None
+                return None;
             }
             Err(Trouble::Directory(error)) => {
-                self.count(dead.epoch, &dead.directory.display().to_string(), &error);
-                None
+                self.count(dead.epoch, &dead.directory, &error);
+                return None;
             }
-            Err(Trouble::Files { failed, why, readable }) => {
-                let first = failed.first().map(|path| path.display().to_string());
-                let looks = self.count(dead.epoch, &first.unwrap_or_default(), &why);
-                if looks < LOOKS_MAX || !are_set_aside(&failed, dead, log) {
+            Err(Trouble::Files { failed, why }) => {
+                let first = failed.first().unwrap_or(&dead.directory);
+                let failing = self.count(dead.epoch, first, &why)?;
+                if failing.looks + 1 < LOOKS_MAX || !failing.goes_without(&failed, dead, log, books)
+                {
                     return None;
                 }
-                tracing::error!(
-                    epoch = %dead.epoch,
-                    files = failed.len(),
-                    "files that cannot be read are set aside; records in a segment are counted as lost, what a \
-                     page alone says is not known"
-                );
-                self.failing.retain(|(epoch, _)| *epoch != dead.epoch);
-                Some(readable)
+                look_at(dead, log).ok()?
             }
-        }
+        };
+        self.failing.retain(|failing| failing.epoch != dead.epoch);
+        Some(readable)
     }
 
-    /// One more look in vain, if it is the file's fault; said at the first. How many there were, or none where this
-    /// one says nothing of the file.
-    fn count(&mut self, epoch: Uuid, path: &str, error: &io::Error) -> u32 {
+    /// One more look in vain, if it is the file's fault, which is said at the first: what is known of the epoch then.
+    fn count(&mut self, epoch: Uuid, path: &Path, error: &io::Error) -> Option<&mut Failing> {
         let counts = u32::from(!platform::is_shortage(error));
-        if let Some((_, looks)) = self.failing.iter_mut().find(|(known, _)| *known == epoch) {
-            *looks += counts;
-            return *looks * counts;
-        }
-        tracing::warn!(path, %error, "a spool of a dead process cannot be read; it is tried again");
-        self.failing.push((epoch, counts));
-        counts
+        let at = self.failing.iter().position(|known| known.epoch == epoch).unwrap_or_else(|| {
+            let path = path.display();
+            tracing::warn!(%path, %error, "a spool of a dead process cannot be read; it is tried again");
+            self.failing.push(Failing { epoch, looks: 0, unread: Vec::new() });
+            self.failing.len() - 1
+        });
+        let failing = &mut self.failing[at];
+        failing.looks += counts;
+        (counts > 0).then_some(failing)
     }
 
     /// Forgets epochs that are not there any more.
     pub(super) fn keep(&mut self, there: impl Fn(Uuid) -> bool) {
-        self.failing.retain(|(epoch, _)| there(*epoch));
+        self.failing.retain(|failing| there(failing.epoch));
         self.foreign.retain(|epoch| there(*epoch));
     }
 }
 
-/// Moves files to where somebody can look at them; those that cannot be moved stay, and so does the rest.
-fn are_set_aside(failed: &[PathBuf], dead: &DeadEpoch, log: &Log) -> bool {
+impl Failing {
+    /// Whether none of these files is in the way any more: it had its looks, and what it lacks was lacking at the one
+    /// before.
+    fn goes_without(
+        &mut self,
+        failed: &[PathBuf],
+        dead: &DeadEpoch,
+        log: &Log,
+        books: &Adopter,
+    ) -> bool {
+        let mut buffer = Vec::new();
+        let before = std::mem::take(&mut self.unread);
+        let is_last = self.looks >= LOOKS_MAX;
+        let mut all = is_last;
+        for path in failed {
+            let is_segment = path.file_name().and_then(|name| number_of(name.to_str()?)).is_some();
+            let unread = if is_segment {
+                let Ok(unread) = pieces::read_around(&*log.disk, path, &mut buffer) else {
+                    return false;
+                };
+                unread
+            } else {
+                Unread::all()
+            };
+            let known = before.iter().find(|(known, _)| known == path);
+            all &= is_last
+                && known.is_some_and(|(_, then)| unread == *then)
+                && give_up(path, (&unread, &buffer), is_segment, (dead, log, books)).is_ok();
+            self.unread.push((path.clone(), unread));
+        }
+        all
+    }
+}
+
+/// Sets a file aside, and leaves what could be read of it in its place. Of what was lost the ledger's page of its
+/// process knows, as long as it is there; otherwise it is counted now, and never again.
+fn give_up(
+    path: &Path,
+    (unread, bytes): (&Unread, &[u8]),
+    is_segment: bool,
+    (dead, log, books): (&DeadEpoch, &Log, &Adopter),
+) -> io::Result<()> {
+    if unread.places.is_empty() {
+        return Ok(());
+    }
     let root = dead.directory.parent().unwrap_or(&dead.directory);
-    let now = Clock::default().wall();
-    let stays = |path: &&PathBuf| set_aside(&*log.disk, (root, now), path).is_err();
-    failed.iter().filter(stays).count() == 0
+    let at = (root, Clock::default().wall());
+    if *unread == Unread::all() {
+        bad::set_aside(&*log.disk, at, path)?;
+    } else {
+        bad::replace(&*log.disk, at, (path, bytes))?;
+    }
+    let (path, places) = (path.display(), unread.places.len());
+    if !is_segment {
+        tracing::error!(%path, "a page cannot be read and is set aside; what it alone says is not known");
+        return Ok(());
+    }
+    tracing::error!(
+        %path,
+        places,
+        "a segment cannot be read and is set aside; what can be read of it is kept, the rest is counted as lost"
+    );
+    let page = fs::symlink_metadata(dead.directory.join(LEDGER_PAGE));
+    if page.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        books.crashed(Class::Error, unread.lost);
+    }
+    Ok(())
 }
 
 /// Reads all of an epoch: what there is, or why that cannot be said.
 fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
     let numbers = dead.segments(&*log.disk).map_err(Trouble::Directory)?;
-    let (mut buffer, mut readable) = (Vec::new(), Vec::new());
     let (mut failed, mut why) = (Vec::new(), None);
-    let open = open_runs(dead);
+    let open = look_at_pages(dead, &mut failed, &mut why)?;
+    let (mut buffer, mut readable) = (Vec::new(), Vec::new());
     for number in numbers {
         let path = path_of(&dead.directory, number);
         if let Err(error) = read_segment(&*log.disk, &path, &mut buffer) {
@@ -160,12 +233,30 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
         let (damaged, cut_off) = (scan.damaged() + unreadable, scan.cut_off());
         readable.push(Readable { number, records, damaged, cut_off, ended });
     }
+    match why {
+        None => Ok(readable),
+        Some(why) => Err(Trouble::Files { failed, why }),
+    }
+}
+
+/// Reads its pages: the runs that it died with, as far as they tell.
+fn look_at_pages(
+    dead: &DeadEpoch,
+    failed: &mut Vec<PathBuf>,
+    why: &mut Option<io::Error>,
+) -> Result<BTreeSet<Uuid>, Trouble> {
+    let mut open = BTreeSet::new();
     for (name, words) in PAGES {
         let path = dead.directory.join(name);
         match platform::read_words(&path, words) {
             Ok(words) => {
                 if let Some(layout) = other_layout(name, &words) {
                     return Err(Trouble::Foreign(path, layout));
+                }
+                if name == RUNS_PAGE
+                    && let Ok(page) = in_flight::read_page(&words)
+                {
+                    open.extend(page.runs.iter().map(|run| run.run_id));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -176,17 +267,7 @@ fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
             }
         }
     }
-    match why {
-        None => Ok(readable),
-        Some(why) => Err(Trouble::Files { failed, why, readable }),
-    }
-}
-
-/// The runs that a process died with, as far as its page tells.
-fn open_runs(dead: &DeadEpoch) -> BTreeSet<Uuid> {
-    let words = platform::read_words(&dead.directory.join(RUNS_PAGE), in_flight::PAGE_WORDS);
-    let page = words.ok().and_then(|words| in_flight::read_page(&words).ok());
-    page.into_iter().flat_map(|page| page.runs).map(|run| run.run_id).collect()
+    Ok(open)
 }
 
 /// The layout of a page, if it is one that only another release reads.
@@ -205,6 +286,8 @@ fn other_layout(name: &str, words: &[u64]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::{fs, sync::Arc};
+
+    use obs_core::testing::TestObs;
 
     use super::{
         super::{
@@ -244,15 +327,15 @@ mod tests {
         fs::write(directory.join("ledger.page"), "x").unwrap();
 
         let (log, _home) = log_in(own);
-        let mut held = Held::default();
+        let (mut held, books) = (Held::default(), TestObs::new().adopter());
         for _ in 0..2 * LOOKS_MAX {
-            assert!(Orphans::find(&root, own, Arc::clone(&log), &mut held).is_empty());
+            assert!(Orphans::find((&root, own), Arc::clone(&log), &mut held, &books).is_empty());
         }
         assert!(directory.join("00000001.seg").exists());
         assert!(directory.join("ledger.page").exists());
         assert!(DeadEpoch::find(&root, own).unwrap().len() == 1, "its lock is free");
         fs::remove_dir_all(&directory).unwrap();
-        assert!(Orphans::find(&root, own, log, &mut held).is_empty());
+        assert!(Orphans::find((&root, own), log, &mut held, &books).is_empty());
         assert!(held.foreign.is_empty(), "nothing is remembered of what is gone");
     }
 
@@ -279,10 +362,10 @@ mod tests {
             let home = Home::make(&root, Origin::Given, own).unwrap();
             let place = (home.directory.clone(), own);
             let log = Arc::new(Log::new(Arc::new(RealDisk), place, LIMITS, Clock::default()));
-            let mut held = Held::default();
+            let (mut held, books) = (Held::default(), TestObs::new().adopter());
             for _ in 0..2 * LOOKS_MAX {
                 assert!(
-                    Orphans::find(&root, own, Arc::clone(&log), &mut held).is_empty(),
+                    Orphans::find((&root, own), Arc::clone(&log), &mut held, &books).is_empty(),
                     "{name}"
                 );
             }

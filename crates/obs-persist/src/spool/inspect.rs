@@ -1,6 +1,7 @@
 //! What is in the folder of a spool, for an operator: read, never changed, and trusted in nothing.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -15,9 +16,11 @@ use super::{
     bad::Bad,
     codec,
     frame::{FLAG_ERROR, Seed},
+    pieces,
     recover::Scan,
     segment::{SEGMENT_BYTES, number_of, path_of},
 };
+use crate::platform;
 
 /// How often the page of a live process is read, until two readings agree.
 const PAGE_READINGS_MAX: usize = 100;
@@ -260,14 +263,18 @@ pub(crate) fn about(folder: &Path, subjects: &[String]) -> Result<u64, InspectEr
         }
     }
     let used = segments.len();
-    let aside = Bad::all(folder).into_iter();
+    // What could be read of one may be in its place, or was set aside after it.
+    let aside = Bad::all(folder).into_iter().rev();
     segments.extend(aside.filter_map(|bad| bad.segment.map(|(epoch, at)| (bad.path, epoch, at))));
+    let mut seen = BTreeSet::new();
+    segments.retain(|(_, epoch, segment)| seen.insert((*epoch, *segment)));
     let mut count = 0;
     for (at, (path, epoch, segment)) in segments.into_iter().enumerate() {
         let bytes = match read(&path, SEGMENT_BYTES) {
             Ok(bytes) => bytes,
-            // Some were set aside because nobody could read them.
-            Err(_) if at >= used || !path.exists() => continue,
+            // Some were set aside because nobody could read all of them.
+            Err(_) if at >= used => what_can_be_read(&path),
+            Err(_) if !path.exists() => continue,
             Err(error) => return Err(error),
         };
         let found = Scan::new(&bytes, Seed::new(epoch, segment));
@@ -301,6 +308,15 @@ fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, InspectError> {
     let file = open(path).map_err(unreadable(path))?;
     file.take(bytes_max as u64).read_to_end(&mut bytes).map_err(unreadable(path))?;
     Ok(bytes)
+}
+
+fn what_can_be_read(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = open(path) {
+        // After an error it is what came before it.
+        let _ = pieces::around(|into, at| platform::read_at(&file, into, at as u64), &mut bytes);
+    }
+    bytes
 }
 
 /// A file, and nothing that could hold us up or lead elsewhere. An operator may read what is not theirs.

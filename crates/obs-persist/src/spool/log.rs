@@ -200,14 +200,16 @@ impl Log {
         const ATTEMPTS: usize = 2;
         for _ in 0..ATTEMPTS {
             let place = self.take_place(frame.len())?;
+            // Here, because its memory is new to this processor: it arrives during the checksum and the call of the system,
+            // where a lock would wait for it. It has no checksum; whoever writes it once more makes another one.
+            let copy = Written::from(&*frame);
             frame::seal(frame, place.seed);
             if let Err(error) = place.file.pwrite(frame, u64::from(place.slot.offset)) {
                 self.write_failed(place.slot, &error);
                 continue;
             }
-            let frame = Written::from(&*frame);
-            if self.written(place.slot, &frame) {
-                return Ok((place.slot, frame));
+            if self.written(place.slot, &copy) {
+                return Ok((place.slot, copy));
             }
         }
         Err(Refusal::Io)
@@ -221,27 +223,32 @@ impl Log {
         if state.off {
             return Err(Refusal::Io);
         }
-        let fits = |segment: &Segment| segment.used + bytes <= self.limits.segment;
-        let active = state.active.filter(|active| state.segments.get(active).is_some_and(fits));
-        let number = match active {
-            Some(active) => active,
-            None => self.turn(&mut state)?,
-        };
-        let at = (state.segments.get_mut(&number)).and_then(|segment| {
-            let file = Arc::clone(segment.file.as_ref()?);
-            let offset = u32::try_from(segment.used).ok()?;
-            let slot = Slot { segment: number, offset, bytes: u32::try_from(bytes).ok()? };
-            if segment.outstanding == 0 {
-                segment.since = Some(self.clock.wall());
+        let active = state.active.and_then(|active| self.place_in(&mut state, active, bytes));
+        let place = match active {
+            Some(place) => place,
+            None => {
+                let next = self.turn(&mut state)?;
+                self.place_in(&mut state, next, bytes).ok_or(Refusal::Io)?
             }
-            segment.used += bytes;
-            segment.outstanding += 1;
-            segment.writing += 1;
-            Some(Place { slot, seed: segment.seed, file })
-        });
-        let place = at.ok_or(Refusal::Io)?;
+        };
         state.outstanding += 1;
         Ok(place)
+    }
+
+    /// A place in this segment, if there is room for it.
+    fn place_in(&self, state: &mut State, number: u64, bytes: usize) -> Option<Place> {
+        let segment = state.segments.get_mut(&number)?;
+        let end = segment.used.checked_add(bytes).filter(|end| *end <= self.limits.segment)?;
+        let file = Arc::clone(segment.file.as_ref()?);
+        let offset = u32::try_from(segment.used).ok()?;
+        let slot = Slot { segment: number, offset, bytes: u32::try_from(bytes).ok()? };
+        if segment.outstanding == 0 {
+            segment.since = Some(self.clock.wall());
+        }
+        segment.used = end;
+        segment.outstanding += 1;
+        segment.writing += 1;
+        Some(Place { slot, seed: segment.seed, file })
     }
 
     /// Seals the active segment and goes on with the next one.
@@ -399,14 +406,18 @@ impl Log {
 
     /// A file that is not there while its directory is was removed; without the directory the volume may be away.
     fn unopened(&self, path: &Path, error: io::Error) -> ReadError {
-        let folder = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound);
-        let is_gone = || matches!(self.disk.open(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
-        // Asked again, because the volume may have come back in between.
-        if folder.is_some_and(|folder| self.disk.list(folder, 1).is_ok()) && is_gone() {
+        if error.kind() == io::ErrorKind::NotFound && self.is_gone(path) {
             ReadError::Gone
         } else {
             ReadError::Io(error)
         }
+    }
+
+    /// Whether a file that was not there is none.
+    pub(super) fn is_gone(&self, path: &Path) -> bool {
+        let is_gone = || matches!(self.disk.open(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        // Asked again, because the volume may have come back in between.
+        path.parent().is_some_and(|folder| self.disk.list(folder, 1).is_ok()) && is_gone()
     }
 
     /// Whether a dead process wrote the record.

@@ -3,25 +3,27 @@
 //! Where a process died, its ledger's page says how many records died in its memory. They are
 //! [entered](super::crash) once: the page is removed at that moment, and the segments go when their
 //! records are in the store. The pages come first: what they say of the spool is compared with all of its
-//! segments, of which some may be gone when whoever takes them over dies as well.
+//! segments, of which some may be gone when whoever takes them over dies as well. What cannot be read any more since
+//! it was looked at, as in a process that has no descriptor left, is put off until a later look: it is still there.
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    fs,
+    fs, io,
     path::Path,
     sync::Arc,
 };
 
-use obs_core::{Adopter, Class, PageError, RecordLabels, Ticket, in_flight};
+use obs_core::{Adopter, Class, PageError, RecordLabels, RunRecord, Ticket, in_flight};
 use uuid::Uuid;
 
 use super::{
-    adopt::{DeadEpoch, Found, RUNS_PAGE, read_segment},
+    adopt::{DeadEpoch, Found, RUNS_PAGE},
     bad, codec,
     crash::{self, InSegments, Question},
     frame::{self, Seed},
     held::{Held, Readable},
     log::{Log, Refusal},
+    pieces::read_segment,
     segment::{Slot, path_of},
 };
 use crate::{
@@ -55,7 +57,12 @@ pub(crate) type Adopted = (Ticket, Slot);
 
 impl Orphans {
     /// Those below `root`; what cannot be looked at is said and left for the next time.
-    pub(super) fn find(root: &Path, own: Uuid, log: Arc<Log>, held: &mut Held) -> Self {
+    pub(super) fn find(
+        (root, own): (&Path, Uuid),
+        log: Arc<Log>,
+        held: &mut Held,
+        books: &Adopter,
+    ) -> Self {
         bad::forget(root, log.clock.wall());
         let dead = DeadEpoch::find(root, own).unwrap_or_else(|error| {
             tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
@@ -64,7 +71,7 @@ impl Orphans {
         held.keep(|epoch| dead.iter().any(|dead| dead.epoch == epoch));
         let (mut segments, mut pages) = (VecDeque::new(), VecDeque::new());
         for epoch in dead {
-            let Some(readable) = held.admits(&epoch, &log) else { continue };
+            let Some(readable) = held.admits(&epoch, &log, books) else { continue };
             let found = InSegments {
                 records: readable.iter().map(|segment| segment.records).sum(),
                 damaged: readable.iter().map(|segment| segment.damaged).sum(),
@@ -121,14 +128,34 @@ impl Orphans {
     /// What died in the memory of the next process, as long as there is one; then the records of the next
     /// segment, entered into the books.
     pub(crate) fn adopt_next(&mut self, books: &Adopter) -> Vec<Adopted> {
-        if let Some(Pages { dead, found, ended }) = self.pages.pop_front() {
-            self.questions.extend(crash::enter(&dead, found, books));
-            return lost_runs(&dead, &ended, &self.log, books);
+        if let Some(pages) = self.pages.pop_front() {
+            return self.enter(&pages, books).unwrap_or_else(|error| {
+                let epoch = pages.dead.epoch;
+                tracing::warn!(%epoch, %error, "an earlier process is left as it is until its pages can be read again");
+                // They would be missed when its pages are compared with what is left.
+                self.segments.retain(|(other, _)| other.epoch != epoch);
+                Vec::new()
+            });
         }
         match self.segments.pop_front() {
             Some((epoch, segment)) => self.adopt_segment(&epoch, segment, books),
             None => Vec::new(),
         }
+    }
+
+    fn enter(&mut self, pages: &Pages, books: &Adopter) -> io::Result<Vec<Adopted>> {
+        let Pages { dead, found, ended } = pages;
+        let path = dead.directory.join(RUNS_PAGE);
+        let runs = match platform::read_words(&path, in_flight::PAGE_WORDS) {
+            Ok(words) => Some(words),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        self.questions.extend(crash::enter(dead, *found, books)?);
+        let Some(runs) = runs else { return Ok(Vec::new()) };
+        let mut records = lost_runs(dead.epoch, &runs);
+        records.retain(|record| !ended.contains(&record.run_id));
+        Ok(self.keep_lost(dead, &records, books))
     }
 
     fn adopt_segment(
@@ -142,9 +169,11 @@ impl Orphans {
         let whole = match read_segment(&*self.log.disk, &path, &mut buffer) {
             Ok(whole) => whole,
             Err(error) => {
-                // It could be read when the page was entered. One that can be read again is a row too many.
-                tracing::warn!(path = %path.display(), %error, "a segment cannot be read and stays");
-                books.crashed(Class::Error, expected);
+                tracing::warn!(path = %path.display(), %error, "a segment cannot be read now; it is tried again");
+                // Its page counted it as there.
+                if error.kind() == io::ErrorKind::NotFound && self.log.is_gone(&path) {
+                    books.crashed(Class::Error, expected);
+                }
                 return Vec::new();
             }
         };
@@ -168,44 +197,56 @@ impl Orphans {
         let slots = self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
         tickets.into_iter().zip(slots).collect()
     }
+
+    /// Takes the rows of the runs that a process died with, and not of those that ended: the record of one says more
+    /// than that it was lost. They are written to our own spool first: a process that dies now leaves them twice,
+    /// under the same id, and never not at all. If there is no room for all of them, they are for a later look.
+    fn keep_lost(&self, dead: &DeadEpoch, records: &[RunRecord], books: &Adopter) -> Vec<Adopted> {
+        let (mut buffer, mut written) = (Vec::new(), Vec::new());
+        for record in records {
+            frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
+            let fits = codec::encode(record, &mut buffer).is_ok() && frame::finish(&mut buffer);
+            let slot = if fits { self.log.append(&mut buffer) } else { Err(Refusal::TooLarge) };
+            if let Err(refusal @ (Refusal::Full | Refusal::Io)) = slot {
+                let epoch = dead.epoch;
+                tracing::warn!(%epoch, ?refusal, "the runs that an earlier process died with have no room yet");
+                written.into_iter().flatten().for_each(|slot| self.log.settle(slot));
+                return Vec::new();
+            }
+            written.push(slot.ok());
+        }
+        let adopt = |(record, slot): (&RunRecord, Option<Slot>)| {
+            let ticket = books.adopt_here(record.class(), &RecordLabels::of(record));
+            match slot {
+                Some(slot) => Some((ticket, slot)),
+                None => {
+                    ticket.dropped(Refusal::TooLarge.into());
+                    None
+                }
+            }
+        };
+        let adopted: Vec<_> = records.iter().zip(written).filter_map(adopt).collect();
+        if !adopted.is_empty() {
+            let (epoch, runs) = (dead.epoch, adopted.len());
+            tracing::warn!(%epoch, runs, "runs ended with their process; each becomes a row");
+        }
+        // Only now: its records are elsewhere.
+        let _ = fs::remove_file(dead.directory.join(RUNS_PAGE));
+        adopted
+    }
 }
 
-/// The rows of the runs that a process died with, and not of those that ended: the record of one says more than
-/// that it was lost. They are written to our own spool first: a process that dies now leaves them twice, under
-/// the same id, and never not at all.
-fn lost_runs(dead: &DeadEpoch, ended: &BTreeSet<Uuid>, log: &Log, books: &Adopter) -> Vec<Adopted> {
-    let path = dead.directory.join(RUNS_PAGE);
-    let Ok(words) = platform::read_words(&path, in_flight::PAGE_WORDS) else { return Vec::new() };
-    let mut records = match in_flight::read_page(&words) {
+/// The rows of the runs that a process died with.
+fn lost_runs(epoch: Uuid, words: &[u64]) -> Vec<RunRecord> {
+    match in_flight::read_page(words) {
         Ok(page) => page.records(),
         // It died before it had a run.
         Err(PageError::Blank) => Vec::new(),
         Err(error) => {
-            let epoch = dead.epoch;
             tracing::warn!(%epoch, %error, "nobody knows which runs an earlier process died with");
             Vec::new()
         }
-    };
-    records.retain(|record| !ended.contains(&record.run_id));
-    let mut buffer = Vec::new();
-    let mut adopted = Vec::new();
-    for record in records {
-        frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
-        let fits = codec::encode(&record, &mut buffer).is_ok() && frame::finish(&mut buffer);
-        let ticket = books.adopt_here(record.class(), &RecordLabels::of(&record));
-        let written = if fits { log.append(&mut buffer) } else { Err(Refusal::TooLarge) };
-        match written {
-            Ok(slot) => adopted.push((ticket, slot)),
-            Err(refusal) => ticket.dropped(refusal.into()),
-        }
     }
-    if !adopted.is_empty() {
-        let (epoch, runs) = (dead.epoch, adopted.len());
-        tracing::warn!(%epoch, runs, "runs ended with their process; each becomes a row");
-    }
-    // Only now: its records are elsewhere.
-    let _ = fs::remove_file(&path);
-    adopted
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const WASTE_MAX: usize = 16;
 
 /// What a write that was cut off did not write are zeros. A whole frame ends in fewer of them: those of a record
 /// without a payload, of a rate that is 0, and of the padding.
-const TAIL: usize = 32;
+pub(super) const TAIL: usize = 32;
 
 /// Walks over the frames of a segment.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -66,7 +67,9 @@ struct World {
     failing_opens: bool,
     /// Files that cannot be read, although they are open.
     failing_reads: BTreeSet<PathBuf>,
-    failing_place: Option<(PathBuf, u64)>,
+    failing_place: Option<(PathBuf, Range<u64>)>,
+    /// How often such a place was read in vain.
+    failed_reads: u64,
     /// How often a file was opened, or somebody tried to.
     opens: u64,
     /// Files whose sync failed, and how often each was synced after that.
@@ -102,6 +105,7 @@ impl SimDisk {
             failing_opens: false,
             failing_reads: BTreeSet::new(),
             failing_place: None,
+            failed_reads: 0,
             opens: 0,
             resynced: BTreeMap::new(),
             created: 0,
@@ -138,13 +142,17 @@ impl SimDisk {
     }
 
     /// As on a disk with a bad sector.
-    pub(crate) fn fail_reads_at(&self, place: Option<(PathBuf, u64)>) {
+    pub(crate) fn fail_reads_at(&self, place: Option<(PathBuf, Range<u64>)>) {
         self.world().failing_place = place;
     }
 
     /// Somebody tidies up.
     pub(crate) fn remove(&self, path: &Path) {
         self.world().names.remove(path);
+    }
+
+    pub(crate) fn failed_reads(&self) -> u64 {
+        self.world().failed_reads
     }
 
     pub(crate) fn opens(&self) -> u64 {
@@ -211,7 +219,7 @@ impl SimDisk {
 }
 
 impl Inode {
-    fn range(&self, block: usize) -> std::ops::Range<usize> {
+    fn range(&self, block: usize) -> Range<usize> {
         block * BLOCK..((block + 1) * BLOCK).min(self.live.len())
     }
 
@@ -304,6 +312,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn link(&self, path: &Path, also: &Path) -> io::Result<()> {
+        let mut world = self.world();
+        world.step()?;
+        let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        world.names.insert(also.to_owned(), inode);
+        Ok(())
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.step()?;
@@ -381,10 +397,12 @@ impl DiskFile for SimFile {
     fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = self.disk.world();
         let of_it = |path: &PathBuf| world.names.get(path) == Some(&self.inode);
-        let place = offset..offset + bytes.len() as u64;
+        let end = offset + bytes.len() as u64;
         let bad = world.failing_place.as_ref();
-        let is_bad = bad.is_some_and(|(path, at)| of_it(path) && place.contains(at));
+        let is_bad =
+            bad.is_some_and(|(path, bad)| of_it(path) && bad.start < end && offset < bad.end);
         if is_bad || world.failing_reads.iter().any(of_it) {
+            world.failed_reads += 1;
             return Err(io::Error::other("a read failed"));
         }
         let Inode { live, read_to, .. } = &mut world.inodes[self.inode];

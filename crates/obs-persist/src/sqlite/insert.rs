@@ -148,7 +148,11 @@ fn push<'a>(
             Some(id) => out.push_bind_param::<Binary, [u8; 16]>(id.as_bytes()),
             None => push_null(out),
         },
-        Read::Text(read) | Read::Json(read) => match read(record) {
+        Read::Json(read) => match read(record) {
+            Some(json) => out.push_bind_param::<Text, str>(json.as_str()),
+            None => push_null(out),
+        },
+        Read::Text(read) => match read(record) {
             Some(text) => out.push_bind_param::<Text, str>(text),
             None => push_null(out),
         },

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     roles,
-    support::{Live, failed, full, sqlite_url},
+    support::{Live, count, failed, full, postgres, sqlite, sqlite_url},
 };
 
 /// Attempts, a few milliseconds apart, before a session counts as one that never ends.
@@ -87,4 +87,47 @@ fn a_file_knows_which_runs_are_rows() {
         let ids = records.iter().map(|record| record.run_id).collect();
         assert_eq!(stored, Stored::Rows(ids));
     });
+}
+
+/// A run that was open when the power went, as far as the page of its process tells, and that had ended well.
+fn lost_beside(url: &str) -> [RunRecord; 2] {
+    let ended = record("bonus", "1");
+    let live = Live::over(
+        StoreUrl::parse(url).unwrap().store_with(Migrations::External),
+        obs_persist::PersistConfig::default(),
+    );
+    live.submit(ended.clone());
+    live.flush();
+    let [mut first, mut second] = [failed("bonus"), failed("bonus")];
+    (first.status, second.status) = (Status::Lost, Status::Lost);
+    first.run_id = ended.run_id;
+    for lost in [&first, &second] {
+        live.submit(lost.clone());
+    }
+    live.submit(failed("bonus"));
+    live.flush();
+    live.test.assert_balanced();
+    [ended, second]
+}
+
+#[test]
+fn a_run_that_ended_well_has_no_lost_row_beside_its_own() {
+    let url = roles::set_up();
+    let [ended, lost] = lost_beside(&roles::as_role(&url, "writer"));
+    let query = "SELECT run_id::text || ' ' || status FROM obs.run ORDER BY status";
+    let rows = postgres(&url, query);
+    assert_eq!(rows[1..], [format!("{} lost", lost.run_id), format!("{} ok", ended.run_id)]);
+    assert_eq!((rows.len(), count(&url, "obs.run_error_payload")), (3, 2));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("obs.sqlite");
+    let first = Live::open(&sqlite_url(&file));
+    first.submit(record("first", "1"));
+    first.flush();
+    let [ended, lost] = lost_beside(&sqlite_url(&file));
+    let query = "SELECT hex(run_id) || ' ' || status FROM run ORDER BY status, strategy_id";
+    let id = |record: &RunRecord| record.run_id.simple().to_string().to_uppercase();
+    let rows = sqlite(&file, query);
+    assert_eq!(rows[1..3], [format!("{} lost", id(&lost)), format!("{} ok", id(&ended))]);
+    assert_eq!(rows.len(), 4);
 }

@@ -106,6 +106,13 @@ impl Live {
     }
 }
 
+/// One of these tests, as a process of its own.
+pub(crate) fn child(test: &str) -> Command {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    child
+}
+
 pub(crate) fn failed(strategy: &str) -> RunRecord {
     let mut failed = record(strategy, "1");
     failed.status = Status::Error;

@@ -25,7 +25,8 @@ fn written<T: Serialize>(
     if !short_ways {
         encoder.look_at_everything();
     }
-    let encoded = walk(value, encoder, &mut changed);
+    let encoded = walk(value, &mut encoder, &mut changed);
+    drop(encoder);
     (String::from_utf8(out).unwrap(), changed, encoded)
 }
 
@@ -165,8 +166,7 @@ fn a_redactor_that_panicked_counts_also_where_the_value_then_fails() {
     let rules = Redaction::default().hook(|_| panic!("no")).check().unwrap();
     let redact = Redact { rules: &rules, place: Place::Input, shapes: None };
     let (mut out, mut changed) = (Vec::new(), Sanitized::default());
-    let encoder = Encoder::guarded(&mut out, &LIMITS, redact);
-    walk(&("text", Fails), encoder, &mut changed);
+    walk(&("text", Fails), &mut Encoder::guarded(&mut out, &LIMITS, redact), &mut changed);
     assert_eq!(out, UNENCODABLE.as_bytes());
     assert_eq!(changed, Sanitized { encode: 1, redactor: 1, ..CLEAN });
 }
@@ -201,7 +201,7 @@ fn under_rules_a_displayed_value_is_cut_like_a_text_and_fails_by_itself_only() {
     ];
     for (shown, expected, sanitized) in cases {
         let (mut out, mut changed) = (Vec::new(), Sanitized::default());
-        walk(&shown, Encoder::guarded(&mut out, &limits, redact), &mut changed);
+        walk(&shown, &mut Encoder::guarded(&mut out, &limits, redact), &mut changed);
         assert_eq!((str::from_utf8(&out).unwrap(), changed), (expected, sanitized), "{}", shown.0);
     }
 }

@@ -133,7 +133,8 @@ fn outcome(value: &Part, limits: &EncodeLimits, redact: Redact<'_>, glances: boo
     if !glances {
         encoder.look_at_everything();
     }
-    let encoded = walk(value, encoder, &mut changed);
+    let encoded = walk(value, &mut encoder, &mut changed);
+    drop(encoder);
     Outcome { text: String::from_utf8(out).unwrap(), encoded, changed }
 }
 
@@ -165,6 +166,24 @@ proptest! {
                     prop_assert_eq!(seen.encoded, looked_at.encoded);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_document_comes_out_over_another_as_it_does_by_itself(
+        values in collection::vec(part(), 2..5), limits in limits(), bytes_max in BYTES_FLOOR..400,
+    ) {
+        let limits = EncodeLimits { bytes_max, ..limits };
+        let rules = Redaction::default().check().unwrap();
+        let redact = Redact { rules: &rules, place: Place::Input, shapes: None };
+        // Longer than any of the limits.
+        let mut over = vec![b'?'; 1_000];
+        for value in &values {
+            let mut changed = Sanitized::default();
+            let (encoded, len) = encode_over(value, (&limits, redact), &mut over, &mut changed);
+            let alone = outcome(value, &limits, redact, true);
+            prop_assert_eq!(str::from_utf8(&over[..len]).unwrap(), alone.text);
+            prop_assert_eq!((encoded, changed), (alone.encoded, alone.changed));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Errors that are only in the spool, on a disk that fails to give them back.
 
 use std::{
+    ops::Range,
     path::PathBuf,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -39,6 +40,9 @@ const IN_MEMORY: usize = 4;
 /// Longer than the longest wait between two attempts.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Amid the first full segment.
+const BAD: Range<u64> = 2 << 20..(2 << 20) + 1;
+
 /// Errors in the spool of a simulated disk, of which the full segments are synced and closed. Nobody works
 /// on it: what is taken and settled is up to the test.
 struct Rig {
@@ -50,10 +54,15 @@ struct Rig {
     ids: Vec<Uuid>,
 }
 
-/// One of which 20 fill a segment.
-fn large() -> RunRecord {
+fn small() -> RunRecord {
     let mut record = record("bonus", "1");
     record.status = Status::Error;
+    record
+}
+
+/// One of which 20 fill a segment.
+fn large() -> RunRecord {
+    let mut record = small();
     record.input = Some(Json::parse(&format!("\"{}\"", "x".repeat(200_000))).unwrap());
     record
 }
@@ -196,7 +205,7 @@ fn a_file_that_can_be_opened_and_not_read_is_tried_again_less_and_less_often() {
 #[test]
 fn a_place_that_cannot_be_read_holds_up_no_other_of_its_file() {
     let rig = Rig::new();
-    rig.disk.fail_reads_at(Some((rig.first_segment(), 4 << 20 >> 1)));
+    rig.disk.fail_reads_at(Some((rig.first_segment(), BAD)));
     assert_eq!((rig.write_all().len(), rig.lost(), rig.spooled()), (ERRORS - 1, 0, 1));
     rig.clock.advance(LONG);
     assert_eq!((rig.write_all().len(), rig.lost(), rig.spooled()), (0, 0, 1));
@@ -207,9 +216,23 @@ fn a_place_that_cannot_be_read_holds_up_no_other_of_its_file() {
 }
 
 #[test]
+fn a_page_that_cannot_be_read_holds_up_none_but_its_own_records_however_many_those_are() {
+    let rig = Rig::of((0..2_000).map(|_| small()).collect());
+    rig.disk.fail_reads_at(Some((rig.first_segment(), 100 << 10..104 << 10)));
+    let (written, left) = (rig.write_all().len() as u64, rig.spooled());
+    assert!((17..40).contains(&left) && written + left == 2_000, "{written}, {left} left");
+    // The last one of the page before, the first of that page, and once more when nothing else is left.
+    assert_eq!(rig.disk.failed_reads(), 3);
+    rig.disk.fail_reads_at(None);
+    rig.clock.advance(LONG);
+    assert_eq!((rig.write_all().len() as u64, rig.lost(), rig.spooled()), (left, 0, 0));
+    rig.test.assert_balanced();
+}
+
+#[test]
 fn the_end_leaves_the_place_that_cannot_be_read_and_no_other_of_its_file() {
     let rig = Rig::new();
-    rig.disk.fail_reads_at(Some((rig.first_segment(), 4 << 20 >> 1)));
+    rig.disk.fail_reads_at(Some((rig.first_segment(), BAD)));
     let shutdown = rig.shared.begin_shutdown(LONG);
     assert_eq!((rig.write_all().len(), rig.spooled()), (ERRORS - 1, 1));
     assert_eq!(rig.shared.next_step(), Step::Stop);

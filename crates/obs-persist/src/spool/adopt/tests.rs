@@ -8,7 +8,9 @@ use super::{
         frame,
         keeper::Tended,
         log::{Fsync, LogLimits},
+        pieces::read_segment,
         recover::Scan,
+        segment::SEGMENT_BYTES,
     },
     *,
 };

@@ -75,8 +75,16 @@ fn any_record() -> impl Strategy<Value = RunRecord> {
 }
 
 fn bytes_of(record: &RunRecord) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode(record, &mut bytes).unwrap();
+    let mut bytes = vec![0xa5; bound(record)];
+    let len = encode_into(record, &mut bytes).unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+/// What postcard makes of a record, which is what the schema says.
+fn postcards(record: &RunRecord) -> Vec<u8> {
+    let mut bytes = vec![SCHEMA];
+    bytes.extend(postcard::to_allocvec(record).unwrap());
     bytes
 }
 
@@ -86,6 +94,24 @@ proptest! {
     #[test]
     fn a_record_is_decoded_as_it_was_encoded(record in any_record()) {
         prop_assert_eq!(decode(&bytes_of(&record)).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_is_written_as_postcard_writes_it_and_needs_no_more_room_than_is_said(
+        record in any_record(),
+        long in 0_usize..20_000,
+        small in any::<prop::sample::Index>(),
+    ) {
+        let mut record = record;
+        if long.is_multiple_of(3) {
+            record.error_message = Some("m".repeat(long).into());
+            record.nodes >>= long % 64;
+            record.input_bytes >>= long % 57;
+        }
+        let expected = postcards(&record);
+        prop_assert_eq!(&bytes_of(&record), &expected);
+        let mut room = vec![0; small.index(expected.len())];
+        prop_assert_eq!(encode_into(&record, &mut room), Err(EncodeError), "in {} bytes", room.len());
     }
 
     #[test]

@@ -4,9 +4,10 @@ use obs_core::ManualClock;
 
 use super::{
     super::{
-        adopt::{read_segment, segments_in},
+        adopt::segments_in,
         bugs::Bug,
         keeper::{Round, Tended},
+        pieces::read_segment,
         segment::SEGMENT_BYTES,
         sim::{Chance, SimDisk},
     },
@@ -180,6 +181,10 @@ impl Disk for Meanwhile {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.disk.rename(from, to)
+    }
+
+    fn link(&self, path: &Path, also: &Path) -> io::Result<()> {
+        self.disk.link(path, also)
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {

@@ -1,15 +1,18 @@
-use std::{collections::BTreeSet, io, sync::atomic::Ordering};
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use obs_core::{
     DropReason, Page, RunRecord, Status, ledger,
     testing::{TestObs, record},
 };
 
+#[cfg(unix)]
+mod faults;
+
 use super::{
     super::{
         MappedPage,
         adopt::{BATCH_PAGE, Home, LEDGER_PAGE, PAGES},
-        disk::{Disk, DiskFile, RealDisk},
+        disk::{Disk, RealDisk},
         keeper::Tended,
         log::{Fsync, LogLimits},
         recover::Scan,
@@ -37,9 +40,13 @@ impl Life {
     }
 
     fn begin_on(disk: Arc<dyn Disk>, root: &Path, epoch: Uuid) -> Self {
+        Self::begin_with(disk, LIMITS, root, epoch)
+    }
+
+    fn begin_with(disk: Arc<dyn Disk>, limits: LogLimits, root: &Path, epoch: Uuid) -> Self {
         let home = Home::make(root, Origin::Given, epoch).unwrap();
         let place = (home.directory.clone(), epoch);
-        let log = Log::new(disk, place, LIMITS, obs_core::Clock::default());
+        let log = Log::new(disk, place, limits, obs_core::Clock::default());
         let page = |name, words| -> Arc<dyn Page> {
             Arc::new(MappedPage(Words::create(&home.directory.join(name), words).unwrap()))
         };
@@ -115,7 +122,13 @@ impl Life {
     }
 
     fn finds(&self, own: Uuid) -> Orphans {
-        Orphans::find(&self.home.root, own, Arc::clone(&self.log), &mut Held::default())
+        assert_eq!(own, self.log.epoch);
+        self.looks(&mut Held::default())
+    }
+
+    fn looks(&self, held: &mut Held) -> Orphans {
+        let place = (&*self.home.root, self.log.epoch);
+        Orphans::find(place, Arc::clone(&self.log), held, &self.test.adopter())
     }
 
     /// The store has these.
@@ -456,8 +469,7 @@ fn a_page_that_cannot_be_read_is_looked_at_again_and_then_set_aside() {
         fs::create_dir(directory.join(name)).unwrap();
         let life = Life::begin(&root, Uuid::from_u128(2));
         let mut held = Held::default();
-        let mut find =
-            || Orphans::find(&root, Uuid::from_u128(2), Arc::clone(&life.log), &mut held);
+        let mut find = || life.looks(&mut held);
         for look in 1..super::super::held::LOOKS_MAX {
             assert!(find().is_empty(), "{name}, look {look}");
             assert!(directory.join(name).exists());
@@ -468,80 +480,6 @@ fn a_page_that_cannot_be_read_is_looked_at_again_and_then_set_aside() {
         assert!(!directory.exists(), "{name} keeps nothing there");
         assert_eq!((life.error().adopted, life.error().dropped.total()), (3, 0), "{name}");
     }
-}
-
-/// That of a process which has no descriptor left when it comes to this file.
-#[cfg(unix)]
-#[derive(Debug, Default)]
-struct Short(std::sync::Mutex<Option<std::path::PathBuf>>);
-
-#[cfg(unix)]
-impl Disk for Short {
-    fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
-        RealDisk.create_reserved(path, bytes)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        if self.0.lock().unwrap().as_deref() == Some(path) {
-            return Err(rustix::io::Errno::MFILE.into());
-        }
-        RealDisk.open(path)
-    }
-
-    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<String>> {
-        RealDisk.list(directory, most)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn unlink(&self, path: &Path) -> io::Result<()> {
-        RealDisk.unlink(path)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(directory)
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_process_without_descriptors_takes_no_file_of_a_dead_one_for_unreadable() {
-    let root = tempfile::tempdir().unwrap();
-    let root = root.path().join("spool");
-    let dead = Life::begin(&root, Uuid::from_u128(1));
-    dead.fail(120);
-    let directory = dead.home.directory.clone();
-    drop(dead);
-    let segments = RealDisk.list(&directory, 1_000).unwrap().into_iter();
-    let mut segments: Vec<_> = segments.filter(|name| name.ends_with(".seg")).collect();
-    segments.sort_unstable();
-    assert!(segments.len() > 2, "{segments:?}");
-    // One cannot be read by anybody.
-    let unreadable = directory.join(&segments[0]);
-    fs::remove_file(&unreadable).unwrap();
-    fs::create_dir(&unreadable).unwrap();
-    let disk = Arc::new(Short::default());
-    let life = Life::begin_on(disk.clone(), &root, Uuid::from_u128(2));
-    let mut held = Held::default();
-    let mut find = || Orphans::find(&root, Uuid::from_u128(2), Arc::clone(&life.log), &mut held);
-    *disk.0.lock().unwrap() = segments.last().map(|last| directory.join(last));
-    for look in 0..2 * super::super::held::LOOKS_MAX {
-        assert!(find().is_empty(), "look {look}");
-    }
-    *disk.0.lock().unwrap() = None;
-    for look in 1..super::super::held::LOOKS_MAX {
-        assert!(find().is_empty(), "look {look} at the other one");
-    }
-    let mut orphans = find();
-    life.takes_over(&mut orphans);
-    let error = life.error();
-    assert_eq!(
-        (error.adopted - error.dropped.total(), error.persisted),
-        (error.persisted, error.persisted)
-    );
-    assert!(error.persisted > 60 && error.adopted == 120, "{error}");
 }
 
 #[test]
@@ -557,7 +495,7 @@ fn what_cannot_be_set_aside_stays_with_all_that_is_beside_it() {
     let life = Life::begin(&root, Uuid::from_u128(2));
     fs::write(root.join("bad"), "no folder").unwrap();
     let mut held = Held::default();
-    let mut find = || Orphans::find(&root, Uuid::from_u128(2), Arc::clone(&life.log), &mut held);
+    let mut find = || life.looks(&mut held);
     for look in 0..2 * super::super::held::LOOKS_MAX {
         assert!(find().is_empty() && directory.join(LEDGER_PAGE).exists(), "look {look}");
     }

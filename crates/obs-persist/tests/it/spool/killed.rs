@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use obs_core::{Ack, Status};
@@ -12,7 +12,7 @@ use obs_persist::testing::MemoryStore;
 use uuid::Uuid;
 
 use super::Life;
-use crate::support::{LONG, until};
+use crate::support::{self, LONG, until};
 
 /// Tells the child where its spool is; without it there is no child.
 const CHILD: &str = "OBS_PERSIST_TEST_CHILD_SPOOL";
@@ -51,8 +51,7 @@ fn child() {
 
 /// What a child said before it was killed: acknowledged errors, and how many ok records.
 fn kill_after(directory: &Path, lines: usize) -> (HashSet<Uuid>, u64, Option<Uuid>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "spool::killed::child", "--nocapture", "--test-threads=1"])
+    let mut child = support::child("spool::killed::child")
         .env(CHILD, directory)
         .stdout(Stdio::piped())
         .spawn()

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use obs_core::{Obs, StoreMetrics};
@@ -13,7 +13,7 @@ use obs_persist::{Persister, StoreUrl};
 use uuid::Uuid;
 
 use super::with_spool;
-use crate::support::{LONG, sqlite, sqlite_url, until};
+use crate::support::{self, LONG, sqlite, sqlite_url, until};
 
 /// Tells the child where to work; without it there is no child.
 const CHILD: &str = "OBS_PERSIST_TEST_CHILD_OVER_SQLITE";
@@ -53,8 +53,7 @@ fn acknowledged_errors_outlive_a_kill_while_they_are_written_to_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged: HashSet<Uuid> = HashSet::new();
     for lines in [50, 700, 1_500] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "spool::over_sqlite::child", "--nocapture", "--test-threads=1"])
+        let mut child = support::child("spool::over_sqlite::child")
             .env(CHILD, folder.path())
             .stdout(Stdio::piped())
             .spawn()

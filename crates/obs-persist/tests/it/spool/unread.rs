@@ -1,7 +1,7 @@
 //! A process that has no descriptor left when its store is back: nothing in the spool can be opened for a while.
 #![cfg(unix)]
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use futures_executor::block_on;
 use obs_core::Ack;
@@ -9,7 +9,7 @@ use obs_persist::testing::MemoryStore;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::with_spool;
-use crate::support::{LONG, Rig, failed, until};
+use crate::support::{self, LONG, Rig, failed, until};
 
 /// Tells the child where its spool is; without it there is no child.
 const CHILD: &str = "OBS_PERSIST_TEST_UNREAD_SPOOL";
@@ -60,8 +60,7 @@ fn child() {
 #[test]
 fn a_process_without_descriptors_loses_no_error_that_it_acknowledged() {
     let root = tempfile::tempdir().unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "spool::unread::child", "--nocapture", "--test-threads=1"])
+    let child = support::child("spool::unread::child")
         .env(CHILD, root.path().join("spool"))
         .output()
         .unwrap();
