@@ -23,7 +23,7 @@ use super::{
     frame::{self, Seed},
     held::{Held, Readable},
     log::{Log, Refusal},
-    pieces::read_segment,
+    pieces::{NOTHING, read_segment},
     segment::{Slot, path_of},
 };
 use crate::{
@@ -194,7 +194,9 @@ impl Orphans {
             let path = path.display();
             tracing::warn!(%path, damaged, "a segment is damaged; what can be read of it is kept");
         }
-        let slots = self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
+        // The file that this stands for was set aside already.
+        let is_to_be_seen = (damaged > 0 || !whole) && buffer != NOTHING;
+        let slots = self.log.take_over((epoch, number), &records, is_to_be_seen);
         tickets.into_iter().zip(slots).collect()
     }
 
