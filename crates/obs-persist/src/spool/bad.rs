@@ -16,6 +16,8 @@ use crate::platform::{self, Origin};
 
 const FOLDER: &str = "bad";
 const NAME_END: &str = ".bad";
+/// What stands before that as long as a copy has not taken the place of its file.
+const COPY: &str = ".copy";
 /// How many are kept.
 const FILES_MAX: usize = 3;
 /// For how long they are: they may hold records of somebody who was erased since.
@@ -49,6 +51,7 @@ impl Bad {
     fn named(folder: &Path, name: &OsStr) -> Option<Self> {
         let (micros, rest) = name.to_str()?.strip_suffix(NAME_END)?.split_once('-')?;
         let of = |(epoch, number): (&str, &str)| {
+            let number = number.strip_suffix(COPY).unwrap_or(number);
             Some((Uuid::try_parse(epoch).ok()?, number.parse().ok()?))
         };
         Some(Self {
@@ -79,8 +82,11 @@ pub(super) fn replace(
     (path, bytes): (&Path, &[u8]),
 ) -> io::Result<bool> {
     let to = place_of(root, now, path)?;
+    // First: those of processes that end amid this must not pile up.
+    make_room(root, &to);
     // Beside the others, so it is not there for ever if this process ends before it has its name.
-    let copy = to.with_extension(format!("copy{NAME_END}"));
+    let name = to.file_stem().unwrap_or_default().to_string_lossy();
+    let copy = to.with_file_name(format!("{name}{COPY}{NAME_END}"));
     let file = disk.create_reserved(&copy, bytes.len() as u64)?;
     let replaced = file.pwrite(bytes, 0).and_then(|()| file.fdatasync()).and_then(|()| {
         // A directory, which is no segment, has but one name, and no file takes its place.
@@ -98,7 +104,6 @@ pub(super) fn replace(
     if let Some(Err(error)) = path.parent().map(|directory| disk.sync_dir(directory)) {
         tracing::debug!(path = %path.display(), %error, "a loss of power may bring a damaged file back");
     }
-    make_room(root, &to);
     Ok(kept)
 }
 

@@ -1,5 +1,7 @@
 //! What becomes of the spool of a dead process when its disk fails, or its heir is short of descriptors.
 
+mod heirs;
+
 use std::{
     io,
     ops::Range,
