@@ -104,8 +104,8 @@ pub(crate) struct Scratch {
     /// Some text of it has to be searched for secrets, where they are looked for.
     pub(crate) has_signs: bool,
     attributes: Vec<(Cow<'static, str>, AttributeValue)>,
-    /// Where the input of a run that is kept is encoded, over that of the one before. Nothing is in there that was
-    /// redacted.
+    /// Where the input of a run that is kept is encoded, over that of the one before. What was redacted is not in a text here;
+    /// digits of a number that was may be behind it, which nobody reads.
     pub(crate) document: Vec<u8>,
 }
 

@@ -83,14 +83,15 @@ impl<'e, 'o> Container<'e, 'o> {
         if self.owes_value {
             return Err(Stop);
         }
-        self.owes_value = true;
         if self.mode == Mode::Skip {
+            self.owes_value = true;
             return self.encoder.spend(1);
         }
         self.separate();
         let before = self.encoder.sink.mark();
         self.encoder.unfinished += 1;
         key.serialize(Clean::new(self.encoder, Place::Key))?;
+        self.owes_value = true;
         self.hides_value = self.encoder.hides_value_of_name(before);
         Ok(())
     }

@@ -16,6 +16,8 @@ use crate::platform::{self, Origin};
 
 const FOLDER: &str = "bad";
 const NAME_END: &str = ".bad";
+/// What stands before that as long as a copy has not taken the place of its file.
+const COPY: &str = ".copy";
 /// How many are kept.
 const FILES_MAX: usize = 3;
 /// For how long they are: they may hold records of somebody who was erased since.
@@ -49,6 +51,7 @@ impl Bad {
     fn named(folder: &Path, name: &OsStr) -> Option<Self> {
         let (micros, rest) = name.to_str()?.strip_suffix(NAME_END)?.split_once('-')?;
         let of = |(epoch, number): (&str, &str)| {
+            let number = number.strip_suffix(COPY).unwrap_or(number);
             Some((Uuid::try_parse(epoch).ok()?, number.parse().ok()?))
         };
         Some(Self {
@@ -71,33 +74,37 @@ pub(super) fn set_aside(
     Ok(())
 }
 
-/// Puts what can be read of a damaged file in its place, by one step, and the file itself there; where that fails all
-/// is as it was.
+/// Puts what can be read of a damaged file in its place, by one step, and the file itself there, if it can be: whether
+/// it is. Where that fails all is as it was.
 pub(super) fn replace(
     disk: &dyn Disk,
     (root, now): (&Path, Timestamp),
     (path, bytes): (&Path, &[u8]),
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let to = place_of(root, now, path)?;
+    // First: those of processes that end amid this must not pile up.
+    make_room(root, &to);
     // Beside the others, so it is not there for ever if this process ends before it has its name.
-    let copy = to.with_extension(format!("copy{NAME_END}"));
+    let name = to.file_stem().unwrap_or_default().to_string_lossy();
+    let copy = to.with_file_name(format!("{name}{COPY}{NAME_END}"));
     let file = disk.create_reserved(&copy, bytes.len() as u64)?;
     let replaced = file.pwrite(bytes, 0).and_then(|()| file.fdatasync()).and_then(|()| {
-        if let Err(error) = disk.link(path, &to) {
+        // A directory, which is no segment, has but one name, and no file takes its place.
+        let kept = if path.is_dir() { disk.rename(path, &to) } else { disk.link(path, &to) };
+        if let Err(error) = &kept {
             // Where there are no links, its records are worth more than the rest of it.
             tracing::debug!(path = %path.display(), %error, "a damaged file is not kept");
         }
-        disk.rename(&copy, path)
+        disk.rename(&copy, path).map(|()| kept.is_ok())
     });
     if replaced.is_err() {
         let _ = (disk.unlink(&copy), disk.unlink(&to));
     }
-    replaced?;
+    let kept = replaced?;
     if let Some(Err(error)) = path.parent().map(|directory| disk.sync_dir(directory)) {
         tracing::debug!(path = %path.display(), %error, "a loss of power may bring a damaged file back");
     }
-    make_room(root, &to);
-    Ok(())
+    Ok(kept)
 }
 
 /// Where a file of a process's directory goes.

@@ -9,11 +9,11 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use obs_core::{Adopter, Class, Clock, PageError, in_flight, ledger};
+use obs_core::{Adopter, Class, PageError, in_flight, ledger};
 use uuid::Uuid;
 
 use super::{
@@ -144,7 +144,7 @@ impl Failing {
         let mut buffer = Vec::new();
         let before = std::mem::take(&mut self.unread);
         let is_last = self.looks >= LOOKS_MAX;
-        let mut all = is_last;
+        let (mut all, mut pages) = (is_last, true);
         for path in failed {
             let is_segment = path.file_name().and_then(|name| number_of(name.to_str()?)).is_some();
             let unread = if is_segment {
@@ -156,48 +156,75 @@ impl Failing {
                 Unread::all()
             };
             let known = before.iter().find(|(known, _)| known == path);
-            all &= is_last
+            // The pages come first: what a segment loses is for the ledger's page to count, if that is still there.
+            let is_gone = is_last
+                && (pages || !is_segment)
                 && known.is_some_and(|(_, then)| unread == *then)
-                && give_up(path, (&unread, &buffer), is_segment, (dead, log, books)).is_ok();
+                && gives_up(path, (&unread, &buffer), is_segment, (dead, log, books));
+            pages &= is_gone || is_segment;
+            all &= is_gone;
             self.unread.push((path.clone(), unread));
         }
         all
     }
 }
 
-/// Sets a file aside, and leaves what could be read of it in its place. Of what was lost the ledger's page of its
-/// process knows, as long as it is there; otherwise it is counted now, and never again.
-fn give_up(
+/// Whether a file is set aside, or nothing of it is missing.
+fn gives_up(
     path: &Path,
     (unread, bytes): (&Unread, &[u8]),
     is_segment: bool,
     (dead, log, books): (&DeadEpoch, &Log, &Adopter),
-) -> io::Result<()> {
-    if unread.places.is_empty() {
-        return Ok(());
-    }
-    let root = dead.directory.parent().unwrap_or(&dead.directory);
-    let at = (root, Clock::default().wall());
-    if *unread == Unread::all() {
-        bad::set_aside(&*log.disk, at, path)?;
+) -> bool {
+    let given_up = if unread.places.is_empty() {
+        Ok(())
+    } else if is_segment {
+        give_up_segment(path, (unread, bytes), (dead, log, books))
     } else {
-        bad::replace(&*log.disk, at, (path, bytes))?;
+        give_up_page(path, dead, log)
+    };
+    if let Err(error) = &given_up {
+        tracing::debug!(path = %path.display(), %error, "a file that cannot be read stays as it is for now");
     }
+    given_up.is_ok()
+}
+
+fn give_up_page(path: &Path, dead: &DeadEpoch, log: &Log) -> io::Result<()> {
+    bad::set_aside(&*log.disk, (root_of(dead), log.clock.wall()), path)?;
+    let path = path.display();
+    tracing::error!(%path, "a page cannot be read and is set aside; what it alone says is not known");
+    Ok(())
+}
+
+/// Leaves what could be read of a segment in its place, and be it nothing: what was lost is seen there. Of that the
+/// ledger's page of its process knows, as long as it says anything; otherwise it is counted now, and never again.
+fn give_up_segment(
+    path: &Path,
+    (unread, bytes): (&Unread, &[u8]),
+    (dead, log, books): (&DeadEpoch, &Log, &Adopter),
+) -> io::Result<()> {
+    let page = match platform::read_words(&dead.directory.join(LEDGER_PAGE), ledger::PAGE_WORDS) {
+        Ok(words) => ledger::read_page(&words).ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let bytes = if *unread == Unread::all() { &pieces::NOTHING[..] } else { bytes };
+    let kept = bad::replace(&*log.disk, (root_of(dead), log.clock.wall()), (path, bytes))?;
     let (path, places) = (path.display(), unread.places.len());
-    if !is_segment {
-        tracing::error!(%path, "a page cannot be read and is set aside; what it alone says is not known");
-        return Ok(());
-    }
     tracing::error!(
         %path,
         places,
-        "a segment cannot be read and is set aside; what can be read of it is kept, the rest is counted as lost"
+        kept,
+        "a segment cannot be read; what can be read of it goes on, the rest is counted as lost"
     );
-    let page = fs::symlink_metadata(dead.directory.join(LEDGER_PAGE));
-    if page.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    if page.is_none() {
         books.crashed(Class::Error, unread.lost);
     }
     Ok(())
+}
+
+fn root_of(dead: &DeadEpoch) -> &Path {
+    dead.directory.parent().unwrap_or(&dead.directory)
 }
 
 /// Reads all of an epoch: what there is, or why that cannot be said.
@@ -287,7 +314,7 @@ fn other_layout(name: &str, words: &[u64]) -> Option<u64> {
 mod tests {
     use std::{fs, sync::Arc};
 
-    use obs_core::testing::TestObs;
+    use obs_core::{Clock, testing::TestObs};
 
     use super::{
         super::{

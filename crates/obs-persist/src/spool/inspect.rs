@@ -263,12 +263,10 @@ pub(crate) fn about(folder: &Path, subjects: &[String]) -> Result<u64, InspectEr
         }
     }
     let used = segments.len();
-    // What could be read of one may be in its place, or was set aside after it.
-    let aside = Bad::all(folder).into_iter().rev();
+    let aside = Bad::all(folder).into_iter();
     segments.extend(aside.filter_map(|bad| bad.segment.map(|(epoch, at)| (bad.path, epoch, at))));
+    // By their runs: what could be read of a file that was set aside is elsewhere as well.
     let mut seen = BTreeSet::new();
-    segments.retain(|(_, epoch, segment)| seen.insert((*epoch, *segment)));
-    let mut count = 0;
     for (at, (path, epoch, segment)) in segments.into_iter().enumerate() {
         let bytes = match read(&path, SEGMENT_BYTES) {
             Ok(bytes) => bytes,
@@ -278,11 +276,12 @@ pub(crate) fn about(folder: &Path, subjects: &[String]) -> Result<u64, InspectEr
             Err(error) => return Err(error),
         };
         let found = Scan::new(&bytes, Seed::new(epoch, segment));
-        let found = found.filter_map(|(_, frame)| decode(frame.payload, frame.id)?.subject);
-        let found = found.filter(|subject| subjects.iter().any(|one| **one == **subject));
-        count += found.count() as u64;
+        seen.extend(found.filter_map(|(_, frame)| {
+            let subject = decode(frame.payload, frame.id)?.subject?;
+            subjects.iter().any(|one| **one == *subject).then_some(frame.id)
+        }));
     }
-    Ok(count)
+    Ok(seen.len() as u64)
 }
 
 /// The record of a payload, if it is one, of this run.

@@ -23,7 +23,7 @@ use super::{
     frame::{self, Seed},
     held::{Held, Readable},
     log::{Log, Refusal},
-    pieces::read_segment,
+    pieces::{NOTHING, read_segment},
     segment::{Slot, path_of},
 };
 use crate::{
@@ -68,7 +68,9 @@ impl Orphans {
             tracing::warn!(root = %root.display(), %error, "cannot look for spools of dead processes");
             Vec::new()
         });
-        held.keep(|epoch| dead.iter().any(|dead| dead.epoch == epoch));
+        // Somebody else may look at it just now, whose looks are not ours.
+        let is_there = |epoch: Uuid| root.join(epoch.to_string()).try_exists().unwrap_or(true);
+        held.keep(|epoch| dead.iter().any(|dead| dead.epoch == epoch) || is_there(epoch));
         let (mut segments, mut pages) = (VecDeque::new(), VecDeque::new());
         for epoch in dead {
             let Some(readable) = held.admits(&epoch, &log, books) else { continue };
@@ -155,7 +157,13 @@ impl Orphans {
         let Some(runs) = runs else { return Ok(Vec::new()) };
         let mut records = lost_runs(dead.epoch, &runs);
         records.retain(|record| !ended.contains(&record.run_id));
-        Ok(self.keep_lost(dead, &records, books))
+        Ok(self.keep_lost(dead, &records, books).unwrap_or_else(|| {
+            // Without its record here a run that ended would be taken for a lost one at the next look.
+            if !ended.is_empty() {
+                self.segments.retain(|(other, _)| other.epoch != dead.epoch);
+            }
+            Vec::new()
+        }))
     }
 
     fn adopt_segment(
@@ -194,14 +202,22 @@ impl Orphans {
             let path = path.display();
             tracing::warn!(%path, damaged, "a segment is damaged; what can be read of it is kept");
         }
-        let slots = self.log.take_over((epoch, number), &records, damaged > 0 || !whole);
+        // The file that this stands for was set aside already.
+        let is_to_be_seen = (damaged > 0 || !whole) && buffer != NOTHING;
+        let slots = self.log.take_over((epoch, number), &records, is_to_be_seen);
         tickets.into_iter().zip(slots).collect()
     }
 
     /// Takes the rows of the runs that a process died with, and not of those that ended: the record of one says more
     /// than that it was lost. They are written to our own spool first: a process that dies now leaves them twice,
-    /// under the same id, and never not at all. If there is no room for all of them, they are for a later look.
-    fn keep_lost(&self, dead: &DeadEpoch, records: &[RunRecord], books: &Adopter) -> Vec<Adopted> {
+    /// under the same id, and never not at all. If there is no room for all of them, that is `None`: they are for a
+    /// later look.
+    fn keep_lost(
+        &self,
+        dead: &DeadEpoch,
+        records: &[RunRecord],
+        books: &Adopter,
+    ) -> Option<Vec<Adopted>> {
         let (mut buffer, mut written) = (Vec::new(), Vec::new());
         for record in records {
             frame::begin(&mut buffer, frame::FLAG_ERROR, record.run_id);
@@ -211,7 +227,7 @@ impl Orphans {
                 let epoch = dead.epoch;
                 tracing::warn!(%epoch, ?refusal, "the runs that an earlier process died with have no room yet");
                 written.into_iter().flatten().for_each(|slot| self.log.settle(slot));
-                return Vec::new();
+                return None;
             }
             written.push(slot.ok());
         }
@@ -232,7 +248,7 @@ impl Orphans {
         }
         // Only now: its records are elsewhere.
         let _ = fs::remove_file(dead.directory.join(RUNS_PAGE));
-        adopted
+        Some(adopted)
     }
 }
 

@@ -17,6 +17,9 @@ const PAGES_MAX: usize = 64;
 /// What stands where nothing could be read: no frame and no zeros, so whoever scans it finds a damaged place.
 const UNREAD: u8 = 0xff;
 
+/// What stands for a file of which nothing could be read: one damaged place.
+pub(super) const NOTHING: [u8; 8] = [UNREAD; 8];
+
 /// Reads a segment's file, at most the size of one; returns whether that was all of it.
 pub(super) fn read_segment(disk: &dyn Disk, path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
     let file = disk.open(path)?;

@@ -205,3 +205,30 @@ fn under_rules_a_displayed_value_is_cut_like_a_text_and_fails_by_itself_only() {
         assert_eq!((str::from_utf8(&out).unwrap(), changed), (expected, sanitized), "{}", shown.0);
     }
 }
+
+#[test]
+fn a_value_is_never_written_behind_a_name_that_failed_however_the_failure_is_swallowed() {
+    struct Key(Option<&'static str>);
+    impl Serialize for Key {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.map(|name| serializer.serialize_str(name)).transpose()?;
+            Err(S::Error::custom("no name"))
+        }
+    }
+    struct Map(Option<&'static str>);
+    impl Serialize for Map {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            assert!(map.serialize_key(&Key(self.0)).is_err());
+            let _ = map.serialize_value("hunter2");
+            map.end()
+        }
+    }
+    for name in [None, Some("password"), Some("article")] {
+        assert_unencodable(&Map(name));
+        let (rules, mut out) = (Redaction::default().check().unwrap(), Vec::new());
+        let redact = Redact { rules: &rules, place: Place::Input, shapes: None };
+        encode_redacted(&Map(name), (&LIMITS, redact), &mut out, &mut Sanitized::default());
+        assert_eq!(String::from_utf8(out).unwrap(), UNENCODABLE);
+    }
+}

@@ -25,9 +25,9 @@ const SHORT: usize = 32;
 /// What is there, its length, and a short text.
 const SHORT_ROOM: usize = 2 + SHORT;
 
-/// All but the bytes of texts, at most: the schema, three ids, 17 lengths, eight numbers, three floating ones, 20 bytes that
+/// All but the bytes of texts, at most: the schema, three ids, 17 lengths, eight numbers, three floating ones, 23 bytes that
 /// say what is there or which one it is; and that there is room for a short text wherever there may be one.
-const FIXED: usize = 1 + 3 * 17 + 17 * VARINT + 8 * VARINT + 3 * 8 + 20 + SHORT_ROOM;
+const FIXED: usize = 1 + 3 * 17 + 17 * VARINT + 8 * VARINT + 3 * 8 + 23 + SHORT_ROOM;
 
 /// How much room a record needs at most.
 pub(crate) fn bound(record: &RunRecord) -> usize {

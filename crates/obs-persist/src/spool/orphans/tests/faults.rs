@@ -1,5 +1,7 @@
 //! What becomes of the spool of a dead process when its disk fails, or its heir is short of descriptors.
 
+mod heirs;
+
 use std::{
     io,
     ops::Range,
@@ -158,11 +160,17 @@ struct Left {
 
 impl Left {
     fn with(errors: u64, limits: LogLimits) -> Self {
+        Self::partly_settled(0, errors, limits)
+    }
+
+    /// The first ones were rows when it died; their segments are there for as long as others are.
+    fn partly_settled(settled: u64, errors: u64, limits: LogLimits) -> Self {
         let root = tempfile::tempdir().unwrap();
         let disk = Faulty::default();
         let first = Uuid::from_u128(1);
         let dead =
             Life::begin_with(Arc::new(disk.clone()), limits, &root.path().join("spool"), first);
+        dead.fail_and(settled, Ticket::persisted);
         dead.fail(errors);
         Self { root, disk, directory: dead.home.directory }
     }
@@ -268,6 +276,71 @@ fn what_becomes_unreadable_once_its_page_was_entered_counts_once_by_whoever_find
         }
         assert_eq!((rows, crashed), (600 - lost, stretches), "{places:?}");
     }
+}
+
+#[test]
+fn a_segment_of_which_nothing_can_be_read_is_missed_beside_records_that_were_settled() {
+    for is_directory in [false, true] {
+        let left = Left::partly_settled(900, 1_100, LARGE);
+        let last = segments(&left.directory) as u64;
+        let lost = left.spoil(last, &(0..64).collect::<Vec<_>>());
+        assert!(lost > 100, "{lost}");
+        if is_directory {
+            fs::remove_file(left.segment(last)).unwrap();
+            fs::create_dir(left.segment(last)).unwrap();
+        }
+        let life = left.life(2, LARGE);
+        life.takes_over_in(LOOKS_MAX + 2, &mut Held::default());
+        // How many of those that are left were settled is not known.
+        assert_eq!((life.error().persisted, life.crashed()), (2_000 - lost, 1));
+        assert!(!left.directory.exists() && left.set_aside() == 1);
+    }
+}
+
+#[test]
+fn what_a_segment_lost_is_counted_if_its_page_will_not_tell() {
+    let noise = vec![7; ledger::PAGE_WORDS * size_of::<u64>()];
+    let blank = vec![0; noise.len()];
+    let pages =
+        [("blank", Some(blank)), ("noise", Some(noise)), ("empty", Some(vec![])), ("bad", None)];
+    for (name, says) in &pages {
+        for looks_before in [0, 1, LOOKS_MAX - 1] {
+            let left = Left::with(600, LARGE);
+            let lost = left.spoil(1, &[5]);
+            let life = left.life(2, LARGE);
+            let mut held = Held::default();
+            life.takes_over_in(looks_before, &mut held);
+            let page = left.directory.join(LEDGER_PAGE);
+            fs::remove_file(&page).unwrap();
+            match says {
+                // As after a loss of power.
+                Some(says) => fs::write(&page, says).unwrap(),
+                None => fs::create_dir(&page).unwrap(),
+            }
+            private(&page);
+            life.takes_over_in(2 * LOOKS_MAX, &mut held);
+            let counts = (life.error().persisted, life.crashed());
+            assert_eq!(counts, (600 - lost, 1), "{name} after {looks_before} looks");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_read_for_a_moment_tells_later_what_a_segment_lost() {
+    let left = Left::with(600, LARGE);
+    let lost = left.spoil(1, &[5]);
+    let life = left.life(2, LARGE);
+    let mut held = Held::default();
+    life.takes_over_in(LOOKS_MAX - 1, &mut held);
+    let (page, kept) = (left.directory.join(LEDGER_PAGE), left.root.path().join("kept"));
+    fs::rename(&page, &kept).unwrap();
+    fs::create_dir(&page).unwrap();
+    life.takes_over_in(1, &mut held);
+    assert_eq!((life.error().adopted, left.set_aside()), (0, 0));
+    fs::remove_dir(&page).unwrap();
+    fs::rename(&kept, &page).unwrap();
+    life.takes_over_in(2, &mut held);
+    assert_eq!((life.error().persisted, life.crashed()), (600 - lost, lost));
 }
 
 #[test]

@@ -1,0 +1,70 @@
+//! What several heirs of one process do to each other, and those that find no room or die at it.
+
+use super::*;
+
+#[test]
+fn processes_that_look_at_once_do_not_keep_each_other_from_giving_a_file_up() {
+    let left = Left::with(600, LARGE);
+    let lost = left.spoil(1, &[5]);
+    let lives = [2, 3].map(|epoch| left.life(epoch, LARGE));
+    let mut held = [Held::default(), Held::default()];
+    for _ in 0..=LOOKS_MAX {
+        for (at, life) in lives.iter().enumerate() {
+            // The other one has its lock for a moment.
+            let other = lives[1 - at].log.epoch;
+            let looks = DeadEpoch::find(&left.root.path().join("spool"), other).unwrap();
+            life.takes_over_in(1, &mut held[at]);
+            drop(looks);
+            life.takes_over_in(1, &mut held[at]);
+        }
+    }
+    let sum = |of: fn(&Life) -> u64| lives.iter().map(of).sum::<u64>();
+    let counts = (sum(|life| life.error().persisted), sum(Life::crashed));
+    assert_eq!(counts, (600 - lost, lost));
+}
+
+#[test]
+fn a_run_that_ended_is_no_second_row_when_there_was_no_room_for_one_that_did_not() {
+    let left = Left::with(0, LIMITS);
+    let dead = left.life(7, LIMITS);
+    let strategy = dead.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
+    let [mut ended, open] = [strategy.start(), strategy.start()];
+    let mut error = an_error();
+    error.run_id = ended.id();
+    dead.fail_with(error, Ticket::stays);
+    killed_with([ended, open]);
+    drop((strategy, dead));
+    let heir = left.life(8, LIMITS);
+    let mut orphans = heir.finds(Uuid::from_u128(8));
+    left.disk.set().changes_left = Some(0);
+    while !orphans.pages.is_empty() {
+        heir.settle(orphans.adopt_next(&heir.test.adopter()));
+    }
+    left.disk.set().changes_left = None;
+    heir.takes_over(&mut orphans);
+    drop(orphans);
+    let last = left.life(9, LIMITS);
+    last.takes_over_in(1, &mut Held::default());
+    assert_eq!(heir.error().persisted + last.error().persisted, 2, "one row for each run");
+}
+
+#[test]
+fn what_processes_that_die_amid_it_leave_of_a_file_is_bounded_and_known_for_what_it_is() {
+    let left = Left::with(300, LARGE);
+    let lost = left.spoil(1, &[7]);
+    for epoch in 2..12 {
+        let life = left.life(epoch, LARGE);
+        let mut held = Held::default();
+        life.takes_over_in(LOOKS_MAX - 1, &mut held);
+        // Stands for a kill: the copy is written, and nothing after that is done.
+        left.disk.set().changes_left = Some(3);
+        life.takes_over_and(&mut life.looks(&mut held), |(ticket, _)| ticket.stays());
+        left.disk.set().changes_left = None;
+    }
+    assert!((1..=3).contains(&left.set_aside()), "{}", left.set_aside());
+    let aside = bad::Bad::all(&left.root.path().join("spool"));
+    assert!(aside.iter().all(|bad| bad.segment == Some((Uuid::from_u128(1), 1))), "{aside:?}");
+    let life = left.life(20, LARGE);
+    life.takes_over_in(LOOKS_MAX + 1, &mut Held::default());
+    assert_eq!((life.error().persisted, life.crashed()), (300 - lost, lost));
+}
