@@ -1,16 +1,14 @@
 //! What is specific to the system, and the only place of this crate with `unsafe` in it.
 //!
-//! Mapped files, reserved space, who owns a directory, what a fork leaves behind, checksums. Linux is what is
+//! Mapped files, reserved space, who owns a directory, what a fork leaves behind. Linux is what is
 //! tested; other Unixes take the same way without `fallocate`, and anything else a portable one:
 //! memory instead of mapped files, no check of owners and modes.
 
-mod checksum;
 mod directory;
 mod file;
 mod fork;
 mod mapped;
 
-pub(crate) use checksum::crc32c_append;
 pub(crate) use directory::{DirError, Origin, objection, private_dir};
 pub(crate) use file::{create, is_shortage, lock, open, read_at, reserve, sync_dir, write_at};
 pub(crate) use fork::{HeldLock, Process};

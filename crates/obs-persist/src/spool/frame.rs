@@ -8,9 +8,8 @@
 //! epoch and the segment's number: a block of another file, which a file system may show after a
 //! crash, does not pass.
 
+use crc32c::crc32c_append;
 use uuid::Uuid;
-
-use crate::platform::crc32c_append;
 
 /// What a frame begins with.
 const MAGIC: u16 = 0x0b5f;
@@ -37,7 +36,7 @@ pub(crate) struct Seed(u32);
 
 impl Seed {
     pub(crate) fn new(epoch: Uuid, segment: u64) -> Self {
-        Self(crc32c_append(0, &[epoch.as_bytes(), &segment.to_le_bytes()]))
+        Self(crc32c(0, [epoch.as_bytes(), &segment.to_le_bytes()]))
     }
 
     /// The same for every segment: what a test plants.
@@ -114,9 +113,12 @@ pub(crate) fn seal(frame: &mut [u8], seed: Seed) {
 }
 
 fn checksum(frame: &[u8], Seed(seed): Seed) -> u32 {
-    // What is behind the checksum up to the next word is a part by itself, so that the rest begins with one.
-    let (middle, rest) = frame[CRC.end..].split_at(CRC.end.next_multiple_of(ALIGN) - CRC.end);
-    crc32c_append(seed, &[&frame[..CRC.start], middle, rest])
+    crc32c(seed, [&frame[..CRC.start], &frame[CRC.end..]])
+}
+
+/// What the sum `before` becomes with two parts behind it.
+fn crc32c(before: u32, parts: [&[u8]; 2]) -> u32 {
+    parts.into_iter().fold(before, crc32c_append)
 }
 
 /// The frame that `bytes` begin with.
@@ -173,6 +175,8 @@ fn plausible(bytes: &[u8]) -> Option<(Header, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const EPOCH: Uuid = Uuid::from_u128(7);
@@ -194,6 +198,41 @@ mod tests {
             let read = read(&bytes, Seed::new(EPOCH, 3)).unwrap();
             assert_eq!((read.flags, read.id), (FLAG_ERROR, Uuid::from_u128(42)));
             assert_eq!((read.payload, read.bytes), (&vec![1; len][..], bytes.len()));
+        }
+    }
+
+    /// Of RFC 3720, appendix B.4.
+    #[test]
+    fn the_checksum_is_that_of_the_standard_however_the_bytes_are_parted() {
+        let up: Vec<u8> = (0..32).collect();
+        let down: Vec<u8> = (0..32).rev().collect();
+        let table = [
+            (vec![0; 32], 0x8a91_36aa),
+            (vec![0xff; 32], 0x62a8_ab43),
+            (up, 0x46dd_794e),
+            (down, 0x113f_db5c),
+            (b"123456789".to_vec(), 0xe306_9283),
+        ];
+        for (bytes, sum) in table {
+            for at in 0..bytes.len() {
+                let (first, second) = bytes.split_at(at);
+                assert_eq!(crc32c(0, [first, second]), sum);
+                assert_eq!(crc32c(crc32c(0, [first, &[]]), [&[], second]), sum);
+            }
+        }
+    }
+
+    proptest! {
+        /// Other lengths are summed by other instructions, which a processor may have or not.
+        #[test]
+        fn the_checksum_of_any_length_is_that_of_one_bit_after_the_other(
+            bytes in prop::collection::vec(any::<u8>(), 0..3_000),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
+            let of_a_bit = |sum: u32, _| (sum >> 1) ^ (0x82f6_3b78 * (sum & 1));
+            let of_a_byte = |sum, byte: &u8| (0..8).fold(sum ^ u32::from(*byte), of_a_bit);
+            prop_assert_eq!(crc32c(7, [first, second]), !bytes.iter().fold(!7, of_a_byte));
         }
     }
 
