@@ -392,6 +392,11 @@ impl Spool {
 }
 
 impl Spool {
+    /// Whoever looks at what dead processes left is to stop: somebody waits for that.
+    pub(crate) fn stop_looks(&self) {
+        self.log.stop_looks();
+    }
+
     /// Gives the directory up: removed if nothing is left in it, and free for others to take over.
     pub(crate) fn leave(&self) {
         self.close();

@@ -213,6 +213,8 @@ impl Spool {
 
     pub(crate) const fn close(&self) {}
 
+    pub(crate) const fn stop_looks(&self) {}
+
     pub(crate) const fn leave(&self) {}
 }
 

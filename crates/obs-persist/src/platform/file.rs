@@ -72,8 +72,11 @@ fn check(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a failure says nothing of the file: this process, or the machine, is short of something.
+/// Whether a failure says nothing of the file: this process, or the machine, is short of something, or of time.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return true;
+    }
     #[cfg(unix)]
     {
         use rustix::io::Errno;

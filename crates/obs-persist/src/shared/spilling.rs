@@ -274,6 +274,8 @@ impl Shared {
     /// Nobody will settle anything any more: the next process may have what is left.
     pub(crate) fn leave_spool(&self) {
         if let Some(spool) = &self.spool {
+            // The worker may be at it, on a disk that takes its time to fail.
+            spool.stop_looks();
             *self.adoption() = Adoption::Unknown;
             spool.leave();
         }

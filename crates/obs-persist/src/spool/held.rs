@@ -148,10 +148,11 @@ impl Failing {
         for path in failed {
             let is_segment = path.file_name().and_then(|name| number_of(name.to_str()?)).is_some();
             let unread = if is_segment {
-                let Ok(unread) = pieces::read_around(&*log.disk, path, &mut buffer) else {
-                    return false;
-                };
-                unread
+                let may = || log.may_look();
+                match pieces::read_around(&*log.disk, path, &mut buffer, may) {
+                    Ok(unread) => unread,
+                    Err(_) => return false,
+                }
             } else {
                 Unread::all()
             };
@@ -229,13 +230,15 @@ fn root_of(dead: &DeadEpoch) -> &Path {
 
 /// Reads all of an epoch: what there is, or why that cannot be said.
 fn look_at(dead: &DeadEpoch, log: &Log) -> Result<Vec<Readable>, Trouble> {
+    log.may_look().map_err(Trouble::Directory)?;
     let numbers = dead.segments(&*log.disk).map_err(Trouble::Directory)?;
     let (mut failed, mut why) = (Vec::new(), None);
     let open = look_at_pages(dead, &mut failed, &mut why)?;
     let (mut buffer, mut readable) = (Vec::new(), Vec::new());
     for number in numbers {
         let path = path_of(&dead.directory, number);
-        if let Err(error) = read_segment(&*log.disk, &path, &mut buffer) {
+        let may = log.may_look();
+        if let Err(error) = may.and_then(|()| read_segment(&*log.disk, &path, &mut buffer)) {
             if platform::is_shortage(&error) {
                 return Err(Trouble::Directory(error));
             }

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -401,6 +401,19 @@ fn warm(file: &dyn DiskFile, bytes: usize) {
 }
 
 impl Log {
+    /// A look at what the dead left goes no further than to the end of the read that it is at.
+    pub(super) fn stop_looks(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may read on: an error says nothing of any file.
+    pub(super) fn may_look(&self) -> io::Result<()> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+
     /// Removes what holds nothing that is needed, at the very end.
     pub(super) fn empty(&self) {
         /// More than there are segments in any budget that makes sense.

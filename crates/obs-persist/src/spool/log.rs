@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     task::Waker,
     time::Duration,
 };
@@ -102,6 +102,8 @@ pub(crate) struct Log {
     pub(super) news: Condvar,
     /// Wakes threads that wait for a sync.
     pub(super) synced: Condvar,
+    /// Somebody waits for whoever looks at what the dead left.
+    pub(super) leaving: AtomicBool,
     pub(super) bugs: Bugs,
 }
 
@@ -180,6 +182,7 @@ impl Log {
             syncing: Mutex::new(()),
             news: Condvar::new(),
             synced: Condvar::new(),
+            leaving: AtomicBool::new(false),
             bugs: Bugs::default(),
         }
     }

@@ -42,15 +42,16 @@ impl Unread {
     }
 }
 
-/// Reads a segment's file around the places that cannot be read. An error is a shortage, which says nothing of it.
+/// Reads a segment's file around the places that cannot be read, as long as it may. An error says nothing of the file.
 pub(super) fn read_around(
     disk: &dyn Disk,
     path: &Path,
     buffer: &mut Vec<u8>,
+    may: impl Fn() -> io::Result<()>,
 ) -> io::Result<Unread> {
     buffer.clear();
     match disk.open(path) {
-        Ok(file) => around(|bytes, at| file.pread(bytes, at as u64), buffer),
+        Ok(file) => around(|bytes, at| may().and_then(|()| file.pread(bytes, at as u64)), buffer),
         Err(error) if platform::is_shortage(&error) => Err(error),
         Err(_) => Ok(Unread::all()),
     }

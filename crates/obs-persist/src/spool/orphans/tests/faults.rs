@@ -40,6 +40,10 @@ struct Faults {
     short_after: Option<u64>,
     /// Nothing more is changed after so many changes.
     changes_left: Option<u64>,
+    /// Reads so far.
+    reads: u64,
+    /// The process that looks is to end after so many of them.
+    leaves_at: Option<(u64, Arc<Log>)>,
 }
 
 impl Faulty {
@@ -87,6 +91,12 @@ impl DiskFile for FaultyFile {
 
     fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut faults = self.disk.set();
+        faults.reads += 1;
+        if let Some((at, log)) = &faults.leaves_at
+            && *at == faults.reads
+        {
+            log.stop_looks();
+        }
         let end = offset + bytes.len() as u64;
         let mut bad = faults.bad.iter();
         let is_bad = bad

@@ -68,3 +68,23 @@ fn what_processes_that_die_amid_it_leave_of_a_file_is_bounded_and_known_for_what
     life.takes_over_in(LOOKS_MAX + 1, &mut Held::default());
     assert_eq!((life.error().persisted, life.crashed()), (300 - lost, lost));
 }
+
+#[test]
+fn a_look_at_what_cannot_be_read_ends_at_the_next_read_once_its_process_is_to_end() {
+    let left = Left::with(600, LARGE);
+    left.spoil(1, &(0..64).collect::<Vec<_>>());
+    let life = left.life(2, LARGE);
+    let mut held = Held::default();
+    // From the next one on it is read page by page.
+    life.takes_over_in(LOOKS_MAX - 2, &mut held);
+    let last = left.disk.set().reads + 5;
+    left.disk.set().leaves_at = Some((last, Arc::clone(&life.log)));
+    life.takes_over_in(2 * LOOKS_MAX, &mut held);
+    assert_eq!(left.disk.set().reads, last);
+    assert_eq!((life.error().adopted, left.set_aside()), (0, 0));
+    left.disk.set().leaves_at = None;
+    drop(life);
+    let life = left.life(3, LARGE);
+    life.takes_over_in(LOOKS_MAX + 1, &mut Held::default());
+    assert_eq!((life.error().adopted, life.crashed()), (600, 600));
+}
