@@ -17,11 +17,12 @@ fn under_load_everything_is_stored_before_the_deadline() {
     let (rack, postgres) = (Rack::new(), Postgres::start());
     let spool = rack.path("spool");
     let store = format!("--spool {} --db {}", spool.display(), postgres.url);
-    // The schema is there: a queue of 1,000 records is full before a busy machine has made it.
+    // The schema is there, and the queue has room for seconds: how fast a busy machine writes is not what is asked.
+    let room = [("OBS_QUEUE_RECORDS", "100000")];
     let (first, before) = rack.run("first", &format!("--runs 1 {store}"));
     assert_eq!(first.code, Some(0), "{first:?}");
     let before: Vec<String> = before.acks.into_iter().map(|ack| ack.id).collect();
-    let mut victim = rack.start("one", &format!("{UNDER_LOAD} {store}"));
+    let mut victim = rack.start_in(&room, "one", &format!("{UNDER_LOAD} {store}"));
     victim.until_acked(2_000);
     let ended = victim.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
