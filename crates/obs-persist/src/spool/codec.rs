@@ -64,9 +64,9 @@ pub(crate) fn other_schema(payload: &[u8]) -> Option<u8> {
     payload.first().copied().filter(|schema| *schema != SCHEMA)
 }
 
-/// A record is valid by construction where it is made; these bytes may come from elsewhere.
-fn check(record: &RunRecord) -> Result<(), DecodeError> {
-    let shared = [
+/// The texts that a record shares with others.
+fn names(record: &RunRecord) -> impl Iterator<Item = &str> {
+    let names = [
         Some(&record.kind),
         record.realm.as_ref(),
         Some(&record.strategy_id),
@@ -74,6 +74,11 @@ fn check(record: &RunRecord) -> Result<(), DecodeError> {
         record.strategy_type.as_ref(),
         record.strategy_hash.as_ref(),
     ];
+    names.into_iter().flatten().map(|name| &**name)
+}
+
+/// A record is valid by construction where it is made; these bytes may come from elsewhere.
+fn check(record: &RunRecord) -> Result<(), DecodeError> {
     let own = [
         &record.subject,
         &record.correlation_id,
@@ -84,8 +89,7 @@ fn check(record: &RunRecord) -> Result<(), DecodeError> {
         &record.trace_id,
         &record.span_id,
     ];
-    let mut texts = (shared.into_iter().flatten().map(|text| &**text))
-        .chain(own.into_iter().filter_map(|text| text.as_deref()));
+    let mut texts = names(record).chain(own.into_iter().filter_map(|text| text.as_deref()));
     if texts.any(|text| text.contains('\0')) {
         return Err(DecodeError::Value("a text with NUL"));
     }

@@ -8,7 +8,7 @@ use postcard::ser_flavors::Slice;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{EncodeError, SCHEMA};
+use super::{EncodeError, SCHEMA, names};
 
 /// Numbers below this are one byte.
 const LONG: u64 = 1 << 7;
@@ -31,15 +31,7 @@ const FIXED: usize = 1 + 3 * 17 + 17 * VARINT + 8 * VARINT + 3 * 8 + 23 + SHORT_
 
 /// How much room a record needs at most.
 pub(crate) fn bound(record: &RunRecord) -> usize {
-    let names = [
-        Some(&record.kind),
-        record.realm.as_ref(),
-        Some(&record.strategy_id),
-        Some(&record.strategy_version),
-        record.strategy_type.as_ref(),
-        record.strategy_hash.as_ref(),
-    ];
-    let names = names.into_iter().flatten().map(|name| name.len()).sum::<usize>();
+    let names = names(record).map(str::len).sum::<usize>();
     // What it holds itself, which is counted with its own size.
     FIXED + names + record.bytes().saturating_sub(size_of::<RunRecord>())
 }

@@ -98,6 +98,16 @@ impl Life {
         then(ticket);
     }
 
+    /// Two runs that its page says are open: of one the error is in the spool.
+    fn leaves_one_that_failed_and_one_open(&self) {
+        let strategy = self.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
+        let [mut failed, open] = [strategy.start(), strategy.start()];
+        let mut error = an_error();
+        error.run_id = failed.id();
+        self.fail_with(error, Ticket::stays);
+        killed_with([failed, open]);
+    }
+
     /// An error of which the kill leaves half a frame: its ticket does not know of the spool.
     fn fail_half(&self) {
         let record = an_error();
@@ -413,13 +423,8 @@ fn an_error_is_kept_and_not_taken_for_lost_where_the_page_says_that_its_run_is_s
     let root = root.path().join("spool");
     let [first, second] = [1, 2].map(Uuid::from_u128);
     let dead = Life::begin(&root, first);
-    let strategy = dead.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
-    let [mut ended, open] = [strategy.start(), strategy.start()];
-    let mut error = an_error();
-    error.run_id = ended.id();
-    dead.fail_with(error, Ticket::stays);
-    killed_with([ended, open]);
-    drop((strategy, dead));
+    dead.leaves_one_that_failed_and_one_open();
+    drop(dead);
 
     let heir = Life::begin(&root, second);
     let mut orphans = heir.finds(second);

@@ -27,13 +27,8 @@ fn processes_that_look_at_once_do_not_keep_each_other_from_giving_a_file_up() {
 fn a_run_that_ended_is_no_second_row_when_there_was_no_room_for_one_that_did_not() {
     let left = Left::with(0, LIMITS);
     let dead = left.life(7, LIMITS);
-    let strategy = dead.test.obs().kind("dsl").strategy("bonus").version("1").build().unwrap();
-    let [mut ended, open] = [strategy.start(), strategy.start()];
-    let mut error = an_error();
-    error.run_id = ended.id();
-    dead.fail_with(error, Ticket::stays);
-    killed_with([ended, open]);
-    drop((strategy, dead));
+    dead.leaves_one_that_failed_and_one_open();
+    drop(dead);
     let heir = left.life(8, LIMITS);
     let mut orphans = heir.finds(Uuid::from_u128(8));
     left.disk.set().changes_left = Some(0);
