@@ -73,6 +73,26 @@ fn a_live_epoch_is_nobody_elses_and_a_dead_one_is_adopted_once() {
 }
 
 #[test]
+fn what_is_taken_over_has_waited_since_the_first_of_its_runs_began() {
+    const MILLIS: [u64; 2] = [1_790_000_000_500, 1_790_000_000_000];
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let [old, own] = [1, 2].map(Uuid::from_u128);
+    let home = Home::make(&root, Origin::Given, old).unwrap();
+    let log = log_in(&home, old);
+    for began in MILLIS {
+        append(&log, u128::from(began) << 80 | 7);
+    }
+    drop((log, home));
+    let home = Home::make(&root, Origin::Given, own).unwrap();
+    let log = log_in(&home, own);
+    let found = DeadEpoch::find(&root, own).unwrap().remove(0);
+    let (records, damaged) = found_in(&found.directory, old, 1);
+    log.take_over((&found, 1), &records, damaged);
+    assert_eq!(log.stats().oldest, Some(Timestamp::from_micros(1_790_000_000_000_000)));
+}
+
+#[test]
 fn adopted_records_are_read_where_they_are_and_go_with_their_directory() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().join("spool");
