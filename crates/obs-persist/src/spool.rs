@@ -397,12 +397,14 @@ impl Spool {
         self.log.stop_looks();
     }
 
-    /// Gives the directory up: removed if nothing is left in it, and free for others to take over.
+    /// Gives the directory up, and what was taken over: removed if nothing is left in it, and free for others to
+    /// take over. Nobody reads or settles anything any more.
     pub(crate) fn leave(&self) {
         self.close();
         let home = self.home.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(home) = home {
             self.log.empty();
+            self.log.give_up_adopted();
             home.leave();
         }
     }

@@ -183,6 +183,23 @@ impl Log {
         (adopted as u64) < most.max(1)
     }
 
+    /// Gives up what was taken over and is not settled. A segment that is to be removed stays locked until it is.
+    pub(super) fn give_up_adopted(&self) {
+        let mut state = self.lock();
+        let adopted: Vec<Segment> = state
+            .segments
+            .extract_if(.., |_, segment| segment.dead.is_some())
+            .map(|(_, segment)| segment)
+            .collect();
+        let records: usize = adopted.iter().map(|segment| segment.outstanding).sum();
+        state.outstanding = state.outstanding.saturating_sub(records);
+        // Whichever of them it may be.
+        state.reader = None;
+        drop(state);
+        // Locks are let go of, and directories looked at.
+        drop(adopted);
+    }
+
     /// Takes over a segment of a dead process, with these records, in order.
     pub(crate) fn take_over(
         &self,

@@ -145,7 +145,7 @@ pub(super) struct State {
     /// When the last attempt to make a segment failed.
     pub(super) starved_at: Option<Tick>,
     /// The file that was read last, of those that are not written any more.
-    reader: Option<(u64, Arc<dyn DiskFile>)>,
+    pub(super) reader: Option<(u64, Arc<dyn DiskFile>)>,
     pub(super) kept: bool,
     pub(super) closing: bool,
 }

@@ -298,3 +298,30 @@ fn an_error_after_the_persister_is_gone_still_reaches_a_spool() {
     assert_eq!(obs.ledger().error.spooled, 1);
     assert!(segments(&spool) > 0);
 }
+
+#[test]
+fn what_a_persister_had_taken_over_is_free_again_once_it_is_gone_whoever_still_holds_its_telemetry()
+{
+    let root = tempfile::tempdir().unwrap();
+    let spool = root.path().join("spool");
+    let stalled = || {
+        let store = MemoryStore::new();
+        store.set_stalled(true);
+        store
+    };
+    let first = Life::begin(&spool, stalled());
+    (0..3).for_each(|_| assert_eq!(first.fail(), Some(Ack::Os)));
+    first.persister.shutdown_blocking(Duration::from_millis(50));
+    drop(first);
+    let Life { obs, persister, .. } = Life::begin(&spool, stalled());
+    until("they are taken over", || obs.ledger().error.adopted == 3);
+    let watch = persister.watch();
+    persister.shutdown_blocking(Duration::from_millis(50));
+    drop(persister);
+
+    let next = Life::begin(&spool, MemoryStore::new());
+    until("they are taken over once more", || next.store.rows().len() == 3);
+    assert!(next.persister.flush_blocking(LONG).complete);
+    assert_eq!((next.error().adopted, next.error().dropped.total()), (3, 0));
+    assert_eq!((obs.ledger().error.spooled, watch.error_ack()), (3, Ack::Os));
+}
