@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::file::sync_dir;
+
 /// Who chose a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -47,8 +49,23 @@ pub(crate) fn private_dir(path: &Path, origin: Origin) -> Result<(), DirError> {
     if origin == Origin::Default {
         check_above(path)?;
     }
+    let parents = parents_of_missing(path);
     make(path).map_err(io)?;
+    for parent in parents {
+        match sync_dir(parent) {
+            // We may make names in it, and not read it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(io)?,
+        }
+    }
     check(path)
+}
+
+/// The directories that get a new name when this one is made with all that is missing above it: what is in it
+/// outlives a loss of power as soon as they are synced.
+fn parents_of_missing(path: &Path) -> Vec<&Path> {
+    let is_missing = |path: &&Path| path.symlink_metadata().is_err();
+    path.ancestors().take_while(is_missing).filter_map(Path::parent).collect()
 }
 
 /// What [`private_dir`] would object to, as far as that can be seen without making anything.
@@ -141,6 +158,17 @@ mod tests {
         let path = root.path().join("a/b");
         private_dir(&path, Origin::Given).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn the_parent_of_each_directory_that_is_made_is_synced_and_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b/c");
+        fs::create_dir(root.path().join("a")).unwrap();
+        let (above, between) = (root.path().join("a"), root.path().join("a/b"));
+        assert_eq!(parents_of_missing(&path), [between.as_path(), above.as_path()]);
+        private_dir(&path, Origin::Given).unwrap();
+        assert_eq!(parents_of_missing(&path), Vec::<&Path>::new());
     }
 
     #[test]
