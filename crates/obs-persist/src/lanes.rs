@@ -170,6 +170,15 @@ impl<T> Lanes<T> {
         Some(item)
     }
 
+    /// The next item, if one waits.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        let queue = match self.turn()? {
+            Class::Ok => &self.ok,
+            Class::Error => &self.error,
+        };
+        Some(&queue.front()?.value)
+    }
+
     /// Whose turn it is, if anything waits.
     fn turn(&self) -> Option<Class> {
         match (self.error.is_empty(), self.ok.is_empty()) {
@@ -187,6 +196,13 @@ impl<T> Lanes<T> {
         self.next += 1;
         self.spilled += 1;
         place
+    }
+
+    /// The same for an item that was taken: it gives up its room, and keeps its number.
+    pub(crate) fn take_back(&mut self, place: Place) -> Place {
+        self.release(place);
+        self.spilled += 1;
+        Place::in_spool(place.number)
     }
 
     /// Whether an error of this size has room in the lanes.

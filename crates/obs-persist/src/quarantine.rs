@@ -219,6 +219,11 @@ impl QuarantineError {
         }
     }
 
+    /// Whether it says nothing of the record: the same may work later.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }
     }
@@ -385,6 +390,11 @@ impl Quarantine {
             folder::rename(&retrying, &path)?;
         }
         folder::write(&path, &bytes)
+    }
+
+    /// Whether the record of a run is set aside here.
+    pub(crate) fn holds(&self, run_id: Uuid) -> bool {
+        self.path(run_id).exists()
     }
 
     /// Records on their way back into the store, at most so many. What cannot be read is set aside

@@ -11,6 +11,7 @@ const GAP: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct SetAside {
     kept: Rarely,
+    waits: Rarely,
     lost: Rarely,
     stuck: Rarely,
 }
@@ -34,6 +35,19 @@ impl SetAside {
                 folder = %Escaped(&folder.to_string_lossy()),
                 "the store works but does not take some records; they are set aside: list, show, retry or \
                  drop them"
+            );
+        }
+    }
+
+    pub(crate) fn waits(&mut self, store: &str, reason: &str, why: &str) {
+        if let Some(records) = self.waits.happened() {
+            tracing::warn!(
+                store,
+                records,
+                %reason,
+                why,
+                "the store works but does not take some records, and they cannot be set aside now; they stay in the \
+                 spool and are tried again"
             );
         }
     }

@@ -14,6 +14,7 @@
 //! somebody can settle them.
 
 mod asking;
+mod set_back;
 mod spilled;
 mod spilling;
 mod taking;
@@ -42,7 +43,9 @@ use crate::{
     waiters::{Answer, Fate, Waiters},
 };
 
+pub(crate) use self::set_back::Abandoned;
 use self::{
+    set_back::SetBack,
     spilled::{Spilled, SpilledErrors},
     spilling::Adoption,
 };
@@ -75,6 +78,8 @@ struct State {
     lanes: Lanes<Queued>,
     /// Errors that are only in the spool: they come back when the lanes have room.
     spilled: SpilledErrors,
+    /// Errors that the worker could neither write nor set aside.
+    set_back: SetBack,
     /// When the oldest waiting record came; `None` while none waits. It may be too early (never
     /// too late) while what is left of it waits.
     waiting_since: Option<Tick>,
@@ -157,6 +162,7 @@ impl Shared {
             state: Mutex::new(State {
                 lanes: Lanes::new(config.lanes()),
                 spilled: SpilledErrors::default(),
+                set_back: SetBack::default(),
                 waiting_since: None,
                 pace: Pace::default(),
                 in_flight: Vec::with_capacity(config.batch_records),
@@ -379,6 +385,10 @@ impl Shared {
 
     /// What became of a part of the batch in flight, for those of it that are not settled yet.
     pub(crate) fn settle(&self, part: Range<usize>, fate: Fate) {
+        self.for_each_in_flight(part, |state, taken| self.settle_one(state, taken, fate));
+    }
+
+    fn for_each_in_flight(&self, part: Range<usize>, mut end: impl FnMut(&mut State, Taken)) {
         let mut rest = part;
         while !rest.is_empty() {
             let mut state = self.lock();
@@ -386,7 +396,7 @@ impl Shared {
                 let Some(taken) = state.in_flight.get_mut(at).and_then(Option::take) else {
                     continue;
                 };
-                self.settle_one(&mut state, taken, fate);
+                end(&mut state, taken);
             }
             release(state);
         }
@@ -490,7 +500,8 @@ impl Shared {
             let taken = Taken { ticket, place: item.place, slot, mark: None };
             self.settle_one(state, taken, Fate::Lost(reason));
         }
-        for spilled in std::mem::take(&mut state.spilled).into_all() {
+        let set_back = std::mem::take(&mut state.set_back).into_waiting();
+        for spilled in std::mem::take(&mut state.spilled).into_all().chain(set_back) {
             let Spilled { ticket, slot, place } = spilled;
             let taken = Taken { ticket, place, slot: Some(slot), mark: None };
             self.settle_one(state, taken, Fate::Lost(reason));
@@ -516,10 +527,11 @@ impl Shared {
             Fate::Spooled => ticket.stays(),
             Fate::Lost(reason) => ticket.dropped(reason),
         }
-        if let (Some(spool), Some(slot)) = (&self.spool, slot)
-            && fate != Fate::Spooled
-        {
-            spool.settle(slot);
+        if let (Some(spool), Some(slot)) = (&self.spool, slot) {
+            state.set_back.forget(slot);
+            if fate != Fate::Spooled {
+                spool.settle(slot);
+            }
         }
         state.lanes.release(place);
         state.waiters.settled(place.number, fate);

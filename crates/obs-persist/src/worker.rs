@@ -16,7 +16,7 @@ use crate::{
     quarantine::Quarantine,
     retry::{self, Jitter},
     said::SetAside,
-    shared::Shared,
+    shared::{Abandoned, Shared},
     store::{Maintained, Retention, Store, StoreError},
     sync::{sleep, spawn, spawn_blocking, timeout},
 };
@@ -49,8 +49,8 @@ pub(crate) struct Duties {
 /// The store, which outlives a worker that panics.
 pub(crate) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
 
-/// Runs workers until one comes to its end. A panic costs the batch that it met, which is counted
-/// as abandoned; the next worker goes on with the rest.
+/// Runs workers until one comes to its end. A panic costs what is in memory only of the batch that it met, which is
+/// counted as abandoned; the next worker goes on with the rest.
 pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: Duties) {
     let mut panics = 0;
     let mut jitter = Jitter::from_system();
@@ -59,10 +59,14 @@ pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: D
         if spawn(worker.work()).await.is_ok() {
             break;
         }
-        shared.abandon();
+        let Abandoned { lost, tried_again, left } = shared.abandon();
         tracing::error!(
             panics = panics + 1,
-            "the store's worker panicked; its batch is lost and counted, it starts again"
+            lost,
+            tried_again,
+            left,
+            "the store's worker panicked, and starts again; what it had in memory only is lost and counted, what is \
+             in the spool is tried again, or left there for the next process at the second panic"
         );
         sleep(retry::after(panics, jitter.next())).await;
         panics = panics.saturating_add(1);
@@ -131,7 +135,7 @@ impl Worker {
                 }
                 Step::Linger(rest) => {
                     self.spent = None;
-                    let rest = self.shared.until_read_again(rest);
+                    let rest = self.shared.until_tried_again(rest);
                     // Whichever comes first: the time, or news.
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
@@ -139,7 +143,7 @@ impl Worker {
                     self.spent = None;
                     let rest = self.shared.maintenance.rest(self.duties.calendar.wall());
                     let rest = self.rest_of_dead(self.rest(rest));
-                    let rest = self.shared.until_read_again(rest);
+                    let rest = self.shared.until_tried_again(rest);
                     let _ = timeout(rest, self.shared.work.notified()).await;
                 }
                 Step::Stop => break,

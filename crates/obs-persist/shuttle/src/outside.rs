@@ -32,7 +32,7 @@ pub(crate) mod erasure {
         Pin<Box<dyn Future<Output = Result<Erased, StoreError>> + Send + 'a>>;
 }
 
-/// A quarantine that takes every record, or none.
+/// A quarantine that cannot be written now and then.
 pub(crate) mod quarantine {
     use std::{
         fmt,
@@ -41,28 +41,32 @@ pub(crate) mod quarantine {
     };
 
     use obs_core::{DropReason, RunRecord, Timestamp};
+    use shuttle::rand::Rng as _;
     use uuid::Uuid;
 
     #[derive(Debug, Default)]
     pub(crate) struct Quarantine {
-        pub(crate) is_full: bool,
         pub(crate) taken: AtomicU64,
     }
 
     #[derive(Debug)]
-    pub(crate) struct Full;
+    pub(crate) struct Failed;
 
-    impl fmt::Display for Full {
+    impl fmt::Display for Failed {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("full")
+            f.write_str("cannot be written now")
         }
     }
 
-    impl std::error::Error for Full {}
+    impl std::error::Error for Failed {}
 
-    impl Full {
+    impl Failed {
         pub(crate) const fn reason(&self) -> DropReason {
-            DropReason::Encode
+            DropReason::SpoolIo
+        }
+
+        pub(crate) const fn may_pass(&self) -> bool {
+            true
         }
     }
 
@@ -71,20 +75,24 @@ pub(crate) mod quarantine {
             Path::new("quarantine")
         }
 
-        pub(crate) fn put(&self, _: &RunRecord, _: &str, _: Timestamp) -> Result<(), Full> {
-            if self.is_full {
-                return Err(Full);
+        pub(crate) fn put(&self, _: &RunRecord, _: &str, _: Timestamp) -> Result<(), Failed> {
+            if shuttle::rand::thread_rng().gen_range(0..3) == 0 {
+                return Err(Failed);
             }
             self.taken.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
 
+        pub(crate) const fn holds(&self, _: Uuid) -> bool {
+            false
+        }
+
         /// Nobody gives records back.
-        pub(crate) const fn retried(&self, _: usize) -> Result<Vec<RunRecord>, Full> {
+        pub(crate) const fn retried(&self, _: usize) -> Result<Vec<RunRecord>, Failed> {
             Ok(Vec::new())
         }
 
-        pub(crate) const fn returned(&self, _: &[Uuid]) -> Result<(), Full> {
+        pub(crate) const fn returned(&self, _: &[Uuid]) -> Result<(), Failed> {
             Ok(())
         }
     }

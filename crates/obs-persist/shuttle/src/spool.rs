@@ -66,7 +66,7 @@ pub(crate) struct Files {
     next: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u64);
 
 impl Slot {

@@ -207,3 +207,46 @@ fn folder_and_files_are_for_their_owner_only_and_an_open_folder_is_refused() {
     std::os::unix::fs::symlink(quarantine.folder(), linked.folder()).unwrap();
     assert!(matches!(linked.put(&failed, "", NOW), Err(QuarantineError::Unsafe { .. })));
 }
+
+/// In a process of its own, because descriptors are short in the whole process.
+#[cfg(unix)]
+#[test]
+fn a_record_whose_file_is_there_is_held_though_its_folder_could_not_be_synced() {
+    let name = "quarantine::tests::one_descriptor";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let why = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}\n{why}");
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "the test above runs it"]
+fn one_descriptor() {
+    use std::os::fd::AsRawFd;
+
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let Rig { quarantine, .. } = rig(Limits::USUAL);
+    let (first, second) = (failed("a"), failed("b"));
+    quarantine.put(&first, "no", NOW).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    let limited = |free: u64| {
+        let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
+        let current = Some(u64::try_from(next).unwrap() + free);
+        setrlimit(Resource::Nofile, rustix::process::Rlimit { current, ..before }).unwrap();
+    };
+    for (free, is_there) in [(0, false), (1, true)] {
+        limited(free);
+        let error = quarantine.put(&second, "no", NOW).unwrap_err();
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert!(error.may_pass(), "{error}");
+        assert_eq!(quarantine.holds(second.run_id), is_there, "{free}: {error}");
+    }
+    assert_eq!(quarantine.list().unwrap().len(), 2);
+    quarantine.put(&second, "no", NOW).unwrap();
+    assert_eq!(quarantine.list().unwrap().len(), 2, "once each");
+}

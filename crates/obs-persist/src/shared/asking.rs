@@ -1,22 +1,11 @@
-//! Batches that nobody lived to settle: of a worker that panicked, and of processes that died.
+//! Batches that nobody lived to settle: those of processes that died.
 
 use std::sync::Arc;
 
-use obs_core::DropReason;
-
 use super::{Shared, spilling::Adoption};
-use crate::{
-    stored::{Stored, Unsettled},
-    waiters::Fate,
-};
+use crate::stored::{Stored, Unsettled};
 
 impl Shared {
-    /// The worker panicked: what became of the rest of its batch is not known.
-    pub(crate) fn abandon(&self) {
-        let records = self.lock().in_flight.len();
-        self.settle(0..records, Fate::Lost(DropReason::Abandoned));
-    }
-
     /// What follows is written through this connection.
     pub(crate) fn writes_through(&self, session: Option<u64>) {
         if let Some(session) = session {

@@ -53,15 +53,17 @@ impl State {
         self.lanes.has_errors() || self.spilled.ready() > 0
     }
 
-    /// Lets those be tried again that could not be read back, if it is time.
+    /// Lets those be tried again that could not be read back or set aside, if it is time.
     pub(super) fn try_held(&mut self, now: Tick) {
         if self.spilled.release_due(now) {
             self.waiting_since.get_or_insert(now);
         }
+        self.try_quarantine(now);
     }
 
     /// Lets all of them be tried again, because somebody waits.
     pub(super) fn hurry(&mut self, now: Tick) {
+        self.set_back.hurry();
         if self.spilled.hurry() {
             self.waiting_since.get_or_insert(now);
         }
@@ -188,10 +190,11 @@ impl Shared {
         goes_on
     }
 
-    /// How long the worker may rest before it should try again to read what it could not.
-    pub(crate) fn until_read_again(&self, rest: Duration) -> Duration {
-        let due = self.lock().spilled.until_due(self.clock.now());
-        due.map_or(rest, |due| rest.min(due))
+    /// How long the worker may rest before it should try again to read or set aside what it could not.
+    pub(crate) fn until_tried_again(&self, rest: Duration) -> Duration {
+        let (state, now) = (self.lock(), self.clock.now());
+        let due = [state.spilled.until_due(now), state.set_back.until_due(now)];
+        due.into_iter().flatten().fold(rest, Duration::min)
     }
 
     /// Somebody keeps the books from now on: what dead processes left can be entered.

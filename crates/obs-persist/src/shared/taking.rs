@@ -78,6 +78,10 @@ impl State {
             if taken >= limits.records {
                 return false;
             }
+            let is_suspect = self.is_suspect_next();
+            if is_suspect && taken > 0 {
+                return false;
+            }
             // A record that is larger than a batch is a batch of its own.
             let room =
                 if taken == 0 { usize::MAX } else { limits.bytes.saturating_sub(taking.bytes) };
@@ -97,6 +101,9 @@ impl State {
             };
             self.in_flight.push(Some(Taken { ticket, place: item.place, slot, mark }));
             taking.contents.push(content);
+            if is_suspect {
+                return false;
+            }
         }
         true
     }

@@ -94,7 +94,7 @@ impl Worker {
                 Next::Canary(at) => self.try_canary(batch, at).await?,
                 Next::Convict(at) => {
                     let fate = self.set_aside(batch, at).await;
-                    if !batch.retried {
+                    if let Some(fate) = fate.filter(|_| !batch.retried) {
                         self.shared.settle(at..at + 1, fate);
                     }
                     batch.bisection.settled();
@@ -166,31 +166,43 @@ impl Worker {
         }
     }
 
-    /// What becomes of a record that the store does not take.
-    async fn set_aside(&mut self, batch: &mut Batch, at: usize) -> Fate {
+    /// What becomes of a record that the store does not take; nothing yet if it waits in the spool.
+    async fn set_aside(&mut self, batch: &mut Batch, at: usize) -> Option<Fate> {
         let reason = batch.refusal.take().map_or_else(String::new, |refusal| refusal.error.chain());
         let Some(quarantine) = self.duties.quarantine.clone() else {
             self.set_aside.lost(&self.name, &reason, "there is no folder for a quarantine");
-            return Fate::Lost(DropReason::Encode);
+            return Some(Fate::Lost(DropReason::Encode));
         };
         let (records, now) = (Arc::clone(&batch.records), self.duties.calendar.wall());
         let (place, error) = (Arc::clone(&quarantine), reason.clone());
-        let filed = spawn_blocking(move || place.put(&records[at], &error, now));
-        match filed.await {
-            Ok(Ok(())) => {
+        let filed = spawn_blocking(move || {
+            let put = place.put(&records[at], &error, now);
+            // All that may be missing is that its name is on the disk.
+            (put.is_ok() || place.holds(records[at].run_id), put)
+        });
+        let (is_there, error) = match filed.await {
+            Ok((_, Ok(()))) => {
                 self.set_aside.kept(&self.name, &reason, quarantine.folder());
-                Fate::Quarantined
+                self.shared.quarantine_works();
+                return Some(Fate::Quarantined);
             }
-            Ok(Err(error)) => {
-                let fate = Fate::Lost(error.reason());
-                let why = StoreError::permanent_because("it cannot be set aside", error).chain();
-                self.set_aside.lost(&self.name, &reason, &why);
-                fate
-            }
+            Ok((is_there, Err(error))) => (is_there, error),
             Err(panic) => {
                 self.set_aside.lost(&self.name, &reason, &panic.to_string());
-                Fate::Lost(DropReason::Abandoned)
+                return Some(Fate::Lost(DropReason::Abandoned));
             }
+        };
+        let (drop, passes) = (error.reason(), error.may_pass());
+        let why = StoreError::permanent_because("it cannot be set aside", error).chain();
+        if passes && !batch.retried && self.shared.waits_for_quarantine(at) {
+            self.set_aside.waits(&self.name, &reason, &why);
+            None
+        } else if is_there {
+            self.set_aside.kept(&self.name, &reason, quarantine.folder());
+            Some(Fate::Quarantined)
+        } else {
+            self.set_aside.lost(&self.name, &reason, &why);
+            Some(Fate::Lost(drop))
         }
     }
 }

@@ -10,6 +10,7 @@ use obs_persist::{
 use crate::support::{LONG, Rig, SOON, failed, until};
 
 mod dead;
+mod handed_back;
 mod killed;
 mod over_sqlite;
 mod poisoned;
@@ -250,11 +251,11 @@ fn a_spool_that_nobody_named_is_not_put_where_everybody_can_write() {
 }
 
 #[test]
-fn an_error_that_a_panicking_store_had_stays_in_the_spool() {
+fn an_error_that_a_store_had_which_panics_each_time_stays_in_the_spool() {
     let root = tempfile::tempdir().unwrap();
     let spool = root.path().join("spool");
     let store = MemoryStore::new();
-    store.panic(1);
+    store.panic(u64::MAX);
     let life = Life::begin(&spool, store);
     life.fail();
     until("the store is asked", || life.store.writes() > 0);

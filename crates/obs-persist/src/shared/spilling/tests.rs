@@ -181,7 +181,7 @@ fn a_file_that_can_be_opened_and_not_read_is_tried_again_less_and_less_often() {
     let readable = ERRORS - (TO_A_SEGMENT - IN_MEMORY);
     assert_eq!(rig.write_all().len(), readable);
     assert_eq!((rig.lost(), rig.spooled()), (0, (ERRORS - readable) as u64));
-    let rest = || rig.shared.until_read_again(LONG);
+    let rest = || rig.shared.until_tried_again(LONG);
     let (before, mut longest) = ((rig.disk.opens(), rest()), Duration::ZERO);
     for second in 0..600 {
         assert!(rig.write_all().is_empty(), "in second {second}");
