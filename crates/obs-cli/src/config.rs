@@ -153,8 +153,8 @@ impl Settings {
     /// should be: then it may be looked for under the wrong name.
     pub(crate) fn whereabouts(&self, given: Option<&Path>) -> Result<Whereabouts, Failure> {
         if let Some(given) = given {
-            self.quarantine(Some(given))?;
-            return Ok(Whereabouts::At(given.to_owned()));
+            let quarantine = self.quarantine(Some(given))?;
+            return Ok(Whereabouts::At(folder::around(&quarantine).to_owned()));
         }
         let found = self.spool_of_settings()?;
         match &found {

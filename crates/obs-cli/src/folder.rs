@@ -20,6 +20,19 @@ pub(crate) fn quarantine_in(spool: &Path) -> PathBuf {
     spool.join(QUARANTINE)
 }
 
+/// The spool that a quarantine is in, or the folder itself if it is none.
+pub(crate) fn around(folder: &Path) -> &Path {
+    match (folder.file_name(), folder.parent()) {
+        (Some(name), Some(above)) if name == QUARANTINE => or_here(above),
+        _ => folder,
+    }
+}
+
+/// Above a single name there is the working directory.
+fn or_here(above: &Path) -> &Path {
+    if above.as_os_str().is_empty() { Path::new(".") } else { above }
+}
+
 /// Whether there is such a folder. One that cannot be looked at is not taken for one that is not there.
 pub(crate) fn exists(folder: &Path) -> Result<bool, Failure> {
     let refuse = |why: String| {
@@ -72,8 +85,7 @@ pub(crate) fn missing(folder: &Path) -> Failure {
 
 /// Another spool in the folder that is above this one.
 pub(crate) fn spool_beside(folder: &Path) -> Option<PathBuf> {
-    let above = folder.parent()?;
-    spool_in(if above.as_os_str().is_empty() { Path::new(".") } else { above })
+    spool_in(or_here(folder.parent()?))
 }
 
 /// The first of the spools in a folder.

@@ -94,6 +94,9 @@ fn what_is_still_in_a_spool_is_counted_until_its_process_has_got_rid_of_it() {
     assert_eq!((&done["rows_error"], &done["spooled"]), (&0.into(), &1.into()), "{done}");
     let said = operator.call(&["erase", "--subject", "user-7"]);
     assert!(said.out.contains("1 records are still in the spool"), "{}", said.out);
+    std::fs::create_dir_all(operator.path("spool/quarantine")).unwrap();
+    let named = ["erase", "--subject", "user-7", "--dir", "./spool/quarantine"];
+    assert_eq!(operator.json(&named)[0]["spooled"], 1, "the spool is around its quarantine");
 
     let next = program(&url, &[]);
     // What the dead left enters the books of a program.
