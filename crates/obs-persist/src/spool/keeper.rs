@@ -14,7 +14,7 @@ use std::{
 use obs_core::Tick;
 
 use super::{
-    disk::DiskFile,
+    disk::{DiskDir, DiskFile},
     log::{Fsync, Log, State},
     segment::{Segment, Slot, Unsynced},
 };
@@ -199,7 +199,7 @@ impl Log {
             return Round(state.rounds_done);
         }
         let running = state.rounds_started > state.rounds_done;
-        if state.unsynced.is_empty() && !running && !state.names_unsynced {
+        if state.unsynced.is_empty() && !running && state.names_unsynced.is_none() {
             return Round(state.rounds_done);
         }
         state.sync_wanted = true;
@@ -272,12 +272,12 @@ impl Log {
         let round = state.rounds_started;
         let empty = std::mem::take(&mut state.spare);
         let mut unsynced = std::mem::replace(&mut state.unsynced, empty);
-        let names = std::mem::take(&mut state.names_unsynced);
+        let names = state.names_unsynced.take();
         let files = state.files_of(&unsynced.segments);
         drop(state);
 
-        if names && let Err(error) = self.sync_names() {
-            self.again(unsynced, &error);
+        if let Err(error) = self.sync_names(names.as_deref()) {
+            self.again(unsynced, names, &error);
             return;
         }
         let mut broken = Vec::new();
@@ -307,15 +307,18 @@ impl Log {
         self.wake(state);
     }
 
-    fn sync_names(&self) -> io::Result<()> {
-        if self.bugs.names_are_synced() { self.disk.sync_dir(&self.directory) } else { Ok(()) }
+    fn sync_names(&self, unsynced: Option<&dyn DiskDir>) -> io::Result<()> {
+        match unsynced {
+            Some(directory) if self.bugs.names_are_synced() => directory.sync(),
+            _ => Ok(()),
+        }
     }
 
     /// The directory could not be synced: the round never was.
-    fn again(&self, unsynced: Unsynced, error: &io::Error) {
+    fn again(&self, unsynced: Unsynced, names: Option<Arc<dyn DiskDir>>, error: &io::Error) {
         let mut state = self.lock();
         state.unsynced.put_back(unsynced);
-        state.names_unsynced = true;
+        state.names_unsynced = state.names_unsynced.take().or(names);
         state.dirty_since.get_or_insert_with(|| self.clock.now());
         // Whoever waits does so for a later round, which counts for this one.
         self.failed(&mut state, "syncing the directory", error);
@@ -362,8 +365,10 @@ impl Log {
                 targets.push(to.segment);
             }
         }
-        let files = self.lock().files_of(&targets);
-        let synced = (self.sync_names())
+        let state = self.lock();
+        let (files, names) = (state.files_of(&targets), state.names_unsynced.clone());
+        drop(state);
+        let synced = (self.sync_names(names.as_deref()))
             .and_then(|()| files.into_iter().try_for_each(|(_, file)| file.fdatasync()));
         if let Err(error) = synced {
             let mut state = self.lock();
@@ -422,7 +427,7 @@ impl Log {
         state.give_up_unused();
         if state.unsynced.is_empty() {
             // The names of segments that hold nothing, in a directory that may be gone when somebody asks.
-            state.names_unsynced = false;
+            state.names_unsynced = None;
         }
         drop(state);
         for _ in 0..SEGMENTS_MAX {

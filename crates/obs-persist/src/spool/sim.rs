@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskDir, DiskFile};
 
 /// What is written as a whole or not at all.
 const BLOCK: usize = 64;
@@ -331,12 +331,27 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        let mut world = self.world();
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        if self.world().failing_opens {
+            return Err(io::Error::other("too many open files"));
+        }
+        Ok(Arc::new(SimDir { disk: self.clone(), path: directory.to_owned() }))
+    }
+}
+
+#[derive(Debug)]
+struct SimDir {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl DiskDir for SimDir {
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.disk.world();
         world.step()?;
         let World { names, durable_names, .. } = &mut *world;
         for (name, inode) in names {
-            if name.parent() == Some(directory) {
+            if name.parent() == Some(&self.path) {
                 durable_names.insert(name.clone(), *inode);
             }
         }
