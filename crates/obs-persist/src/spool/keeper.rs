@@ -110,7 +110,7 @@ impl Log {
 
     fn duty(&self, state: &State, now: Tick) -> Duty {
         let age = state.dirty_since.map(|since| now.since(since));
-        let by_itself = self.limits.fsync != Fsync::Never;
+        let by_itself = self.syncs_by_itself();
         if state.sync_wanted
             || age.is_some_and(|age| by_itself && (age >= SYNC_EVERY || state.closing))
         {
@@ -132,6 +132,10 @@ impl Log {
         let sync_in = age.filter(|_| by_itself).map(|age| SYNC_EVERY.saturating_sub(age));
         let turn_in = quiet.map(|quiet| QUIET.saturating_sub(quiet));
         Duty::Wait([sync_in, turn_in].into_iter().flatten().min())
+    }
+
+    fn syncs_by_itself(&self) -> bool {
+        self.limits.fsync != Fsync::Never
     }
 
     fn prepare(&self) {
@@ -319,12 +323,15 @@ impl Log {
         let mut state = self.lock();
         state.unsynced.put_back(unsynced);
         state.names_unsynced = state.names_unsynced.take().or(names);
-        state.dirty_since.get_or_insert_with(|| self.clock.now());
-        // Whoever waits does so for a later round, which counts for this one.
         self.failed(&mut state, "syncing the directory", error);
         if state.off {
+            // That was the last one that nobody asked for.
             self.wake(state);
+            return;
         }
+        // Whoever waits does so for a later round, which counts for this one.
+        state.dirty_since.get_or_insert_with(|| self.clock.now());
+        state.sync_wanted |= !self.syncs_by_itself();
     }
 
     /// A sync failed: the kernel may have dropped what it could not write and say so only once. Every

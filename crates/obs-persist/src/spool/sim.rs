@@ -63,6 +63,9 @@ struct World {
     /// The numbers of the syncs that fail, counted from 1.
     failing_syncs: BTreeSet<u64>,
     syncs: u64,
+    /// The same, of directories.
+    failing_dir_syncs: BTreeSet<u64>,
+    dir_syncs: u64,
     failing_writes: bool,
     failing_opens: bool,
     /// Files that cannot be read, although they are open.
@@ -101,6 +104,8 @@ impl SimDisk {
             space_left: u64::MAX,
             failing_syncs: BTreeSet::new(),
             syncs: 0,
+            failing_dir_syncs: BTreeSet::new(),
+            dir_syncs: 0,
             failing_writes: false,
             failing_opens: false,
             failing_reads: BTreeSet::new(),
@@ -126,6 +131,10 @@ impl SimDisk {
 
     pub(super) fn fail_syncs(&self, numbers: impl IntoIterator<Item = u64>) {
         self.world().failing_syncs = numbers.into_iter().collect();
+    }
+
+    pub(super) fn fail_dir_syncs(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.world().failing_dir_syncs = numbers.into_iter().collect();
     }
 
     pub(super) fn fail_writes(&self, fail: bool) {
@@ -349,6 +358,10 @@ impl DiskDir for SimDir {
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.world();
         world.step()?;
+        world.dir_syncs += 1;
+        if world.failing_dir_syncs.contains(&world.dir_syncs) {
+            return Err(io::Error::other("a sync of a directory failed"));
+        }
         let World { names, durable_names, .. } = &mut *world;
         for (name, inode) in names {
             if name.parent() == Some(&self.path) {

@@ -52,6 +52,10 @@ fn is_durable(log: &Log) -> bool {
     is_done(log, log.sync_soon())
 }
 
+fn is_answered(log: &Log, round: Round) -> bool {
+    log.poll_synced(round, &Context::from_waker(Waker::noop())).is_ready()
+}
+
 fn is_done(log: &Log, round: Round) -> bool {
     let waker = Waker::noop();
     matches!(log.poll_synced(round, &Context::from_waker(waker)), std::task::Poll::Ready(true))
