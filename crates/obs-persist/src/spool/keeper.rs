@@ -349,7 +349,7 @@ impl Log {
         self.failed(&mut state, "a sync", error);
         // What was written to it while it was being synced, too.
         let copies = [unsynced.copies_of(number), state.unsynced.copies_of(number)];
-        state.unsynced.segments.retain(|segment| *segment != number);
+        state.unsynced.forget(number);
         if state.off {
             state.distrust(number);
             return;

@@ -41,7 +41,7 @@ pub enum Fsync {
     Interval,
     /// Before the run's thread goes on; concurrent runs share one.
     Always,
-    /// Only when somebody asks for it.
+    /// Only when somebody asks for it, and when the spool has filled 32 MiB since.
     Never,
 }
 
@@ -343,7 +343,7 @@ impl Log {
         if first {
             state.dirty_since = Some(self.clock.now());
         }
-        if copy && !fits && !state.sync_wanted {
+        if !fits && !state.sync_wanted {
             state.sync_wanted = true;
         } else if !copy || !first || state.looks_again {
             return true;
@@ -523,6 +523,7 @@ impl State {
             && let Some(segment) = self.segments.remove(&number)
         {
             self.reader.take_if(|(open, _)| *open == number);
+            self.unsynced.forget(number);
             self.waste.push(segment);
         }
     }

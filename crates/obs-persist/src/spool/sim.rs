@@ -75,6 +75,8 @@ struct World {
     failed_reads: u64,
     /// How often a file was opened, or somebody tried to.
     opens: u64,
+    /// Files and directories that are open now.
+    open_now: usize,
     /// Files whose sync failed, and how often each was synced after that.
     resynced: BTreeMap<usize, u64>,
     created: u64,
@@ -112,6 +114,7 @@ impl SimDisk {
             failing_place: None,
             failed_reads: 0,
             opens: 0,
+            open_now: 0,
             resynced: BTreeMap::new(),
             created: 0,
         })))
@@ -166,6 +169,10 @@ impl SimDisk {
 
     pub(crate) fn opens(&self) -> u64 {
         self.world().opens
+    }
+
+    pub(super) fn open_now(&self) -> usize {
+        self.world().open_now
     }
 
     /// Changes one byte of a file, for good.
@@ -290,6 +297,7 @@ impl Disk for SimDisk {
         });
         assert!(world.names.insert(path.to_owned(), inode).is_none(), "{path:?} is there already");
         world.created += 1;
+        world.open_now += 1;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
@@ -301,6 +309,7 @@ impl Disk for SimDisk {
             return Err(io::Error::other("too many open files"));
         }
         let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        world.open_now += 1;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
@@ -341,9 +350,11 @@ impl Disk for SimDisk {
     }
 
     fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
-        if self.world().failing_opens {
+        let mut world = self.world();
+        if world.failing_opens {
             return Err(io::Error::other("too many open files"));
         }
+        world.open_now += 1;
         Ok(Arc::new(SimDir { disk: self.clone(), path: directory.to_owned() }))
     }
 }
@@ -352,6 +363,12 @@ impl Disk for SimDisk {
 struct SimDir {
     disk: SimDisk,
     path: PathBuf,
+}
+
+impl Drop for SimDir {
+    fn drop(&mut self) {
+        self.disk.world().open_now -= 1;
+    }
 }
 
 impl DiskDir for SimDir {
@@ -376,6 +393,12 @@ impl DiskDir for SimDir {
 struct SimFile {
     disk: SimDisk,
     inode: usize,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.world().open_now -= 1;
+    }
 }
 
 impl DiskFile for SimFile {

@@ -448,6 +448,43 @@ fn with_never_only_those_who_ask_are_synced() {
 }
 
 #[test]
+fn however_much_waits_for_the_store_few_files_are_open_and_few_segments_unsynced() {
+    /// Two to a segment.
+    const RECORDS: u128 = 200;
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(1_000) }, &clock);
+        log.expect_keeper();
+        let (mut open, mut unsynced) = (0, 0);
+        for id in 0..RECORDS {
+            log.append(&mut frame_of(id, &[7; 1_900])).unwrap();
+            clock.advance(Duration::from_millis(50));
+            tend_all(&log);
+            open = disk.open_now().max(open);
+            unsynced = log.lock().unsynced.segments.len().max(unsynced);
+        }
+        assert!(open <= 12 && unsynced <= 10, "{fsync:?}: {open} open, {unsynced} unsynced");
+        assert!(!log.stats().off);
+        assert_eq!(log.stats().records as u128, RECORDS);
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_is_not_waited_for_by_a_sync() {
+    let disk = SimDisk::new(1);
+    let limits = LogLimits { fsync: Fsync::Never, ..limits(8) };
+    let log = log_on(&disk, limits, &ManualClock::new());
+    log.expect_keeper();
+    for id in 0..100 {
+        let slot = log.append(&mut frame_of(id, &[7; 1_900])).unwrap();
+        log.settle(slot);
+        tend_all(&log);
+        assert!(log.lock().unsynced.segments.len() <= 2, "{id}");
+    }
+    assert_eq!(log.lock().rounds_started, 0, "and nobody asked for one");
+}
+
+#[test]
 fn records_of_many_threads_are_all_there_and_none_twice() {
     let disk = SimDisk::new(1);
     let limits = LogLimits { segment: 64 << 10, bytes: u64::MAX, ..limits(1) };
