@@ -63,7 +63,7 @@ bench-hot-path:
 bench-drain *options:
     cargo bench -p obs-persist --bench drain -- {{ options }}
 
-# Every interleaving of the ledger, of the values that threads have for themselves, and of a slot: `just loom slot`.
+# Every interleaving with at most three interruptions: ledger, values that threads have for themselves, slot: `just loom slot`.
 loom *models:
     cargo run --release --locked --manifest-path crates/obs-core/loom/Cargo.toml --target-dir target/loom -- {{ models }}
 

@@ -1,5 +1,6 @@
-//! Every interleaving of the ledger, of the values that threads have for themselves, of a bucket of the sharded
-//! recorder, and of a slot, with the very files that obs-core is built from, and the checker's locks and atomics in them.
+//! Every interleaving with at most three interruptions: of the ledger, of the values that threads have for themselves, of a
+//! bucket of the sharded recorder, and of a slot, with the very files that obs-core is built from, and the checker's locks
+//! and atomics in them.
 //!
 //!   just loom            every model
 //!   just loom NAME...    only these
