@@ -14,12 +14,15 @@ Exit codes:
   2  a wrong call or setting: nothing was done
   3  the store, the folder or the output could not be used: the message says what helps
 
-Environment:
+Settings are those of a program with the same environment: of the file that OTEL_CONFIG_FILE names, and of
+variables, which come before it (`obs config show` prints them). Options of a call come before both:
   OBS_STORE=postgres://USER:PASSWORD@HOST/DATABASE or sqlite:PATH   the store
   OBS_STORE_FILE=PATH    a file with that address, instead of it
-  OBS_SPOOL_DIR=DIR      the folder of the spool, with the quarantine in it
+  OBS_SPOOL_DIR=DIR      the folder of the spool, with the quarantine in it; without it the default of programs
+                         (`obs doctor` prints it), which is another one for another store or user of it
   OBS_SUBJECT_KEY=KEY or OBS_SUBJECT_KEY_FILE=PATH   the key of the hashes that stand for subjects
-Without either, ./obs.sqlite is the store if it exists. Nothing that this command prints has a password.";
+  OBS_RETENTION_OK=DAYS, OBS_RETENTION_ERROR=DAYS    how long rows are kept
+Without a store in them, ./obs.sqlite is it if it exists. Nothing that this command prints has a password.";
 
 /// What an operator of obs needs: schema, retention, and whatever is on disk.
 #[derive(Debug, Parser)]
@@ -45,10 +48,10 @@ pub(crate) enum Command {
     Retention {
         #[command(flatten)]
         store: Store,
-        /// Days that ok rows are kept, 1 to 36500, or `off` [default: OBS_RETENTION_OK, or 30].
+        /// Days that ok rows are kept, 1 to 36500, or `off` [default: obs.retention.ok of the settings, or 30].
         #[arg(long, value_name = "DAYS")]
         ok: Option<Keep>,
-        /// Days that errors are kept, 1 to 36500, or `off` [default: OBS_RETENTION_ERROR, or 180].
+        /// Days that errors are kept, 1 to 36500, or `off` [default: obs.retention.error of the settings, or 180].
         #[arg(long, value_name = "DAYS")]
         error: Option<Keep>,
     },
@@ -105,7 +108,7 @@ pub(crate) enum Settings {
 /// Whom to forget.
 #[derive(Debug, Group)]
 pub(crate) struct Forget {
-    /// The subject, as the application names it. Its hashes with OBS_SUBJECT_KEY are looked for, too.
+    /// The subject, as the application names it. Its hashes with the key of the settings are looked for, too.
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) subject: String,
     /// Who asked for it, for the record that is left; nothing that names the subject.
@@ -132,7 +135,7 @@ pub(crate) enum Look {
 /// The folder of a spool.
 #[derive(Debug, Group)]
 pub(crate) struct SpoolDir {
-    /// The folder of the spool, or the directory of one process in it [default: OBS_SPOOL_DIR].
+    /// The folder of the spool, or the directory of one process in it [default: that of the settings].
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
@@ -184,7 +187,7 @@ pub(crate) struct Which {
 /// Which folder.
 #[derive(Debug, Group)]
 pub(crate) struct Folder {
-    /// The folder of the spool, or its `quarantine` itself [default: OBS_SPOOL_DIR].
+    /// The folder of the spool, or its `quarantine` itself [default: that of the settings].
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }
@@ -192,7 +195,7 @@ pub(crate) struct Folder {
 /// Which store.
 #[derive(Debug, Group)]
 pub(crate) struct Store {
-    /// The store's address, where it has no password [default: OBS_STORE].
+    /// The store's address, where it has no password [default: that of the settings].
     ///
     /// Everybody on this machine can read a command line; an address with a password belongs into
     /// OBS_STORE or OBS_STORE_FILE.

@@ -9,14 +9,14 @@ mod quarantine;
 mod retention;
 mod spool;
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use obs_persist::{Migrations, Store, StoreError, StoreUrl};
 use tokio::{runtime, time};
 
 use crate::{
-    args::{Args, Command},
-    config::Variables,
+    args::{Args, Command, SpoolDir},
+    config::Settings,
     error::Failure,
     output::Output,
 };
@@ -25,20 +25,26 @@ use crate::{
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let variables = Variables::of_process();
     match &args.command {
-        Command::Migrate(store) => migrate::run(&variables.store(store.store.as_deref())?, output),
-        Command::Retention { store, ok, error } => {
-            let retention = variables.retention(*ok, *error)?;
-            retention::run(&variables.store(store.store.as_deref())?, retention, output)
+        Command::Migrate(store) => {
+            migrate::run(&Settings::new(store.store.as_deref())?.store()?, output)
         }
-        Command::Erase(forget) => erase::run(forget, &variables, output),
+        Command::Retention { store, ok, error } => {
+            let settings = Settings::new(store.store.as_deref())?;
+            let url = settings.store()?;
+            retention::run(&url, settings.retention(*ok, *error)?, output)
+        }
+        Command::Erase(forget) => erase::run(forget, output),
         Command::Config(settings) => config::run(settings, output),
         Command::Doctor { file } => doctor::run(file.as_deref(), output),
-        Command::Spool(look) => spool::run(look, &variables, output),
-        Command::Ledger(dir) => ledger::run(&variables.spool(dir.dir.as_deref())?, output),
-        Command::Quarantine(judgement) => quarantine::run(judgement, &variables, output),
+        Command::Spool(look) => spool::run(look, output),
+        Command::Ledger(dir) => ledger::run(&spool_of(dir)?, output),
+        Command::Quarantine(judgement) => quarantine::run(judgement, output),
     }
+}
+
+fn spool_of(dir: &SpoolDir) -> Result<PathBuf, Failure> {
+    Settings::new(None)?.spool(dir.dir.as_deref())
 }
 
 /// A store that is ready, and a place to wait for it.

@@ -1,7 +1,7 @@
-//! Settings: the environment, and what is made of it. The only file that reads variables.
+//! Settings: what a program with the same environment would use, and what a call says instead.
 
 use std::{
-    ffi::OsString,
+    cell::OnceCell,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -9,16 +9,14 @@ use std::{
     time::Duration,
 };
 
+use obs::{Class, Configuration, Environment};
 use obs_core::SubjectKey;
 use obs_persist::{PersistConfig, RETENTION_LEAST, RETENTION_MOST, Retention, StoreUrl};
 
-use crate::error::Failure;
+use crate::{error::Failure, folder};
 
-/// The most bytes of a file with an address or a key that are read.
+/// The most bytes of a file with a key that are read.
 const LINE_BYTES_MAX: u64 = 16 << 10;
-
-/// Where the rows of a program without settings are.
-const STORE_DEFAULT: &str = "./obs.sqlite";
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -44,161 +42,184 @@ impl FromStr for Keep {
     }
 }
 
-/// The variables that somebody set, as they are asked for.
-pub(crate) struct Variables(fn(&str) -> Option<OsString>);
+/// The settings of a call. They are read once, and only if something is not an option of the call: whoever
+/// names everything needs none.
+pub(crate) struct Settings {
+    /// The store of the call.
+    store: Option<StoreUrl>,
+    environment: Environment,
+    read: OnceCell<Configuration>,
+}
 
-impl Variables {
-    pub(crate) const fn of_process() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the place that reads the environment"
-        )]
-        Self(|name| std::env::var_os(name))
-    }
+/// Where the files of a spool are to be looked for.
+#[derive(Debug)]
+pub(crate) enum Whereabouts {
+    At(PathBuf),
+    /// Where the settings have it there is no folder: no program made one.
+    Missing(PathBuf),
+    /// The settings have no spool.
+    Nowhere,
+}
 
-    /// An empty value counts as unset.
-    fn get(&self, name: &'static str) -> Result<Option<String>, Failure> {
-        let Some(value) = (self.0)(name) else { return Ok(None) };
-        let Ok(text) = value.into_string() else {
-            return Err(Failure::setting(name, "is not valid UTF-8: set it to plain text"));
+impl Settings {
+    /// A store of the call counts as `OBS_STORE` does: what depends on the store is that of this one.
+    pub(crate) fn new(store: Option<&str>) -> Result<Self, Failure> {
+        let environment = Environment::process();
+        let Some(url) = store else {
+            return Ok(Self { store: None, environment, read: OnceCell::new() });
         };
-        Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+        if has_password(url) {
+            return Err(Failure::setting(
+                "--store",
+                "has a password, which everybody on this machine can read there: set OBS_STORE, or OBS_STORE_FILE",
+            ));
+        }
+        // The message of a bad address never shows it.
+        let parsed = StoreUrl::parse(url)
+            .map_err(|error| Failure::setting("--store", format!("cannot be used: {error}")))?;
+        let environment = environment
+            .with("OBS_STORE", url)
+            .with("OBS_STORE_FILE", "")
+            .with("OBS_ENABLED", "true");
+        Ok(Self { store: Some(parsed), environment, read: OnceCell::new() })
     }
 
-    /// The address of the store: from the command line, a variable, a file, or the usual place.
-    pub(crate) fn store(&self, given: Option<&str>) -> Result<StoreUrl, Failure> {
-        if let Some(url) = given {
-            if has_password(url) {
-                return Err(Failure::setting(
-                    "--store",
-                    "has a password, which everybody on this machine can read there: set OBS_STORE, or OBS_STORE_FILE",
-                ));
-            }
-            return parse("--store", url);
+    fn read(&self) -> Result<&Configuration, Failure> {
+        if let Some(read) = self.read.get() {
+            return Ok(read);
         }
-        match (self.get("OBS_STORE")?, self.get("OBS_STORE_FILE")?) {
-            (Some(_), Some(_)) => Err(Failure::setting(
-                "OBS_STORE_FILE",
-                "is set, and so is OBS_STORE: unset one of them",
-            )),
-            (Some(url), None) => parse("OBS_STORE", &url),
-            (None, Some(path)) => {
-                parse("OBS_STORE_FILE", &first_line("OBS_STORE_FILE", Path::new(&path))?)
-            }
-            (None, None) if Path::new(STORE_DEFAULT).is_file() => {
-                parse("the default", &format!("sqlite:{STORE_DEFAULT}"))
-            }
-            (None, None) => Err(Failure::setting(
-                "OBS_STORE",
-                "is not set, and there is no ./obs.sqlite here: set it to postgres://USER@HOST/DATABASE or sqlite:PATH",
-            )),
-        }
+        let read = Configuration::read(None, &self.environment)?;
+        Ok(self.read.get_or_init(|| read))
     }
 
-    /// The folder of the spool: from the command line or a variable.
+    pub(crate) fn store(&self) -> Result<StoreUrl, Failure> {
+        if let Some(url) = &self.store {
+            return Ok(url.clone());
+        }
+        let read = self.read()?;
+        let Some((url, _)) = read.store() else { return Err(no_store(read)) };
+        // A file that nobody named is not made by mistake.
+        if read.names_store() || url.file().is_some_and(Path::is_file) {
+            return Ok(url.clone());
+        }
+        Err(Failure::setting(
+            "OBS_STORE",
+            "is not set, and there is no ./obs.sqlite here: set it to postgres://USER@HOST/DATABASE or sqlite:PATH",
+        ))
+    }
+
+    /// The folder of the spool.
     pub(crate) fn spool(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
         if let Some(given) = given {
+            folder::refuse_parent(given)?;
             return Ok(given.to_owned());
         }
-        match self.get("OBS_SPOOL_DIR")? {
-            Some(dir) => Ok(dir.into()),
-            None => Err(Failure::setting(
+        match self.spool_of_settings()? {
+            Whereabouts::At(folder) => Ok(folder),
+            Whereabouts::Missing(folder) => Err(folder::missing(&folder)),
+            Whereabouts::Nowhere => Err(Failure::setting(
                 "OBS_SPOOL_DIR",
-                "is not set: set it to the folder of the spool, or name the folder in the call",
+                "is not set, and these settings have no spool (`obs config show`): name its folder in the call",
             )),
         }
+    }
+
+    fn spool_of_settings(&self) -> Result<Whereabouts, Failure> {
+        let Some(folder) = self.read()?.spool_dir() else { return Ok(Whereabouts::Nowhere) };
+        if !folder::exists(&folder)? {
+            return Ok(Whereabouts::Missing(folder));
+        }
+        folder::refuse_parent(&folder)?;
+        Ok(Whereabouts::At(folder))
     }
 
     /// The quarantine in the folder of a spool, or the folder itself.
     pub(crate) fn quarantine(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
-        let dir = self.spool(given)?;
-        let inside = dir.join("quarantine");
-        let folder = if inside.is_dir() || given.is_none() { inside } else { dir };
+        let Some(given) = given else { return Ok(folder::quarantine_in(&self.spool(None)?)) };
         // A folder that is misspelt must not look like one in which there is nothing.
-        if given.is_some() && !folder.is_dir() {
+        if !given.is_dir() {
+            let given = given.display();
             return Err(Failure::setting(
                 "--dir",
-                format!("is `{}`, which is no folder: name that of a spool", folder.display()),
+                format!("is `{given}`, which is no folder: name that of a spool"),
             ));
         }
-        Ok(folder)
+        folder::refuse_parent(given)?;
+        let inside = folder::quarantine_in(given);
+        Ok(if inside.is_dir() { inside } else { given.to_owned() })
     }
 
-    /// The same where there may be none; then nothing was named.
-    pub(crate) fn quarantine_if_any(
-        &self,
-        given: Option<&Path>,
-    ) -> Result<Option<PathBuf>, Failure> {
-        if given.is_none() && self.get("OBS_SPOOL_DIR")?.is_none() {
-            return Ok(None);
+    /// Where files about a subject may be. No spool yet is fine, but not the one of somebody else beside where it
+    /// should be: then it may be looked for under the wrong name.
+    pub(crate) fn whereabouts(&self, given: Option<&Path>) -> Result<Whereabouts, Failure> {
+        if let Some(given) = given {
+            let quarantine = self.quarantine(Some(given))?;
+            return Ok(Whereabouts::At(folder::around(&quarantine).to_owned()));
         }
-        self.quarantine(given).map(Some)
+        let found = self.spool_of_settings()?;
+        match &found {
+            Whereabouts::Missing(folder) if folder::spool_beside(folder).is_some() => {
+                Err(folder::missing(folder))
+            }
+            _ => Ok(found),
+        }
     }
 
     /// The key that hashes subjects now, and those that did before.
     pub(crate) fn subject_keys(&self, former: &[PathBuf]) -> Result<Vec<SubjectKey>, Failure> {
-        const NAME: &str = "OBS_SUBJECT_KEY";
-        const FILE: &str = "OBS_SUBJECT_KEY_FILE";
-        let now = match (self.get(NAME)?, self.get(FILE)?) {
-            (Some(_), Some(_)) => {
-                return Err(Failure::setting(
-                    FILE,
-                    "is set, and so is OBS_SUBJECT_KEY: unset one of them",
-                ));
-            }
-            (Some(key), None) => Some((NAME, key)),
-            (None, Some(path)) => Some((FILE, first_line(FILE, Path::new(&path))?)),
-            (None, None) => None,
-        };
-        let mut keys = Vec::from_iter(now);
+        let mut keys = Vec::from_iter(self.read()?.subject_key().cloned());
         for path in former {
-            keys.push(("--key-file", first_line("--key-file", path)?));
+            let key = first_line(path)?;
+            let key = SubjectKey::new(key.as_bytes()).map_err(|error| {
+                Failure::setting("--key-file", format!("cannot be used: {error}"))
+            })?;
+            keys.push(key);
         }
-        let key = |(name, secret): (&'static str, String)| {
-            SubjectKey::new(secret.as_bytes())
-                .map_err(|error| Failure::setting(name, format!("cannot be used: {error}")))
-        };
-        keys.into_iter().map(key).collect()
+        Ok(keys)
     }
 
-    /// How long rows are kept: from the command line, the variables of a program, or as usual.
+    /// How long rows are kept, each class by the call or by the settings.
     pub(crate) fn retention(
         &self,
         ok: Option<Keep>,
         error: Option<Keep>,
     ) -> Result<Retention, Failure> {
+        let of_settings = |class| {
+            let read = self.read()?;
+            Ok::<_, Failure>(read.retention().ok_or_else(|| no_store(read))?.of(class))
+        };
+        let kept = |given: Option<Keep>, class| {
+            given.map_or_else(|| of_settings(class), |keep| Ok(keep.0))
+        };
         let mut config = PersistConfig::default();
-        if let Some(Keep(time)) = self.keep("OBS_RETENTION_OK", ok)? {
-            config.retention_ok = time;
-        }
-        if let Some(Keep(time)) = self.keep("OBS_RETENTION_ERROR", error)? {
-            config.retention_error = time;
-        }
+        config.retention_ok = kept(ok, Class::Ok)?;
+        config.retention_error = kept(error, Class::Error)?;
         Ok(config.retention())
     }
+}
 
-    fn keep(&self, name: &'static str, given: Option<Keep>) -> Result<Option<Keep>, Failure> {
-        match (given, self.get(name)?) {
-            (None, Some(text)) => text
-                .parse()
-                .map(Some)
-                .map_err(|rule| Failure::setting(name, format!("is `{text}`, {rule}"))),
-            (given, _) => Ok(given),
-        }
+/// Why these settings have no store.
+fn no_store(settings: &Configuration) -> Failure {
+    if settings.retention().is_none() {
+        return Failure::setting(
+            "OBS_ENABLED",
+            "is false, there or in the file of settings, so that there are no rows: name the store of former ones with \
+             --store, or set OBS_ENABLED=true for this call",
+        );
     }
+    Failure::setting(
+        "OBS_STORE",
+        "is otlp, there or in the file of settings, so that rows are where the Collector puts them: name a store with \
+         --store, or set OBS_STORE for this call",
+    )
 }
 
-/// The message of a bad address never shows it.
-fn parse(name: &'static str, url: &str) -> Result<StoreUrl, Failure> {
-    StoreUrl::parse(url).map_err(|error| Failure::setting(name, format!("cannot be used: {error}")))
-}
-
-fn first_line(name: &'static str, path: &Path) -> Result<String, Failure> {
+fn first_line(path: &Path) -> Result<String, Failure> {
     let unreadable = |error: io::Error| {
         let path = path.display();
         Failure::setting(
-            name,
-            format!("names `{path}`, which cannot be read ({error}): write it there"),
+            "--key-file",
+            format!("names `{path}`, which cannot be read ({error}): write the key there"),
         )
     };
     let mut text = String::new();

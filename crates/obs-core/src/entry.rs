@@ -138,6 +138,7 @@ const fn eight_digits(number: u64) -> (u64, usize) {
 }
 
 #[cold]
+#[expect(clippy::indexing_slicing, reason = "no number has more than 20 digits")]
 fn push_long_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();

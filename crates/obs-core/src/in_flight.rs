@@ -264,6 +264,7 @@ impl InFlight {
     /// A free slot among the others of this thread, or in a block that nobody has.
     #[cold]
     #[inline(never)]
+    #[expect(clippy::indexing_slicing, reason = "a place is taken modulo the slots of all blocks")]
     fn search<'a>(&self, lane: &Lane, words: &'a [AtomicU64]) -> Option<FreeSlot<'a>> {
         let mut blocks = lane.blocks();
         let own = blocks.len() * BLOCK_SLOTS;
@@ -340,6 +341,10 @@ impl InFlight {
     }
 
     /// The runs in flight, the oldest first, at most `runs_max`.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "texts are decoded from words within the length given for them"
+    )]
     pub(crate) fn list(&self, runs_max: usize) -> Vec<InFlightRun> {
         let words = self.page.words();
         let now = self.clock.now();

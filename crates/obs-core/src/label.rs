@@ -141,6 +141,7 @@ pub(crate) fn printed(raw: &str) -> Cow<'_, str> {
 }
 
 /// Nearly every code is one plain word, which is its own label.
+#[expect(clippy::indexing_slicing, reason = "the table has a place for each byte")]
 fn is_plain_word(raw: &str) -> bool {
     !raw.is_empty()
         && raw.len() <= LABEL_BYTES_MAX
@@ -148,6 +149,7 @@ fn is_plain_word(raw: &str) -> bool {
 }
 
 /// Which bytes are [plain](is_plain): one look at each.
+#[expect(clippy::indexing_slicing, reason = "each byte is below the length of the table")]
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0;

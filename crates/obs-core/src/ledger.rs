@@ -163,6 +163,7 @@ impl Dropped {
     /// assert_eq!(Dropped::default().of(DropReason::Closed), 0);
     /// ```
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "each reason has a count")]
     pub const fn of(&self, reason: DropReason) -> u64 {
         self.0[reason.index()]
     }

@@ -33,7 +33,7 @@
 //! A store's worker implements [`Sink`] and settles each record's [`Ticket`]; it reports on itself
 //! through [`StoreMetrics`]. [`otel`] is the one module that names OpenTelemetry's types.
 
-#![cfg_attr(not(test), deny(clippy::panic))]
+#![deny(clippy::indexing_slicing, clippy::panic)]
 
 mod adopter;
 mod assemble;

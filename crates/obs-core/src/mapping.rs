@@ -263,11 +263,13 @@ impl Default for Names {
 }
 
 impl Names {
+    #[expect(clippy::indexing_slicing, reason = "each instrument has a name")]
     pub(crate) fn of(&self, instrument: Instrument) -> &str {
         &self.instruments[instrument as usize]
     }
 
     /// The key of a label, or `None` where the mapping leaves it out.
+    #[expect(clippy::indexing_slicing, reason = "each label has a place")]
     pub(crate) fn key(&self, label: Label) -> Option<&str> {
         self.keys[label as usize].as_deref()
     }

@@ -55,6 +55,7 @@ impl HeapPage {
 }
 
 impl Page for HeapPage {
+    #[expect(clippy::indexing_slicing, reason = "no more words are skipped than there are")]
     fn words(&self) -> &[AtomicU64] {
         &self.words[self.skipped..]
     }
@@ -113,6 +114,10 @@ impl PageOwner {
     }
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the length is checked first, and no page is shorter than its header"
+)]
 impl Format {
     /// Whether a page can be written to.
     pub(crate) fn check_blank(&self, words: &[AtomicU64]) -> Result<(), PageError> {

@@ -57,12 +57,17 @@ impl<T> Slots<T> {
     }
 
     #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "a chunk is taken modulo how many there are")]
     fn get(&self, position: Position) -> Option<&Arc<T>> {
         // The mask changes nothing: it lets the compiler see that there is such a chunk.
         self.chunks[position.chunk as usize % CHUNKS].get()?.get(position.at as usize)?.get()
     }
 
     /// The value at a position, made at the first call.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "each position lies in its chunk: there is room for 4 billion owners"
+    )]
     fn get_or_make(&self, position: Position, make: impl FnOnce() -> Arc<T>) -> &Arc<T> {
         let chunk = self.chunks[position.chunk as usize]
             .get_or_init(|| (0..1_usize << position.chunk).map(|_| OnceCell::new()).collect());

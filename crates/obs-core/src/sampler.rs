@@ -99,6 +99,7 @@ impl Seeded {
             })
     }
 
+    #[expect(clippy::indexing_slicing, reason = "it was found there, or has just been added")]
     fn generator_in<'g>(&self, known: &'g mut Vec<(u64, ChaCha8Rng)>) -> &'g mut ChaCha8Rng {
         if let Some(at) = known.iter().position(|(uid, _)| *uid == self.uid) {
             return &mut known[at].1;

@@ -80,6 +80,7 @@ struct Window {
 
 impl Storms {
     /// Whether an error that happens now is stored in full; if so, it is counted.
+    #[expect(clippy::indexing_slicing, reason = "the part is taken modulo how many there are")]
     pub(crate) fn takes_full(&self, fingerprint: &Fingerprint<'_>, now: Tick) -> bool {
         let hash = fingerprint.iter().fold(self.seed, |base, part| text_hash::hash(base, part));
         // The table uses the lower bits.

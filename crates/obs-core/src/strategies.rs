@@ -115,6 +115,10 @@ impl Strategies {
             .flatten()
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a slot is masked by the length of the table, a power of two"
+    )]
     fn remember_near(&self, hash: u64, strategy: &Strategy) {
         // A thread that is ending looks nothing up again.
         let _ = NEAR_TABLE.try_with(|table| {
@@ -185,6 +189,7 @@ fn slot(hash: u64) -> usize {
 }
 
 /// The hash that shortened ids end in, so it stays as it is.
+#[expect(clippy::indexing_slicing, reason = "a remainder is shorter than a word")]
 pub(crate) fn hash_of(parts: &[&str]) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = 0_u64;

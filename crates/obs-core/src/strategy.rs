@@ -544,6 +544,7 @@ impl Strategy {
     }
 
     /// This thread's handle.
+    #[expect(clippy::indexing_slicing, reason = "the stripe is taken modulo how many there are")]
     fn handle(&self) -> Arc<Handle> {
         let handle = &self.outer.handles[thread_index() % STRIPES];
         Arc::clone(

@@ -53,6 +53,7 @@ impl SubjectKey {
     ///     "a subject key of 5 bytes is outside 16 to 4096: take 32 random bytes, e.g. from `openssl rand -hex 32`"
     /// );
     /// ```
+    #[expect(clippy::indexing_slicing, reason = "a digest is half of a block")]
     pub fn new(secret: &[u8]) -> Result<Self, SubjectKeyError> {
         if !(SUBJECT_KEY_BYTES_MIN..=SUBJECT_KEY_BYTES_MAX).contains(&secret.len()) {
             return Err(SubjectKeyError { bytes: secret.len() });
@@ -67,6 +68,7 @@ impl SubjectKey {
     }
 
     /// A key that was derived from another one, or is random.
+    #[expect(clippy::indexing_slicing, reason = "the start is half of a block")]
     pub(crate) fn of_block(start: &[u8; 32]) -> Self {
         let mut block = Box::new([0; BLOCK_BYTES]);
         block[..32].copy_from_slice(start);
@@ -88,6 +90,7 @@ impl SubjectKey {
     }
 
     /// The same for a subject that is clean already.
+    #[expect(clippy::indexing_slicing, reason = "half of a byte is below 16")]
     pub(crate) fn hash_clean(&self, subject: &str) -> Box<str> {
         let mut text = String::with_capacity(PREFIX.len() + 64);
         text.push_str(PREFIX);

@@ -47,6 +47,7 @@ pub(crate) fn same_or_none(one: Option<&str>, two: Option<&str>) -> bool {
 
 /// All of at most 16 bytes, given their number.
 #[inline]
+#[expect(clippy::indexing_slicing, reason = "half of a length is below it")]
 pub(crate) fn words(bytes: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
@@ -86,6 +87,7 @@ pub(crate) fn padded(bytes: &[u8]) -> Option<u128> {
 
 /// Copies at most 16 bytes without a call, and leaves what is behind them; `false`, and nothing, for more.
 #[inline]
+#[expect(clippy::indexing_slicing, reason = "the length was compared with that of the array")]
 pub(crate) fn copy_short(bytes: &[u8], to: &mut [u8; SHORT_MAX]) -> bool {
     let len = bytes.len();
     if len > SHORT_MAX {

@@ -66,6 +66,7 @@ impl Trace {
     }
 
     /// The entry is written, with its comma; `entries_max` is what a row may keep.
+    #[expect(clippy::indexing_slicing, reason = "entries end within their text")]
     pub(crate) fn end(&mut self, entries_max: usize) {
         let written = self.written();
         debug_assert!(written <= ENTRY_BYTES_MAX + 1);
@@ -140,6 +141,7 @@ impl Trace {
 const BRACKETS: usize = 2;
 
 /// As many entries of the JSON text of a trace as a row has room for, and how many they are.
+#[expect(clippy::indexing_slicing, reason = "no entry is taken twice, so no more than there are")]
 pub(crate) fn fitting(json: &str, failed: bool) -> (String, u64) {
     let entries: Vec<&RawValue> = serde_json::from_str(json).unwrap_or_default();
     let lengths: VecDeque<usize> = entries.iter().map(|entry| entry.get().len() + 1).collect();
@@ -183,6 +185,7 @@ impl Entries {
         within(self.lengths.iter().skip(taken).rev(), entries_max, bytes_max)
     }
 
+    #[expect(clippy::indexing_slicing, reason = "entries lie within their text")]
     fn write_to(&self, json: &mut String, from: usize, count: usize) {
         let skipped: usize = self.lengths.iter().take(from).sum();
         let length: usize = self.lengths.iter().skip(from).take(count).sum();

@@ -10,6 +10,8 @@ mod fork;
 mod mapped;
 
 pub(crate) use directory::{DirError, Origin, objection, private_dir};
-pub(crate) use file::{create, is_shortage, lock, open, read_at, reserve, sync_dir, write_at};
+pub(crate) use file::{
+    create, is_shortage, lock, open, open_dir, read_at, reserve, sync_dir, write_at,
+};
 pub(crate) use fork::{HeldLock, Process};
 pub(crate) use mapped::{Words, read_words, write_word};

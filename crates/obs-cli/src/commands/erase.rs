@@ -7,39 +7,55 @@ use obs_persist::{
 };
 use serde::Serialize;
 
-use crate::{args::Forget, commands::Ready, config::Variables, error::Failure, output::Output};
+use crate::{
+    args::Forget,
+    commands::Ready,
+    config::{Settings, Whereabouts},
+    error::Failure,
+    output::Output,
+};
 
-pub(crate) fn run(
-    forget: &Forget,
-    variables: &Variables,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let erasure = erasure(forget, variables)?;
-    let url = variables.store(forget.store.store.as_deref())?;
-    let folder = variables.quarantine_if_any(forget.folder.dir.as_deref())?;
+pub(crate) fn run(forget: &Forget, output: &mut Output) -> Result<(), Failure> {
+    let settings = Settings::new(forget.store.store.as_deref())?;
+    let erasure = erasure(forget, &settings)?;
+    let url = settings.store()?;
+    let given = forget.folder.dir.as_deref();
+    let spool = settings.whereabouts(given)?;
+    let folder = match &spool {
+        Whereabouts::At(_) => Some(settings.quarantine(given)?),
+        _ => None,
+    };
     let erased = carry_out(&url, &erasure, folder.as_deref())?;
-    let counted = match &folder {
-        Some(_) => in_spool(&erasure, &variables.spool(forget.folder.dir.as_deref())?),
-        None => Ok(0),
+    let counted = match &spool {
+        Whereabouts::At(spool) => erasure.in_spool(spool).map_err(|error| Failure::inspect(&error)),
+        _ => Ok(0),
     };
     // What is done is said, whatever can be counted.
     let spooled = counted.as_ref().copied().unwrap_or(0);
-    output.say(&Done::new(&url, erased, folder.as_deref(), spooled))?;
+    let missing_folder = match &spool {
+        Whereabouts::Missing(folder) => Some(folder.as_path()),
+        _ => None,
+    };
+    let Erased { rows_ok, rows_error, payloads, audit, files, .. } = erased;
+    let (store, folder) = (url.to_string(), folder.as_deref());
+    output.say(&Done {
+        store,
+        rows_ok,
+        rows_error,
+        payloads,
+        audit,
+        files,
+        folder,
+        missing_folder,
+        spooled,
+    })?;
     counted.map(drop)
 }
 
-/// How many records of the subject wait in a spool, if that is there.
-fn in_spool(erasure: &Erasure, spool: &Path) -> Result<u64, Failure> {
-    if !spool.is_dir() {
-        return Ok(0);
-    }
-    erasure.in_spool(spool).map_err(|error| Failure::inspect(&error))
-}
-
 /// In every form in which the subject may have been stored: as it is, and as its hash with each key.
-fn erasure(forget: &Forget, variables: &Variables) -> Result<Erasure, Failure> {
+fn erasure(forget: &Forget, settings: &Settings) -> Result<Erasure, Failure> {
     let mut erasure = Erasure::of(&forget.subject);
-    for key in variables.subject_keys(&forget.key_files)? {
+    for key in settings.subject_keys(&forget.key_files)? {
         erasure = erasure.keyed(&key);
     }
     Ok(match &forget.by {
@@ -74,29 +90,34 @@ struct Done<'a> {
     files: u64,
     /// Where files were looked for.
     folder: Option<&'a Path>,
+    /// Where the settings have a spool, and there is none.
+    missing_folder: Option<&'a Path>,
     /// Records that are still in the spool, which the store will leave out.
     spooled: u64,
 }
 
-impl<'a> Done<'a> {
-    fn new(url: &StoreUrl, erased: Erased, folder: Option<&'a Path>, spooled: u64) -> Self {
-        let Erased { rows_ok, rows_error, payloads, audit, files, .. } = erased;
-        let store = url.to_string();
-        Self { store, rows_ok, rows_error, payloads, audit, files, folder, spooled }
-    }
-}
-
 impl fmt::Display for Done<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, rows_ok, rows_error, payloads, audit, files, folder, spooled } = self;
+        let Self { store, rows_ok, rows_error, payloads, audit, files, spooled, .. } = self;
         write!(
             f,
             "{store}: erased {rows_ok} ok rows, {rows_error} error rows, {payloads} payloads, {audit} audit entries, {files} \
              files"
         )?;
-        match folder {
-            Some(folder) => write!(f, " in {}", folder.display())?,
-            None => write!(f, " (no folder was named: set OBS_SPOOL_DIR if there is one)")?,
+        match (self.folder, self.missing_folder) {
+            (Some(folder), _) => write!(f, " in {}", folder.display())?,
+            (None, Some(missing)) => write!(
+                f,
+                " (there is no folder {}, where these settings have the spool: call this also where programs have one, or \
+                 name it with --dir)",
+                missing.display()
+            )?,
+            (None, None) => {
+                write!(
+                    f,
+                    " (these settings have no spool: name its folder with --dir if there is one)"
+                )?;
+            }
         }
         if *spooled > 0 {
             write!(

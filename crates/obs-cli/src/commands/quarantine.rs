@@ -1,6 +1,6 @@
 //! `obs quarantine`: records that the store does not take, for somebody to judge.
 
-use std::{error::Error, fmt, path::Path, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
 use obs_persist::{
     Migrations,
@@ -10,39 +10,35 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    args::{Judgement, Which},
+    args::{Folder, Judgement, Which},
     commands::Ready,
-    config::Variables,
+    config::Settings,
     error::Failure,
     output::Output,
     text::{Shown, Time},
 };
 
-pub(crate) fn run(
-    judgement: &Judgement,
-    variables: &Variables,
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub(crate) fn run(judgement: &Judgement, output: &mut Output) -> Result<(), Failure> {
     match judgement {
         Judgement::List { folder } => {
-            let quarantine = open(variables, folder.dir.as_deref())?;
+            let quarantine = open(&Settings::new(None)?, folder)?;
             let entries = quarantine.list().map_err(|error| failure(&error))?;
             entries.iter().try_for_each(|entry| output.say(&Line(entry)))
         }
         Judgement::Show { run_id, folder } => {
-            let quarantine = open(variables, folder.dir.as_deref())?;
+            let quarantine = open(&Settings::new(None)?, folder)?;
             let suspect = quarantine.show(*run_id).map_err(|error| failure(&error))?;
             output.say(&Whole(&suspect))
         }
         Judgement::Retry { which, folder, store } => {
-            let quarantine = open(variables, folder.dir.as_deref())?;
+            let settings = Settings::new(store.store.as_deref())?;
+            let quarantine = open(&settings, folder)?;
             let run_ids = chosen(&quarantine, which)?;
-            let store =
-                Ready::new(&variables.store(store.store.as_deref())?, Migrations::External)?;
+            let store = Ready::new(&settings.store()?, Migrations::External)?;
             retry(&quarantine, &run_ids, store, output)
         }
         Judgement::Drop { which, folder } => {
-            let quarantine = open(variables, folder.dir.as_deref())?;
+            let quarantine = open(&Settings::new(None)?, folder)?;
             for run_id in chosen(&quarantine, which)? {
                 quarantine.drop_record(run_id).map_err(|error| failure(&error))?;
                 output.say(&Done { run_id, done: "dropped", error: None })?;
@@ -52,8 +48,8 @@ pub(crate) fn run(
     }
 }
 
-fn open(variables: &Variables, dir: Option<&Path>) -> Result<Quarantine, Failure> {
-    variables.quarantine(dir).map(Quarantine::at)
+fn open(settings: &Settings, folder: &Folder) -> Result<Quarantine, Failure> {
+    settings.quarantine(folder.dir.as_deref()).map(Quarantine::at)
 }
 
 /// The records that were named, or all that are there now.

@@ -7,12 +7,12 @@ use obs_persist::inspect::{InspectError, SpooledEpoch, SpooledRecord, SpooledSeg
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{args::Look, config::Variables, error::Failure, output::Output};
+use crate::{args::Look, commands::spool_of, error::Failure, output::Output};
 
-pub(crate) fn run(look: &Look, variables: &Variables, output: &mut Output) -> Result<(), Failure> {
+pub(crate) fn run(look: &Look, output: &mut Output) -> Result<(), Failure> {
     match look {
-        Look::Dump(dir) => dump(&variables.spool(dir.dir.as_deref())?, output),
-        Look::Verify(dir) => verify(&variables.spool(dir.dir.as_deref())?, output),
+        Look::Dump(dir) => dump(&spool_of(dir)?, output),
+        Look::Verify(dir) => verify(&spool_of(dir)?, output),
     }
 }
 

@@ -51,7 +51,7 @@ fn the_address_may_be_in_a_file_and_not_in_two_places() {
     let operator = Operator::new().with("OBS_STORE_FILE", "./address");
     let said = operator.call(&["migrate"]);
     assert_eq!(said.code, 2);
-    assert!(said.err.contains("OBS_STORE_FILE names `./address`"), "{}", said.err);
+    assert!(said.err.contains("OBS_STORE_FILE=\"./address\": cannot be read"), "{}", said.err);
 
     fs::write(operator.dir.path().join("address"), "sqlite:./from-file.sqlite\n").unwrap();
     assert_eq!(operator.json(&["migrate"])[0]["store"], "sqlite:./from-file.sqlite");

@@ -9,5 +9,6 @@ mod doctor;
 mod erase;
 mod quarantine;
 mod schema;
+mod settings;
 mod spool;
 mod support;

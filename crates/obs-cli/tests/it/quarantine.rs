@@ -1,6 +1,9 @@
 //! `obs quarantine`, on files as the worker leaves them.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use obs_core::{RunRecord, Status, testing::record};
 use serde_json::json;
@@ -15,10 +18,21 @@ fn set_aside(operator: &Operator, error: &str) -> RunRecord {
     poison
 }
 
+/// Another one, in the quarantine of somebody else's spool.
+pub(crate) fn set_aside_in(quarantine: &Path) -> RunRecord {
+    let mut poison = record("poison", "1");
+    poison.status = Status::Error;
+    file_in(quarantine, &poison, "no");
+    poison
+}
+
 pub(crate) fn file(operator: &Operator, poison: &RunRecord, error: &str) {
-    let folder = folder(operator);
-    fs::create_dir_all(&folder).unwrap();
-    for private in [folder.parent().unwrap(), &folder] {
+    file_in(&folder(operator), poison, error);
+}
+
+fn file_in(folder: &Path, poison: &RunRecord, error: &str) {
+    fs::create_dir_all(folder).unwrap();
+    for private in [folder.parent().unwrap(), folder] {
         #[cfg(unix)]
         fs::set_permissions(private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     }
@@ -74,8 +88,9 @@ fn the_folder_may_be_the_spool_or_the_quarantine_and_must_exist() {
     assert_eq!(said.code, 2);
     assert!(said.err.contains("`./spoool`, which is no folder"), "{}", said.err);
     let said = operator.call(&["quarantine", "list"]);
-    assert_eq!(said.code, 2);
-    assert!(said.err.contains("OBS_SPOOL_DIR is not set"), "{}", said.err);
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("`./obs.sqlite.spool`"), "{}", said.err);
+    assert!(said.err.contains("set OBS_SPOOL_DIR"), "{}", said.err);
 }
 
 #[test]

@@ -9,7 +9,7 @@ const OLD_DAY: &str = "20200102";
 const OLD_BOUNDS: (&str, &str) =
     ("016f638d-4400-0000-0000-000000000000", "016f68b3-a000-0000-0000-000000000000");
 
-fn add_old_day(url: &str, table: &str) {
+pub(crate) fn add_old_day(url: &str, table: &str) {
     let (first, next) = OLD_BOUNDS;
     postgres(
         url,
@@ -17,6 +17,11 @@ fn add_old_day(url: &str, table: &str) {
             "CREATE TABLE obs.{table}_{OLD_DAY} PARTITION OF obs.{table} FOR VALUES FROM ('{first}') TO ('{next}')"
         ),
     );
+}
+
+/// Whether that day of a table is still there.
+pub(crate) fn exists(url: &str, table: &str) -> bool {
+    postgres(url, &format!("SELECT to_regclass('obs.{table}_{OLD_DAY}') IS NOT NULL"))[0] == "t"
 }
 
 #[test]
@@ -184,10 +189,7 @@ fn retention_drops_old_days_of_each_class_by_its_own_rule() {
     for table in ["run_ok", "run_ok_payload", "run_error", "run_error_payload"] {
         add_old_day(&url, table);
     }
-    let exists = |table: &str| {
-        postgres(&url, &format!("SELECT to_regclass('obs.{table}_{OLD_DAY}') IS NOT NULL"))[0]
-            == "t"
-    };
+    let exists = |table| exists(&url, table);
 
     let done = &operator.json(&["retention"])[0];
     assert_eq!((&done["dropped"], &done["ok_days"]), (&1.into(), &30.into()), "{done}");
@@ -207,7 +209,7 @@ fn a_retention_that_is_none_is_refused_before_anything_is_dropped() {
         Operator::new().with("OBS_STORE", "sqlite:./x.sqlite").with("OBS_RETENTION_OK", "soon");
     let said = operator.call(&["retention"]);
     assert_eq!(said.code, 2);
-    assert!(said.err.contains("OBS_RETENTION_OK is `soon`, not a number of days"), "{}", said.err);
+    assert!(said.err.contains("OBS_RETENTION_OK=\"soon\": not a number of days"), "{}", said.err);
     assert!(!operator.dir.path().join("x.sqlite").exists());
 }
 

@@ -135,6 +135,7 @@ impl<'o> Bounded<'o> {
     }
 
     #[inline(never)]
+    #[expect(clippy::indexing_slicing, reason = "no more is stored than there is")]
     fn put_any(&mut self, bytes: &[u8]) {
         let stored = bytes.len().min(self.room());
         let lost = bytes.len() - stored;
@@ -146,6 +147,7 @@ impl<'o> Bounded<'o> {
     }
 
     /// Writes bytes that there is room for.
+    #[expect(clippy::indexing_slicing, reason = "what is written to was made writable above")]
     fn put_stored(&mut self, bytes: &[u8]) {
         let end = self.at + bytes.len();
         if self.out.len() < end && !self.widen(bytes.len()) {
@@ -282,6 +284,10 @@ impl<'o> Bounded<'o> {
 
     /// Wraps what was stored into the marker for a value that is too large, inside the limit and
     /// without another buffer.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "what is ahead is writable, and has room for the whole marker"
+    )]
     pub(super) fn wrap_head(&mut self) {
         let stored = &self.out[self.start..self.at];
         // `kept` is not known yet; it has as many digits as this or fewer.
@@ -354,6 +360,7 @@ fn frame(total: u64, kept: usize) -> ([u8; FRAME_BYTES_MAX], usize) {
 
 /// How much of `json` fits into `room` as the content of a JSON string, in whole characters, and
 /// how long it is then.
+#[expect(clippy::indexing_slicing, reason = "so many of its bytes were counted")]
 fn fitting(json: &[u8], room: usize) -> (usize, usize) {
     let mut quoted_len = 0;
     let fits = json.iter().take_while(|byte| {

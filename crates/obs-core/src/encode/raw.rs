@@ -61,7 +61,7 @@ pub(super) fn rewrite(encoder: &mut Encoder<'_>, text: &str) -> Result<(), Stop>
             b'{' | b'[' if encoder.open(first) => &rest[1..],
             b'{' | b'[' => after_container(rest),
             b'}' | b']' => {
-                encoder.close(&rest.as_bytes()[..1])?;
+                encoder.close(&[first])?;
                 &rest[1..]
             }
             b',' | b':' => {
@@ -92,7 +92,7 @@ fn unescaped<'t>(text: &mut impl Pieces, after_quote: &'t str) -> &'t str {
     let mut rest = after_quote;
     while let Some(at) = rest.find(['"', '\\']) {
         text.push(&rest[..at]);
-        let is_end = rest.as_bytes()[at] == b'"';
+        let is_end = rest.as_bytes().get(at) == Some(&b'"');
         rest = &rest[at + 1..];
         if is_end {
             return rest;

@@ -187,6 +187,10 @@ impl LostRuns {
 /// use obs_core::{PageError, in_flight};
 /// assert_eq!(in_flight::read_page(&vec![0; in_flight::PAGE_WORDS]), Err(PageError::Blank));
 /// ```
+#[expect(
+    clippy::indexing_slicing,
+    reason = "texts are decoded from words within the length given for them"
+)]
 pub fn read_page(words: &[u64]) -> Result<LostRuns, PageError> {
     let owner = FORMAT.read(words)?;
     let (without_slot, seen_at) = slots::published(words);

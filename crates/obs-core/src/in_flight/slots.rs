@@ -1,5 +1,10 @@
 //! The page of slots: its layout, and how a slot is filled, cleared and read.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the length of a page is checked, and a slot is one of those that it has"
+)]
+
 use crate::{
     page::{Format, HEADER_WORDS, PageError},
     record::Timestamp,

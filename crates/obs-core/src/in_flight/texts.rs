@@ -39,6 +39,7 @@ pub(super) struct Named {
 
 impl Texts {
     /// Where the texts of a strategy are: 0 if there is no room for them.
+    #[expect(clippy::indexing_slicing, reason = "an entry that does not fit was refused above")]
     pub(super) fn intern(&mut self, words: &[AtomicU64], kind: &str, key: &StrategyKey<'_>) -> u32 {
         let parts = [
             Some(kind),
@@ -77,6 +78,7 @@ impl Texts {
 }
 
 /// Whole words, in the order of their bytes.
+#[expect(clippy::indexing_slicing, reason = "the head was made first, and has two words")]
 fn encode(parts: [Option<&str>; PARTS]) -> Box<[u8]> {
     let mut out = vec![0; HEAD_WORDS * size_of::<u64>()];
     for (at, part) in parts.iter().enumerate() {
@@ -97,6 +99,10 @@ fn checksum(parts: [Option<&str>; PARTS]) -> u64 {
 }
 
 /// The strategy whose texts are at `place`; `None` where there are none. The words are not trusted.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a head has more bytes than parts, and so many words follow as its lengths say"
+)]
 pub(super) fn decode(place: usize, len: usize, word: impl Fn(usize) -> u64) -> Option<Named> {
     let head = if place == 0 || place + HEAD_WORDS > len { None } else { Some(word(place)) }?;
     let head = head.to_le_bytes();

@@ -72,6 +72,7 @@ impl Runs {
 
     /// Counts a run that ended and is not kept.
     #[inline]
+    #[expect(clippy::indexing_slicing, reason = "each status has a word")]
     pub(crate) fn not_kept(&self, status: Status) {
         count(&self.unkept[status.index()]);
     }
@@ -231,6 +232,10 @@ impl Book {
     }
 
     /// Locks a shard. Counting cannot leave it half-written, so a poisoned lock is as good as any.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "each generation has locks, and each shard has one of them"
+    )]
     pub(super) fn shard(&self, shard: usize) -> Locked<'_> {
         let locks = &self.locks[self.generation()];
         let lock = locks.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,6 +264,7 @@ impl Book {
     }
 
     /// Takes a snapshot and shows it to `read` while no term of a kept record can change.
+    #[expect(clippy::indexing_slicing, reason = "each generation has locks")]
     pub(crate) fn frozen<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
         let generation = self.generation();
         let first = self.locks[generation].snapshot.lock();

@@ -6,6 +6,11 @@
 //! Whatever part of a [`Move`] was done, [`PageLedger::died`] is exact. Every store is a release: neither
 //! the compiler nor the processor may swap two of them.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the length of a page is checked, and each term, class and reason has a place"
+)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{

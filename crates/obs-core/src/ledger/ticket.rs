@@ -17,6 +17,7 @@ pub(crate) struct SeriesDrops {
     counts: [[AtomicU64; DropReason::ALL.len()]; 2],
 }
 
+#[expect(clippy::indexing_slicing, reason = "each class and reason has a count")]
 impl SeriesDrops {
     pub(crate) fn of(&self, class: Class, reason: DropReason) -> u64 {
         self.counts[class.index()][reason.index()].load(Ordering::Relaxed)

@@ -131,6 +131,7 @@ impl DirectSeries {
         self.active.add(1);
     }
 
+    #[expect(clippy::indexing_slicing, reason = "each status has an instrument")]
     pub(super) fn ended(&self, end: &RunEnd<'_>) {
         self.active.add(-1);
         self.durations[end.status.index()]

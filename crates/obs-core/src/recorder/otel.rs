@@ -309,7 +309,7 @@ impl WriteRecorder for Writes {
 
 /// The bounds with the SLOs put in.
 fn duration_bounds(bounds: &[f64], slos: &[Duration]) -> Result<Vec<f64>, BuildError> {
-    let ascending = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+    let ascending = bounds.is_sorted_by(|one, next| one < next);
     let above_zero = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
     if !ascending || !above_zero || !(1..=BOUNDS_MAX).contains(&bounds.len()) {
         return Err(BuildError::bounds(bounds));

@@ -92,6 +92,7 @@ impl Drains {
     }
 
     /// Goes on with the series after the last one, once round at most, until so many runs were replayed.
+    #[expect(clippy::indexing_slicing, reason = "the next is taken modulo how many there are")]
     fn drain_some(&self, runs_max: u64) -> Drained {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.all();

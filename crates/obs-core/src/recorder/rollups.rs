@@ -152,6 +152,7 @@ impl Rollups {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "what was counted has a place in the table")]
     fn rollup(&self, minute: i64, complete: bool, (key, status, sums): Entry) -> Rollup {
         let bucket = |(place, count): (usize, u64)| RollupBucket::new(self.places[place], count);
         Rollup {

@@ -29,6 +29,7 @@ const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 /// How long the shortest secret is that has no byte of class [`SIGN`]: the first line of a PEM block.
 const LONG: usize = 11;
 
+#[expect(clippy::indexing_slicing, reason = "each byte is below the length of the table")]
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
@@ -60,6 +61,10 @@ impl Glance {
     /// The same for a text of at most 16 bytes, with zeros behind it. Not inlined, because the compiler would
     /// take the bytes apart as they were put together, one by one.
     #[inline(never)]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "no length or place is above that of what is looked at at once"
+    )]
     pub(crate) fn at_short(padded: u128, len: usize) -> Self {
         let (bytes, filled) = (padded.to_le_bytes(), &FILLED[len.min(AT_ONCE)]);
         let (one, other) = halves(array::from_fn(|at| class_in_short(bytes[at] | filled[at])));
@@ -138,6 +143,7 @@ impl Glance {
 }
 
 #[inline]
+#[expect(clippy::indexing_slicing, reason = "the table has a place for each byte")]
 fn seen_in(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)])
 }
@@ -214,6 +220,7 @@ fn halves(bytes: [u8; AT_ONCE]) -> (u64, u64) {
 }
 
 /// For each length, something in the place of the zeros that is no sign of anything.
+#[expect(clippy::indexing_slicing, reason = "both places are below the lengths")]
 const FILLED: [[u8; AT_ONCE]; AT_ONCE + 1] = {
     let mut filled = [[b'x'; AT_ONCE]; AT_ONCE + 1];
     let mut len = 0;

@@ -54,6 +54,7 @@ struct Rule {
 const CHARACTERS: usize = 37;
 
 impl Keys {
+    #[expect(clippy::indexing_slicing, reason = "a rule without a character was refused")]
     pub(super) fn new(texts: &[String]) -> Result<Self, BuildError> {
         let mut rules = Vec::with_capacity(texts.len());
         for given in texts {
@@ -83,6 +84,7 @@ impl Keys {
     }
 
     /// Whether a rule is found in `name`.
+    #[expect(clippy::indexing_slicing, reason = "each place of the name is looked at")]
     pub(super) fn find(&self, name: &[u8]) -> bool {
         !self.rules.is_empty()
             && (0..name.len()).any(|at| {
@@ -96,12 +98,17 @@ impl Keys {
     }
 
     /// Whether a rule is `name` as a whole.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the place was found in the name, and a rule ends within it"
+    )]
     pub(super) fn is(&self, name: &[u8]) -> bool {
         let Some(at) = name.iter().position(|byte| !is_separator(*byte)) else { return false };
         let is_whole = |end: usize| name[end..].iter().all(|byte| is_separator(*byte));
         self.beginning_with(name[at]).iter().any(|rule| rule.end_in(name, at).is_some_and(is_whole))
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the place is one of the name")]
     fn may_begin(&self, name: &[u8], at: usize) -> bool {
         let Some(first) = slot(name[at]) else { return false };
         // What follows a separator is looked at by the rules themselves.
@@ -109,6 +116,10 @@ impl Keys {
         self.pairs.get(first * CHARACTERS + second).copied().unwrap_or(true)
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "where rules begin is at most how many there are, in order"
+    )]
     fn beginning_with(&self, first: u8) -> &[Rule] {
         let range = slot(first)
             .and_then(|slot| Some(*self.starts.get(slot)?..*self.starts.get(slot + 1)?))
@@ -123,6 +134,10 @@ impl fmt::Debug for Keys {
     }
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a rule has a character, and each two characters have a place"
+)]
 fn pairs(rules: &[Rule]) -> Vec<bool> {
     let mut pairs = vec![false; CHARACTERS * CHARACTERS];
     for rule in rules {
@@ -137,6 +152,7 @@ fn pairs(rules: &[Rule]) -> Vec<bool> {
 
 impl Rule {
     /// Where the rule ends if it is found at `at`, whatever separators are in between.
+    #[expect(clippy::indexing_slicing, reason = "the place before is one of the name")]
     fn end_in(&self, name: &[u8], mut at: usize) -> Option<usize> {
         for (count, expected) in self.text.iter().enumerate() {
             if count > 0 {
@@ -158,6 +174,7 @@ fn is_separator(byte: u8) -> bool {
 
 /// Whether a word begins or ends at `at`: beside a separator, between letters and digits, where upper
 /// case begins (`cardPan`) and where it ends (`PANNumber`).
+#[expect(clippy::indexing_slicing, reason = "a place is at most the length of the name")]
 fn is_edge(name: &[u8], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).map(|before| name[before]) else { return true };
     let Some(byte) = name.get(at).copied() else { return true };

@@ -5,6 +5,11 @@
 //! 8 bytes is one word, one of up to 16 is two and one of up to 32 is four, which with its length say all of it. What is
 //! not remembered is looked at.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "places are taken modulo the length of the table, a power of two"
+)]
+
 use std::cell::Cell;
 
 use crate::short::{SHORT_MAX, Short, WORD_BYTES};

@@ -10,6 +10,10 @@ const DIGITS_MAX: usize = 19;
 const GROUP_MIN: usize = 3;
 
 /// Where a card number that begins at `start`, which is a digit, ends. Looks at 40 bytes at most.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the start lies in the text, and there is room for the digits that were counted"
+)]
 pub(super) fn end(text: &[u8], start: usize) -> Option<usize> {
     let is_part =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+');
@@ -54,6 +58,7 @@ pub(super) fn is_card(digits: &[u8]) -> bool {
     (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len()) && is_issued(digits) && luhn(digits)
 }
 
+#[expect(clippy::indexing_slicing, reason = "the number of digits was checked")]
 fn is_issued(digits: &[u8]) -> bool {
     let prefix = |count: usize| {
         digits[..count].iter().fold(0_u32, |sum, digit| 10 * sum + u32::from(*digit))

@@ -46,6 +46,7 @@ enum Sign {
     Digit,
 }
 
+#[expect(clippy::indexing_slicing, reason = "each byte is below the length of the table")]
 const SIGNS: [Sign; 256] = {
     let mut signs = [Sign::None; 256];
     signs[b'@' as usize] = Sign::At;
@@ -68,6 +69,7 @@ const SIGNS: [Sign; 256] = {
 };
 
 /// What a look at JSON text stops at: every sign, and escapes.
+#[expect(clippy::indexing_slicing, reason = "each byte is below the length of the table")]
 const IN_JSON: [bool; 256] = {
     let mut stops = [false; 256];
     let mut byte = 0;
@@ -104,6 +106,7 @@ const HEADERS: [&[u8]; 5] = [b"authorization", b"cookie", b"set-cookie", b"x-api
 
 /// The first secret in `text` at or after `from`.
 #[inline(never)]
+#[expect(clippy::indexing_slicing, reason = "the table has a place for each byte")]
 pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>> {
     let text = Text { bytes: text.as_bytes(), from, keys };
     let mut at = from;
@@ -122,6 +125,10 @@ pub(super) fn find(text: &str, from: usize, keys: &Keys) -> Option<Range<usize>>
 
 /// Whether JSON text may hold a secret or an escape: then its strings are looked at one by one. A colon
 /// behind a quote is that of a key: in a string it would have an escape before it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the table has a place for each byte, which was found in the text"
+)]
 pub(super) fn may_find_in_json(json: &str, keys: &Keys) -> bool {
     let text = Text { bytes: json.as_bytes(), from: 0, keys };
     let mut at = 0;
@@ -146,6 +153,10 @@ struct Text<'a> {
     keys: &'a Keys,
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "each place was found in the text, and none lies before `from`"
+)]
 impl Text<'_> {
     /// Whether the bytes beside a sign let it be one: nearly all digits, dashes and underscores end here.
     #[inline]

@@ -159,9 +159,14 @@ fn read_once(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read(bytes)
 }
 
+/// Opens a directory, to sync the names in it; `None` where they need no sync.
+pub(crate) fn open_dir(path: &Path) -> io::Result<Option<File>> {
+    if cfg!(unix) { File::open(path).map(Some) } else { Ok(None) }
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+    open_dir(path)?.map_or(Ok(()), |directory| directory.sync_all())
 }
 
 #[cfg(unix)]

@@ -101,7 +101,7 @@ pub(super) fn replace(
         let _ = (disk.unlink(&copy), disk.unlink(&to));
     }
     let kept = replaced?;
-    if let Some(Err(error)) = path.parent().map(|directory| disk.sync_dir(directory)) {
+    if let Some(Err(error)) = path.parent().map(|directory| disk.open_dir(directory)?.sync()) {
         tracing::debug!(path = %path.display(), %error, "a loss of power may bring a damaged file back");
     }
     Ok(kept)

@@ -22,8 +22,14 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync + 'static {
 
     fn unlink(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the names in a directory durable.
-    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Opens a directory, to sync the names in it.
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>>;
+}
+
+/// An open directory of a [`Disk`].
+pub(crate) trait DiskDir: fmt::Debug + Send + Sync {
+    /// Makes the names in it durable.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file of a [`Disk`].
@@ -42,6 +48,10 @@ pub(crate) struct RealDisk;
 
 #[derive(Debug)]
 struct RealFile(fs::File);
+
+/// There is nothing to open where names need no sync.
+#[derive(Debug)]
+struct RealDir(Option<fs::File>);
 
 impl Disk for RealDisk {
     fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
@@ -81,8 +91,14 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        platform::sync_dir(directory)
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        Ok(Arc::new(RealDir(platform::open_dir(directory)?)))
+    }
+}
+
+impl DiskDir for RealDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), fs::File::sync_all)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use obs_core::Tick;
 
 use super::{
-    disk::DiskFile,
+    disk::{DiskDir, DiskFile},
     log::{Fsync, Log, State},
     segment::{Segment, Slot, Unsynced},
 };
@@ -110,7 +110,7 @@ impl Log {
 
     fn duty(&self, state: &State, now: Tick) -> Duty {
         let age = state.dirty_since.map(|since| now.since(since));
-        let by_itself = self.limits.fsync != Fsync::Never;
+        let by_itself = self.syncs_by_itself();
         if state.sync_wanted
             || age.is_some_and(|age| by_itself && (age >= SYNC_EVERY || state.closing))
         {
@@ -132,6 +132,10 @@ impl Log {
         let sync_in = age.filter(|_| by_itself).map(|age| SYNC_EVERY.saturating_sub(age));
         let turn_in = quiet.map(|quiet| QUIET.saturating_sub(quiet));
         Duty::Wait([sync_in, turn_in].into_iter().flatten().min())
+    }
+
+    fn syncs_by_itself(&self) -> bool {
+        self.limits.fsync != Fsync::Never
     }
 
     fn prepare(&self) {
@@ -199,7 +203,7 @@ impl Log {
             return Round(state.rounds_done);
         }
         let running = state.rounds_started > state.rounds_done;
-        if state.unsynced.is_empty() && !running && !state.names_unsynced {
+        if state.unsynced.is_empty() && !running && state.names_unsynced.is_none() {
             return Round(state.rounds_done);
         }
         state.sync_wanted = true;
@@ -272,12 +276,12 @@ impl Log {
         let round = state.rounds_started;
         let empty = std::mem::take(&mut state.spare);
         let mut unsynced = std::mem::replace(&mut state.unsynced, empty);
-        let names = std::mem::take(&mut state.names_unsynced);
+        let names = state.names_unsynced.take();
         let files = state.files_of(&unsynced.segments);
         drop(state);
 
-        if names && let Err(error) = self.sync_names() {
-            self.again(unsynced, &error);
+        if let Err(error) = self.sync_names(names.as_deref()) {
+            self.again(unsynced, names, &error);
             return;
         }
         let mut broken = Vec::new();
@@ -307,21 +311,27 @@ impl Log {
         self.wake(state);
     }
 
-    fn sync_names(&self) -> io::Result<()> {
-        if self.bugs.names_are_synced() { self.disk.sync_dir(&self.directory) } else { Ok(()) }
+    fn sync_names(&self, unsynced: Option<&dyn DiskDir>) -> io::Result<()> {
+        match unsynced {
+            Some(directory) if self.bugs.names_are_synced() => directory.sync(),
+            _ => Ok(()),
+        }
     }
 
     /// The directory could not be synced: the round never was.
-    fn again(&self, unsynced: Unsynced, error: &io::Error) {
+    fn again(&self, unsynced: Unsynced, names: Option<Arc<dyn DiskDir>>, error: &io::Error) {
         let mut state = self.lock();
         state.unsynced.put_back(unsynced);
-        state.names_unsynced = true;
-        state.dirty_since.get_or_insert_with(|| self.clock.now());
-        // Whoever waits does so for a later round, which counts for this one.
+        state.names_unsynced = state.names_unsynced.take().or(names);
         self.failed(&mut state, "syncing the directory", error);
         if state.off {
+            // That was the last one that nobody asked for.
             self.wake(state);
+            return;
         }
+        // Whoever waits does so for a later round, which counts for this one.
+        state.dirty_since.get_or_insert_with(|| self.clock.now());
+        state.sync_wanted |= !self.syncs_by_itself();
     }
 
     /// A sync failed: the kernel may have dropped what it could not write and say so only once. Every
@@ -339,7 +349,7 @@ impl Log {
         self.failed(&mut state, "a sync", error);
         // What was written to it while it was being synced, too.
         let copies = [unsynced.copies_of(number), state.unsynced.copies_of(number)];
-        state.unsynced.segments.retain(|segment| *segment != number);
+        state.unsynced.forget(number);
         if state.off {
             state.distrust(number);
             return;
@@ -362,8 +372,10 @@ impl Log {
                 targets.push(to.segment);
             }
         }
-        let files = self.lock().files_of(&targets);
-        let synced = (self.sync_names())
+        let state = self.lock();
+        let (files, names) = (state.files_of(&targets), state.names_unsynced.clone());
+        drop(state);
+        let synced = (self.sync_names(names.as_deref()))
             .and_then(|()| files.into_iter().try_for_each(|(_, file)| file.fdatasync()));
         if let Err(error) = synced {
             let mut state = self.lock();
@@ -422,7 +434,7 @@ impl Log {
         state.give_up_unused();
         if state.unsynced.is_empty() {
             // The names of segments that hold nothing, in a directory that may be gone when somebody asks.
-            state.names_unsynced = false;
+            state.names_unsynced = None;
         }
         drop(state);
         for _ in 0..SEGMENTS_MAX {

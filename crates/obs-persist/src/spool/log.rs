@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     ReadError,
     bugs::Bugs,
-    disk::{Disk, DiskFile},
+    disk::{Disk, DiskDir, DiskFile},
     frame::{self, Frame, Seed},
     segment::{Segment, Slot, Unsynced, Written, path_of},
 };
@@ -41,7 +41,7 @@ pub enum Fsync {
     Interval,
     /// Before the run's thread goes on; concurrent runs share one.
     Always,
-    /// Only when somebody asks for it.
+    /// Only when somebody asks for it, and when the spool has filled 32 MiB since.
     Never,
 }
 
@@ -127,8 +127,9 @@ pub(super) struct State {
     pub(super) looks_again: bool,
     /// Since when there is something unsynced.
     pub(super) dirty_since: Option<Tick>,
-    /// A name was made since the directory was synced last.
-    pub(super) names_unsynced: bool,
+    /// The directory, if a name was made in it since it was synced last. It was opened when the name was made: to
+    /// sync it takes no descriptor, of which there may be none by then.
+    pub(super) names_unsynced: Option<Arc<dyn DiskDir>>,
     /// Somebody waits for a sync.
     pub(super) sync_wanted: bool,
     pub(super) rounds_started: u64,
@@ -155,6 +156,9 @@ pub(super) struct Prepared {
     number: u64,
     segment: Segment,
 }
+
+/// A segment whose file was made, and the directory that has its name.
+pub(super) type Made = (Prepared, Arc<dyn DiskDir>);
 
 /// A place that is taken and not yet written.
 struct Place {
@@ -287,25 +291,26 @@ impl Log {
     }
 
     /// Makes the file of a segment.
-    pub(super) fn make(&self, number: u64) -> io::Result<Prepared> {
+    pub(super) fn make(&self, number: u64) -> io::Result<Made> {
         let path = path_of(&self.directory, number);
+        let names = self.disk.open_dir(&self.directory)?;
         let file = self.disk.create_reserved(&path, self.limits.segment as u64)?;
         let seed = self.bugs.seed(Seed::new(self.epoch, number));
-        Ok(Prepared { number, segment: Segment::new(path, seed, file) })
+        Ok((Prepared { number, segment: Segment::new(path, seed, file) }, names))
     }
 
     /// Takes note of how that went.
     pub(super) fn made(
         &self,
         state: &mut State,
-        made: io::Result<Prepared>,
+        made: io::Result<Made>,
     ) -> Result<Prepared, Refusal> {
         match made {
-            Ok(prepared) => {
+            Ok((prepared, names)) => {
                 if state.starved_at.take().is_some() {
                     tracing::info!("the spool has room again");
                 }
-                state.names_unsynced = true;
+                state.names_unsynced = Some(names);
                 Ok(prepared)
             }
             Err(error) => {
@@ -338,7 +343,7 @@ impl Log {
         if first {
             state.dirty_since = Some(self.clock.now());
         }
-        if copy && !fits && !state.sync_wanted {
+        if !fits && !state.sync_wanted {
             state.sync_wanted = true;
         } else if !copy || !first || state.looks_again {
             return true;
@@ -518,6 +523,7 @@ impl State {
             && let Some(segment) = self.segments.remove(&number)
         {
             self.reader.take_if(|(open, _)| *open == number);
+            self.unsynced.forget(number);
             self.waste.push(segment);
         }
     }

@@ -162,6 +162,11 @@ impl Unsynced {
     /// twice this is held. What does not fit has no copy, and is synced at once.
     pub(super) const BYTES_MAX: usize = 4 << 20;
 
+    /// How many segments one sync has to do with at most, as the file of each stays open until then: one that is
+    /// closed before may forget what the system could not write, and the sync of another would say that all is
+    /// well.
+    pub(super) const SEGMENTS_MAX: usize = 8;
+
     /// How many places for frames are kept for next time, although few of them were needed: 32 KiB.
     const KEEP: usize = 1_024;
 
@@ -169,7 +174,7 @@ impl Unsynced {
     /// round takes fresh pages from the system.
     const KEEP_TIMES: usize = 4;
 
-    /// Adds a frame; `false` when there is no room for a copy.
+    /// Adds a frame; `false` when it is time for a sync: there is no room for a copy, or for another segment.
     pub(super) fn push(&mut self, slot: Slot, frame: &Written, copy: bool) -> bool {
         add(&mut self.segments, slot.segment);
         let fits = self.bytes + frame.len() <= Self::BYTES_MAX;
@@ -179,7 +184,14 @@ impl Unsynced {
         } else {
             add(&mut self.uncopied, slot.segment);
         }
-        fits
+        fits && self.segments.len() <= Self::SEGMENTS_MAX
+    }
+
+    /// A segment is not to be synced any more.
+    pub(super) fn forget(&mut self, segment: u64) {
+        for known in [&mut self.segments, &mut self.uncopied] {
+            known.retain(|known| *known != segment);
+        }
     }
 
     /// Whether some of a segment's frames have no copy.
@@ -268,6 +280,21 @@ mod tests {
         assert_eq!(unsynced.copies_of(4).len(), 0);
         unsynced.clear();
         assert!(unsynced.is_empty());
+    }
+
+    #[test]
+    fn it_is_time_for_a_sync_when_one_segment_more_waits_than_may_be_open() {
+        let mut unsynced = Unsynced::default();
+        let frame = Written::from([1; 8]);
+        let most = Unsynced::SEGMENTS_MAX as u64;
+        for segment in 0..most {
+            assert!(unsynced.push(slot(segment, 0), &frame, false), "{segment}");
+        }
+        assert!(!unsynced.push(slot(most, 0), &frame, false));
+        assert!(unsynced.lacks_copies_of(0));
+        unsynced.forget(0);
+        assert!(!unsynced.lacks_copies_of(0));
+        assert!(unsynced.push(slot(most, 8), &frame, false), "one of them is gone");
     }
 
     #[test]

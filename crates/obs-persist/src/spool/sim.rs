@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskDir, DiskFile};
 
 /// What is written as a whole or not at all.
 const BLOCK: usize = 64;
@@ -63,6 +63,9 @@ struct World {
     /// The numbers of the syncs that fail, counted from 1.
     failing_syncs: BTreeSet<u64>,
     syncs: u64,
+    /// The same, of directories.
+    failing_dir_syncs: BTreeSet<u64>,
+    dir_syncs: u64,
     failing_writes: bool,
     failing_opens: bool,
     /// Files that cannot be read, although they are open.
@@ -72,6 +75,8 @@ struct World {
     failed_reads: u64,
     /// How often a file was opened, or somebody tried to.
     opens: u64,
+    /// Files and directories that are open now.
+    open_now: usize,
     /// Files whose sync failed, and how often each was synced after that.
     resynced: BTreeMap<usize, u64>,
     created: u64,
@@ -101,12 +106,15 @@ impl SimDisk {
             space_left: u64::MAX,
             failing_syncs: BTreeSet::new(),
             syncs: 0,
+            failing_dir_syncs: BTreeSet::new(),
+            dir_syncs: 0,
             failing_writes: false,
             failing_opens: false,
             failing_reads: BTreeSet::new(),
             failing_place: None,
             failed_reads: 0,
             opens: 0,
+            open_now: 0,
             resynced: BTreeMap::new(),
             created: 0,
         })))
@@ -126,6 +134,10 @@ impl SimDisk {
 
     pub(super) fn fail_syncs(&self, numbers: impl IntoIterator<Item = u64>) {
         self.world().failing_syncs = numbers.into_iter().collect();
+    }
+
+    pub(super) fn fail_dir_syncs(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.world().failing_dir_syncs = numbers.into_iter().collect();
     }
 
     pub(super) fn fail_writes(&self, fail: bool) {
@@ -157,6 +169,10 @@ impl SimDisk {
 
     pub(crate) fn opens(&self) -> u64 {
         self.world().opens
+    }
+
+    pub(super) fn open_now(&self) -> usize {
+        self.world().open_now
     }
 
     /// Changes one byte of a file, for good.
@@ -281,6 +297,7 @@ impl Disk for SimDisk {
         });
         assert!(world.names.insert(path.to_owned(), inode).is_none(), "{path:?} is there already");
         world.created += 1;
+        world.open_now += 1;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
@@ -292,6 +309,7 @@ impl Disk for SimDisk {
             return Err(io::Error::other("too many open files"));
         }
         let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        world.open_now += 1;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
@@ -331,12 +349,39 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
         let mut world = self.world();
+        if world.failing_opens {
+            return Err(io::Error::other("too many open files"));
+        }
+        world.open_now += 1;
+        Ok(Arc::new(SimDir { disk: self.clone(), path: directory.to_owned() }))
+    }
+}
+
+#[derive(Debug)]
+struct SimDir {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+impl Drop for SimDir {
+    fn drop(&mut self) {
+        self.disk.world().open_now -= 1;
+    }
+}
+
+impl DiskDir for SimDir {
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.disk.world();
         world.step()?;
+        world.dir_syncs += 1;
+        if world.failing_dir_syncs.contains(&world.dir_syncs) {
+            return Err(io::Error::other("a sync of a directory failed"));
+        }
         let World { names, durable_names, .. } = &mut *world;
         for (name, inode) in names {
-            if name.parent() == Some(directory) {
+            if name.parent() == Some(&self.path) {
                 durable_names.insert(name.clone(), *inode);
             }
         }
@@ -348,6 +393,12 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: SimDisk,
     inode: usize,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.world().open_now -= 1;
+    }
 }
 
 impl DiskFile for SimFile {

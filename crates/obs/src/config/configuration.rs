@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use obs_persist::{Migrations, SpoolDir, StoreUrl};
+use obs_core::SubjectKey;
+use obs_persist::{Migrations, Retention, SpoolDir, StoreUrl};
 
 use super::{
     CONFIG_FILE, Checked, ConfigError, Environment, Given, Rows, StoreAddress, effective,
@@ -121,6 +122,53 @@ impl Configuration {
             Rows::On { store: StoreAddress::Url(url), migrations, .. } => Some((url, *migrations)),
             _ => None,
         }
+    }
+
+    /// Whether anybody said where the store is: otherwise it is the default, a file in the working directory.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let nobody = Environment::empty();
+    /// assert!(!Configuration::read(None, &nobody)?.names_store());
+    /// let somebody = nobody.with("OBS_STORE", "sqlite:./obs.sqlite");
+    /// assert!(Configuration::read(None, &somebody)?.names_store());
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn names_store(&self) -> bool {
+        let named = self.environment.first(&["OBS_STORE", "OBS_STORE_FILE"]);
+        named.is_ok_and(|named| named.is_some())
+    }
+
+    /// How long rows are kept; `None` where there are none.
+    ///
+    /// ```
+    /// use obs::{Class, Configuration, Environment};
+    ///
+    /// let environment = Environment::from_iter([("OBS_RETENTION_ERROR", "off")]);
+    /// let retention = Configuration::read(None, &environment)?.retention().unwrap();
+    /// assert_eq!(retention.of(Class::Error), None);
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn retention(&self) -> Option<Retention> {
+        let Rows::On { limits, .. } = &self.checked.rows else { return None };
+        Some(limits.retention())
+    }
+
+    /// The key of the hashes that stand for subjects, if there is one. Whoever looks for a subject needs it.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let environment = Environment::from_iter([("OBS_SUBJECT_KEY", "0123456789abcdef0123456789abcdef")]);
+    /// assert!(Configuration::read(None, &environment)?.subject_key().is_some());
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn subject_key(&self) -> Option<&SubjectKey> {
+        self.checked.safety.subject_key.as_ref()
     }
 
     /// The folder of the spool, if there is to be one.

@@ -72,6 +72,22 @@ impl Environment {
         Self::default()
     }
 
+    /// The same with one variable set, instead of what it was; an empty value counts as unset.
+    ///
+    /// ```
+    /// use obs::{Configuration, Environment};
+    ///
+    /// let environment = Environment::empty().with("OBS_STORE", "sqlite:./other.sqlite");
+    /// let settings = Configuration::read(None, &environment)?;
+    /// assert_eq!(settings.store().unwrap().0.to_string(), "sqlite:./other.sqlite");
+    /// # Ok::<(), obs::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl AsRef<OsStr>) -> Self {
+        self.variables.insert(name.into(), value.as_ref().to_owned());
+        self
+    }
+
     /// The value of a variable, trimmed; one that is empty counts as unset.
     pub(super) fn get(&self, name: &'static str) -> Result<Option<&str>, ConfigError> {
         let Some(value) = self.variables.get(name) else { return Ok(None) };

@@ -32,6 +32,10 @@ impl Cells {
 
     /// Counts a run that ended.
     #[inline]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is a block for each number, in it a row for each status"
+    )]
     pub(super) fn add(&self, strategy: usize, status: Status, run: &Measured) {
         let block = self.0[strategy / BLOCK]
             .get_or_init(|| (0..BLOCK).map(|_| Default::default()).collect());
@@ -41,6 +45,10 @@ impl Cells {
     }
 
     /// Adds what is new to `sums`. One reader at a time.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is a block for each number, in it a row for each status"
+    )]
     pub(super) fn take(&self, strategy: usize, status: Status, sums: &mut Option<Box<Sums>>) {
         let Some(block) = self.0[strategy / BLOCK].get() else { return };
         if let Some(ended) = block[strategy % BLOCK][status.index()].get() {
@@ -95,6 +103,7 @@ impl Ended {
     }
 
     #[inline]
+    #[expect(clippy::indexing_slicing, reason = "there is a chunk for each place")]
     fn add(&self, run: &Measured) {
         self.nanos.add(run.nanos);
         self.nodes.add(run.nodes);

@@ -100,6 +100,7 @@ impl Minute {
     }
 
     /// The number of a strategy: its own, or that of all others.
+    #[expect(clippy::indexing_slicing, reason = "a number is a place in the list")]
     pub(super) fn lease(&mut self, key: Key) -> Arc<Lease> {
         let known = self.known.get(&key).copied();
         let number = match known.or_else(|| self.free.pop()) {

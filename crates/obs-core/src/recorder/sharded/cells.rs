@@ -97,6 +97,10 @@ impl Cells {
     }
 
     #[inline(always)]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "each status has spreads, and each value that the tables find a bucket"
+    )]
     fn end_inlined(&self, status: Status, kept: bool, figures: Figures) -> bool {
         let (Some(durations), Some(runs)) = (self.durations[status.index()].get(), &self.runs)
         else {
@@ -124,6 +128,10 @@ impl Cells {
 
     #[cold]
     #[inline(never)]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "each status has spreads, and each value that the tables find a bucket"
+    )]
     fn end_rare(&self, book: &Book, end: &RunEnd<'_>) {
         let Figures { nanos, nodes } = end.figures;
         let table = &self.table;
@@ -149,11 +157,13 @@ impl Cells {
     }
 
     /// Adds what was counted to `durations`.
+    #[expect(clippy::indexing_slicing, reason = "each status has spreads")]
     pub(super) fn read_durations(&self, status: usize, durations: &mut [Counted]) -> bool {
         self.durations[status].get().is_none_or(|known| read_all(&known.buckets, durations))
     }
 
     /// Adds the fine counts to `totals`.
+    #[expect(clippy::indexing_slicing, reason = "each status has spreads")]
     pub(super) fn read_fine(&self, status: usize, totals: &mut FineTotals) {
         if let Some(known) = self.durations[status].get() {
             totals.add(&known.fine);

@@ -29,6 +29,7 @@ impl Fine {
 
     /// Counts a value whose place this is.
     #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "there is a count for each place of the table")]
     pub(super) fn add(&self, place: usize) {
         let count = &self.0[place];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -66,6 +67,7 @@ fn len(table: &DurationTable) -> usize {
 }
 
 /// The smallest and the largest value of each place, in nanoseconds.
+#[expect(clippy::indexing_slicing, reason = "each place that is shown is below their number")]
 pub(in crate::recorder) fn places(table: &DurationTable) -> Vec<(u64, u64)> {
     let mut places = vec![(0, 0); len(table)];
     for_each_place(table, |place, low, high| places[place] = (low, high));

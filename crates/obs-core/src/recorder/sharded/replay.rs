@@ -43,7 +43,11 @@ impl Totals {
     /// Adds the ends of some cells; false if one could not be read.
     fn add_ends(&mut self, cells: &Cells) -> bool {
         cells.read_nodes(&mut self.nodes)
-            && (0..Status::ALL.len()).all(|at| cells.read_durations(at, &mut self.durations[at]))
+            && self
+                .durations
+                .iter_mut()
+                .enumerate()
+                .all(|(at, durations)| cells.read_durations(at, durations))
     }
 
     /// Of how many runs the nodes are counted.
@@ -82,6 +86,7 @@ impl Replay {
     }
 
     /// All fine counts of a status, as of now.
+    #[expect(clippy::indexing_slicing, reason = "each status has totals")]
     pub(super) fn fine(&self, status: Status, living: &[Arc<Cells>]) -> FineTotals {
         let mut totals = self.retired_fine[status.index()].clone();
         living.iter().for_each(|cells| cells.read_fine(status.index(), &mut totals));
@@ -89,6 +94,7 @@ impl Replay {
     }
 
     /// Replays what is new: how many runs ended since the last time.
+    #[expect(clippy::indexing_slicing, reason = "each status has totals")]
     pub(super) fn run(
         &mut self,
         ended_in: &[Arc<Cells>],
@@ -180,7 +186,8 @@ impl Scale for Seconds<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a sum of nanoseconds is wanted to 1e-11")]
         let mean = sum as f64 / count as f64 / 1e9;
         // Rounding must not carry a mean across a bound.
-        let above = at.checked_sub(1).map_or(0.0, |below| self.0[below].next_up());
+        let below = at.checked_sub(1).and_then(|below| self.0.get(below));
+        let above = below.map_or(0.0, |bound| bound.next_up());
         let at_most = self.0.get(at).copied().unwrap_or(f64::MAX);
         record(mean.clamp(above.min(at_most), at_most), count);
     }

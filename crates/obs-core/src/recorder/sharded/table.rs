@@ -43,6 +43,10 @@ impl DurationTable {
 
     /// The bucket of a duration, and its place among the fine ones.
     #[inline(always)]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a slot is taken modulo the length, and there is a limit for each value of a byte"
+    )]
     pub(in crate::recorder) fn find(&self, nanos: u64) -> (usize, usize) {
         let slot = fine::slot_of(nanos);
         // The mask changes nothing: it lets the compiler see that there is such a slot.
@@ -106,6 +110,10 @@ struct NodeTable {
 static NODES: NodeTable = NodeTable::new();
 
 impl NodeTable {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the compiler runs it, and would refuse a place outside"
+    )]
     const fn new() -> Self {
         let mut limits = [u64::MAX; LIMITS];
         let mut bucket = 0;
@@ -133,6 +141,7 @@ impl NodeTable {
 
 /// The bucket of so many nodes. No two bounds lie in one slot, so one comparison settles it.
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "slot and bucket are taken modulo the lengths")]
 pub(super) fn node_bucket(nodes: u64) -> usize {
     let first = usize::from(NODES.first[slot_of(nodes) % SLOTS]);
     first + usize::from(nodes > NODES.limits[first % LIMITS])

@@ -52,9 +52,19 @@ fn is_durable(log: &Log) -> bool {
     is_done(log, log.sync_soon())
 }
 
+fn is_answered(log: &Log, round: Round) -> bool {
+    log.poll_synced(round, &Context::from_waker(Waker::noop())).is_ready()
+}
+
 fn is_done(log: &Log, round: Round) -> bool {
     let waker = Waker::noop();
     matches!(log.poll_synced(round, &Context::from_waker(waker)), std::task::Poll::Ready(true))
+}
+
+/// As if there was a new segment.
+fn make_name(log: &Log) {
+    let directory = log.disk.open_dir(&log.directory).unwrap();
+    log.lock().names_unsynced = Some(directory);
 }
 
 /// Every record on the disk: the segment, the id, the payload.
@@ -107,13 +117,13 @@ struct Meanwhile {
     disk: SimDisk,
     making: Happens,
     reading: Arc<Happens>,
-    syncing: Happens,
+    syncing: Arc<Happens>,
 }
 
 impl Meanwhile {
     fn log(disk: &SimDisk) -> (Arc<Self>, Arc<Log>) {
         let [making, reading, syncing] = [(); 3].map(|()| Happens::default());
-        let reading = Arc::new(reading);
+        let (reading, syncing) = (Arc::new(reading), Arc::new(syncing));
         let meanwhile = Arc::new(Self { disk: disk.clone(), making, reading, syncing });
         let place = (DIRECTORY.into(), EPOCH);
         let clock = Clock::from(&ManualClock::new());
@@ -158,6 +168,22 @@ impl DiskFile for ReadMeanwhile {
     }
 }
 
+/// A directory of such a disk.
+struct SyncMeanwhile(Arc<dyn DiskDir>, Arc<Happens>);
+
+impl fmt::Debug for SyncMeanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl DiskDir for SyncMeanwhile {
+    fn sync(&self) -> io::Result<()> {
+        happen(&self.1);
+        self.0.sync()
+    }
+}
+
 impl fmt::Debug for Meanwhile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.disk.fmt(f)
@@ -191,9 +217,9 @@ impl Disk for Meanwhile {
         self.disk.unlink(path)
     }
 
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        happen(&self.syncing);
-        self.disk.sync_dir(directory)
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        let dir = self.disk.open_dir(directory)?;
+        Ok(Arc::new(SyncMeanwhile(dir, Arc::clone(&self.syncing))))
     }
 }
 
@@ -265,7 +291,7 @@ fn what_is_durable_already_needs_no_other_sync_and_what_is_being_synced_is_not_y
 
     log.append(&mut frame_of(1, b"x")).unwrap();
     assert!(!is_durable(&log), "it was written just now");
-    log.lock().names_unsynced = true;
+    make_name(&log);
     let (asked, seen) = (Arc::clone(&log), Arc::new(Mutex::new(None)));
     let saw = Arc::clone(&seen);
     let ask = move || *saw.lock().unwrap() = Some(is_durable(&asked));
@@ -283,7 +309,7 @@ fn what_is_written_while_a_sync_is_under_way_waits_for_the_next_one() {
     let (meanwhile, log) = Meanwhile::log(&disk);
     tend_all(&log);
     log.append(&mut frame_of(1, b"before")).unwrap();
-    log.lock().names_unsynced = true;
+    make_name(&log);
     let before = log.sync_soon();
     let (writer, seen) = (Arc::clone(&log), Arc::new(Mutex::new(None)));
     let saw = Arc::clone(&seen);
@@ -308,7 +334,7 @@ fn whoever_wants_a_sync_wakes_the_keeper() {
         let keeper = scope.spawn(|| log.keep());
         // It sleeps again as soon as it has nothing to do, mostly before the next one asks.
         let woken = (0..50).all(|_| {
-            log.lock().names_unsynced = true;
+            make_name(&log);
             log.wait_synced(log.sync_soon(), Duration::from_secs(10))
         });
         log.close();
@@ -419,6 +445,43 @@ fn with_never_only_those_who_ask_are_synced() {
     assert!(is_durable(&log));
     disk.reboot();
     assert_eq!(ids(&disk), [1]);
+}
+
+#[test]
+fn however_much_waits_for_the_store_few_files_are_open_and_few_segments_unsynced() {
+    /// Two to a segment.
+    const RECORDS: u128 = 200;
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(1_000) }, &clock);
+        log.expect_keeper();
+        let (mut open, mut unsynced) = (0, 0);
+        for id in 0..RECORDS {
+            log.append(&mut frame_of(id, &[7; 1_900])).unwrap();
+            clock.advance(Duration::from_millis(50));
+            tend_all(&log);
+            open = disk.open_now().max(open);
+            unsynced = log.lock().unsynced.segments.len().max(unsynced);
+        }
+        assert!(open <= 12 && unsynced <= 10, "{fsync:?}: {open} open, {unsynced} unsynced");
+        assert!(!log.stats().off);
+        assert_eq!(log.stats().records as u128, RECORDS);
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_is_not_waited_for_by_a_sync() {
+    let disk = SimDisk::new(1);
+    let limits = LogLimits { fsync: Fsync::Never, ..limits(8) };
+    let log = log_on(&disk, limits, &ManualClock::new());
+    log.expect_keeper();
+    for id in 0..100 {
+        let slot = log.append(&mut frame_of(id, &[7; 1_900])).unwrap();
+        log.settle(slot);
+        tend_all(&log);
+        assert!(log.lock().unsynced.segments.len() <= 2, "{id}");
+    }
+    assert_eq!(log.lock().rounds_started, 0, "and nobody asked for one");
 }
 
 #[test]

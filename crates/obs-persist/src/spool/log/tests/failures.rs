@@ -107,6 +107,53 @@ fn a_good_sync_between_two_bad_ones_makes_them_two_of_one() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_synced_is_tried_once_more_for_whoever_waits() {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        log.append(&mut frame_of(1, b"x")).unwrap();
+        disk.fail_dir_syncs([1]);
+        let round = log.sync_soon();
+        tend_all(&log);
+        clock.advance(Duration::from_millis(100));
+        tend_all(&log);
+        assert!(is_done(&log, round), "{fsync:?}: nobody else asks");
+        assert!(!log.stats().off);
+        disk.reboot();
+        assert_eq!(ids(&disk), [1]);
+    }
+}
+
+#[test]
+fn a_directory_that_can_never_be_synced_ends_the_spool_and_keeps_neither_waiters_nor_the_keeper() {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        log.append(&mut frame_of(1, b"x")).unwrap();
+        disk.fail_dir_syncs(1..1_000);
+        let round = log.sync_soon();
+        for _ in 0..20 {
+            clock.advance(Duration::from_millis(100));
+            tend_all(&log);
+        }
+        assert!(is_answered(&log, round) && !is_done(&log, round), "{fsync:?}");
+        assert_eq!(
+            log.stats().sync_errors,
+            2,
+            "{fsync:?}: it is said twice, not ten times a second"
+        );
+        assert!(!is_durable(&log), "nor to whoever asks later");
+        log.close();
+        tend_all(&log);
+        assert_eq!(log.tend(), Tended::Stopped);
+    }
+}
+
+#[test]
 fn a_failed_write_goes_to_another_file_and_two_end_the_spool() {
     let disk = SimDisk::new(1);
     let log = log_on(&disk, limits(8), &ManualClock::new());

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     super::super::{
-        disk::DiskFile,
+        disk::{DiskDir, DiskFile},
         held::LOOKS_MAX,
         sim::{Chance, in_soak},
     },
@@ -155,9 +155,9 @@ impl Disk for Faulty {
         RealDisk.unlink(path)
     }
 
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
         self.changes()?;
-        RealDisk.sync_dir(directory)
+        RealDisk.open_dir(directory)
     }
 }
 
