@@ -90,6 +90,7 @@ fn string_of(bytes: usize, chance: &mut Jitter) -> Option<Json> {
 }
 
 /// So many characters of chance: six bits each, so that compression finds nothing to repeat.
+#[expect(clippy::indexing_slicing, reason = "six bits are below the length of the alphabet")]
 fn noise(bytes: usize, chance: &mut Jitter) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const PER_WORD: usize = 10;

@@ -4,7 +4,7 @@
 //! never waits, and writes them to a [`Store`] from threads of its own. Every record is in exactly
 //! one term of the ledger of `obs-core`, whatever happens to the store.
 
-#![cfg_attr(not(test), deny(clippy::panic))]
+#![deny(clippy::indexing_slicing, clippy::panic)]
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod batch;

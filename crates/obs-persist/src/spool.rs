@@ -230,6 +230,7 @@ impl Spool {
     }
 
     #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the buffer has room for a header")]
     fn write_through(
         &self,
         record: &RunRecord,

@@ -103,6 +103,7 @@ pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     write_zeros(file, bytes)
 }
 
+#[expect(clippy::indexing_slicing, reason = "no more is written at once than there is")]
 fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = 0;
@@ -132,6 +133,7 @@ pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()>
 }
 
 /// Reads at an offset as much as there is, at most `bytes.len()`.
+#[expect(clippy::indexing_slicing, reason = "it goes on while something is left to fill")]
 pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {

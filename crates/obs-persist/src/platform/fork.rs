@@ -77,6 +77,7 @@ mod system {
     #[derive(Debug)]
     pub(in super::super) struct Registered(usize);
 
+    #[expect(clippy::indexing_slicing, reason = "the place was found in the table")]
     impl Registered {
         /// `None` when the table is full. `address` and `bytes` are those of a shared mapping of
         /// `file`, or zero.
@@ -91,6 +92,7 @@ mod system {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the place was found in the table")]
     impl Drop for Registered {
         fn drop(&mut self) {
             HELD[self.0].descriptor.store(-1, Ordering::Release);

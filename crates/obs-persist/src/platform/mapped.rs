@@ -29,6 +29,7 @@ impl Words {
 }
 
 /// The words of a file that a dead process left, at most `most` of them.
+#[expect(clippy::indexing_slicing, reason = "no more is filled than there is room for")]
 pub(crate) fn read_words(path: &Path, most: usize) -> io::Result<Vec<u64>> {
     let file = file::open(path, false)?;
     let mut bytes = vec![0; most.min(WORDS_MAX) * size_of::<u64>()];

@@ -136,6 +136,10 @@ fn push_names(columns: &[Column], out: &mut AstPass<'_, '_, Pg>) {
 }
 
 // The arrays are not bound one by one while walking, so that each is written once, in memory of its size.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler finds it, and would refuse a place outside"
+)]
 impl<const N: usize> QueryFragment<Pg> for Insert<'_, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         match const { Rows::ALL[N] } {

@@ -146,6 +146,7 @@ impl SpilledErrors {
     }
 
     /// This place cannot be read: its segment is tried again later. Whether it is the only one that cannot be.
+    #[expect(clippy::indexing_slicing, reason = "the group was found there")]
     pub(super) fn hold(&mut self, slot: Slot, now: Tick, others: Others) -> bool {
         let Some(at) = self.find(slot) else { return false };
         let group = &mut self.ready[at];

@@ -91,6 +91,10 @@ pub(super) fn enter(
 }
 
 /// What may be a row; nothing where nobody can say.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "what decides is a word of those that it was read from"
+)]
 fn unsettled(dead: &DeadEpoch, page: Option<&PageLedger>) -> io::Result<Unsettled> {
     let path = dead.directory.join(BATCH_PAGE);
     let mut words = match platform::read_words(&path, under_way::UNDER_WAY_WORDS) {

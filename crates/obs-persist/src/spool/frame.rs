@@ -85,6 +85,7 @@ pub(crate) fn around(
 }
 
 /// Starts a frame in an empty buffer: the payload is what is appended next.
+#[expect(clippy::indexing_slicing, reason = "a header was made just before")]
 pub(crate) fn begin(buffer: &mut Vec<u8>, flags: u16, id: Uuid) {
     buffer.clear();
     buffer.resize(HEADER, 0);
@@ -94,6 +95,7 @@ pub(crate) fn begin(buffer: &mut Vec<u8>, flags: u16, id: Uuid) {
 
 /// Ends it. `false` when it is too large.
 #[must_use]
+#[expect(clippy::indexing_slicing, reason = "the length was compared with that of a header")]
 pub(crate) fn finish(buffer: &mut Vec<u8>) -> bool {
     let Some(payload) = buffer.len().checked_sub(HEADER) else { return false };
     let flags = u16::from_le_bytes([buffer[FLAGS.start], buffer[FLAGS.start + 1]]);
@@ -107,11 +109,13 @@ pub(crate) fn finish(buffer: &mut Vec<u8>) -> bool {
 }
 
 /// Gives it the checksum of the segment that it goes to.
+#[expect(clippy::indexing_slicing, reason = "a frame has a header")]
 pub(crate) fn seal(frame: &mut [u8], seed: Seed) {
     let crc = checksum(frame, seed).to_le_bytes();
     frame[CRC].copy_from_slice(&crc);
 }
 
+#[expect(clippy::indexing_slicing, reason = "a frame has a header")]
 fn checksum(frame: &[u8], Seed(seed): Seed) -> u32 {
     crc32c(seed, [&frame[..CRC.start], &frame[CRC.end..]])
 }
@@ -122,6 +126,7 @@ fn crc32c(before: u32, parts: [&[u8]; 2]) -> u32 {
 }
 
 /// The frame that `bytes` begin with.
+#[expect(clippy::indexing_slicing, reason = "the bytes hold a frame of this size")]
 pub(crate) fn read(bytes: &[u8], seed: Seed) -> Result<Frame<'_>, Flaw> {
     let (header, size) = plausible(bytes).ok_or(Flaw::NoHeader)?;
     if checksum(&bytes[..size], seed) != header.crc {
@@ -144,6 +149,7 @@ struct Header {
 }
 
 impl Header {
+    #[expect(clippy::indexing_slicing, reason = "the bytes hold the frame of this header")]
     fn frame<'a>(&self, bytes: &'a [u8], size: usize) -> Frame<'a> {
         let payload = &bytes[HEADER..HEADER + self.len];
         Frame { flags: self.flags, id: self.id, payload, bytes: size }

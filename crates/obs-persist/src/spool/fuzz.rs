@@ -23,6 +23,7 @@ const ID: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
 /// assert_eq!(obs_persist::testing::fuzz::recover(b"no frame"), 0);
 /// ```
 #[must_use]
+#[expect(clippy::indexing_slicing, reason = "the place is taken modulo the length")]
 pub fn recover(bytes: &[u8]) -> usize {
     let found = walk(bytes);
 

@@ -111,6 +111,7 @@ impl Held {
     }
 
     /// One more look in vain, if it is the file's fault, which is said at the first: what is known of the epoch then.
+    #[expect(clippy::indexing_slicing, reason = "it was found there, or has just been added")]
     fn count(&mut self, epoch: Uuid, path: &Path, error: &io::Error) -> Option<&mut Failing> {
         let counts = u32::from(!platform::is_shortage(error));
         let at = self.failing.iter().position(|known| known.epoch == epoch).unwrap_or_else(|| {

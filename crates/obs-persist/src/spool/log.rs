@@ -387,6 +387,7 @@ impl Log {
     }
 
     /// Reads a record back.
+    #[expect(clippy::indexing_slicing, reason = "no more is filled than there is room for")]
     pub(crate) fn read<'b>(
         &self,
         slot: Slot,

@@ -58,6 +58,7 @@ pub(super) fn read_around(
 }
 
 /// The same, of what `read` reads.
+#[expect(clippy::indexing_slicing, reason = "each place was cut to what was read")]
 pub(super) fn around(
     read: impl Fn(&mut [u8], usize) -> io::Result<usize>,
     buffer: &mut Vec<u8>,
@@ -103,6 +104,7 @@ pub(super) fn around(
 }
 
 /// Reads piece after piece, and what `instead` makes of those that cannot be read: how much it filled.
+#[expect(clippy::indexing_slicing, reason = "the buffer was made longer just before")]
 fn each_piece(
     read: impl Fn(&mut [u8], usize) -> io::Result<usize>,
     mut instead: impl FnMut(&mut [u8], usize, io::Error) -> io::Result<usize>,
@@ -128,6 +130,7 @@ fn each_piece(
 }
 
 /// Whether nothing was ever written there: more zeros before it than any frame ends in, and nothing behind it.
+#[expect(clippy::indexing_slicing, reason = "the place lies in the bytes")]
 fn is_unused(bytes: &[u8], place: &Range<usize>) -> bool {
     let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     let before = place.start.checked_sub(TAIL).map(|from| &bytes[from..place.start]);

@@ -33,6 +33,10 @@ pub(crate) struct Scan<'a> {
     pub(super) unchecked: bool,
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "nothing is looked at that begins behind the last byte, or ends there"
+)]
 impl<'a> Scan<'a> {
     pub(crate) fn new(bytes: &'a [u8], seed: Seed) -> Self {
         Self {

@@ -11,6 +11,11 @@
 //!    page says first which record it is, and how many were persisted before: the ledger's page has
 //!    one more or not, and with that [`resolve`] knows whether it was settled.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the length of a page is checked, each mark is one of those that it has, and each class has a place"
+)]
+
 use std::{
     collections::BTreeSet,
     fmt,

@@ -75,6 +75,7 @@ impl Batch {
         self.bisection.store_failed();
     }
 
+    #[expect(clippy::indexing_slicing, reason = "a part lies within its batch")]
     fn part(&self, part: &Range<usize>) -> Arc<[RunRecord]> {
         if part.len() == self.records.len() {
             return Arc::clone(&self.records);
@@ -103,6 +104,7 @@ impl Worker {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "a part lies within its batch")]
     async fn write_part(&mut self, batch: &mut Batch, part: Range<usize>) -> Result<(), Setback> {
         let limit = self.duties.timeouts.write;
         let start = self.shared.clock.now();
@@ -138,6 +140,7 @@ impl Worker {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the record is one of its batch")]
     async fn try_canary(&mut self, batch: &mut Batch, at: usize) -> Result<(), Setback> {
         let canary = canary::like(&batch.records[at], &mut self.jitter);
         let limit = self.duties.timeouts.write;
@@ -167,6 +170,7 @@ impl Worker {
     }
 
     /// What becomes of a record that the store does not take; nothing yet if it waits in the spool.
+    #[expect(clippy::indexing_slicing, reason = "the record is one of its batch")]
     async fn set_aside(&mut self, batch: &mut Batch, at: usize) -> Option<Fate> {
         let reason = batch.refusal.take().map_or_else(String::new, |refusal| refusal.error.chain());
         let Some(quarantine) = self.duties.quarantine.clone() else {

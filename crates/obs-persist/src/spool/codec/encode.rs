@@ -37,6 +37,7 @@ pub(crate) fn bound(record: &RunRecord) -> usize {
 }
 
 /// Appends the schema and a record.
+#[expect(clippy::indexing_slicing, reason = "the buffer was made longer")]
 pub(crate) fn encode(record: &RunRecord, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = buffer.len();
     buffer.resize(start + bound(record), 0);
