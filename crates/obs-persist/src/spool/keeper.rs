@@ -110,8 +110,8 @@ impl Log {
 
     fn duty(&self, state: &State, now: Tick) -> Duty {
         let age = state.dirty_since.map(|since| now.since(since));
-        let by_itself = self.syncs_by_itself();
-        if state.sync_wanted
+        let by_itself = self.syncs_by_itself(state);
+        if (state.sync_wanted && !state.names_failed)
             || age.is_some_and(|age| by_itself && (age >= SYNC_EVERY || state.closing))
         {
             return Duty::Sync;
@@ -134,8 +134,9 @@ impl Log {
         Duty::Wait([sync_in, turn_in].into_iter().flatten().min())
     }
 
-    fn syncs_by_itself(&self) -> bool {
-        self.limits.fsync != Fsync::Never
+    /// After a failure with any policy: a good sync makes up for it.
+    pub(super) fn syncs_by_itself(&self, state: &State) -> bool {
+        self.limits.fsync != Fsync::Never || state.failures > 0
     }
 
     fn prepare(&self) {
@@ -271,6 +272,7 @@ impl Log {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         state.sync_wanted = false;
+        state.names_failed = false;
         state.dirty_since = None;
         state.rounds_started += 1;
         let round = state.rounds_started;
@@ -280,9 +282,16 @@ impl Log {
         let files = state.files_of(&unsynced.segments);
         drop(state);
 
-        if let Err(error) = self.sync_names(names.as_deref()) {
-            self.again(unsynced, names, &error);
-            return;
+        let named = self.sync_names(names.as_deref());
+        if let Err(error) = &named {
+            let mut state = self.lock();
+            self.failed(&mut state, "syncing the directory", error);
+            state.names_unsynced = state.names_unsynced.take().or(names);
+            if !state.off {
+                self.again(&mut state, unsynced);
+                return;
+            }
+            // The last one that nobody asked for: names that are durable may lead to what is in these files.
         }
         let mut broken = Vec::new();
         for (number, file) in files {
@@ -293,7 +302,7 @@ impl Log {
         if !self.bugs.failed_sync_counts() {
             broken.clear();
         }
-        let whole = broken.is_empty();
+        let whole = named.is_ok() && broken.is_empty();
         for (number, error) in broken {
             self.move_out(number, &unsynced, &error);
         }
@@ -318,20 +327,12 @@ impl Log {
         }
     }
 
-    /// The directory could not be synced: the round never was.
-    fn again(&self, unsynced: Unsynced, names: Option<Arc<dyn DiskDir>>, error: &io::Error) {
-        let mut state = self.lock();
+    /// The directory could not be synced: the round never was. Whoever waits does so for a later one, which
+    /// counts for this one, and which gives a hiccup of the disk the time to be over.
+    fn again(&self, state: &mut State, unsynced: Unsynced) {
         state.unsynced.put_back(unsynced);
-        state.names_unsynced = state.names_unsynced.take().or(names);
-        self.failed(&mut state, "syncing the directory", error);
-        if state.off {
-            // That was the last one that nobody asked for.
-            self.wake(state);
-            return;
-        }
-        // Whoever waits does so for a later round, which counts for this one.
-        state.dirty_since.get_or_insert_with(|| self.clock.now());
-        state.sync_wanted |= !self.syncs_by_itself();
+        state.names_failed = true;
+        state.dirty_since = Some(self.clock.now());
     }
 
     /// A sync failed: the kernel may have dropped what it could not write and say so only once. Every
@@ -396,6 +397,9 @@ impl Log {
         let mut state = self.lock();
         state.closing = true;
         state.give_up_unused();
+        // Once more what nothing is said of any more: it may be there after a loss of power all the same.
+        let left = !state.unsynced.is_empty() || state.names_unsynced.is_some();
+        state.sync_wanted |= state.off && left;
         drop(state);
         self.news.notify_one();
     }

@@ -41,7 +41,7 @@ pub enum Fsync {
     Interval,
     /// Before the run's thread goes on; concurrent runs share one.
     Always,
-    /// Only when somebody asks for it, and when the spool has filled 32 MiB since.
+    /// Only when somebody asks for it, when the spool has filled 32 MiB since, and after a failure.
     Never,
 }
 
@@ -132,6 +132,8 @@ pub(super) struct State {
     pub(super) names_unsynced: Option<Arc<dyn DiskDir>>,
     /// Somebody waits for a sync.
     pub(super) sync_wanted: bool,
+    /// The directory could not be synced in the last round: whoever asks waits until the next one is due.
+    pub(super) names_failed: bool,
     pub(super) rounds_started: u64,
     /// Whatever was written before one of these rounds started is durable.
     pub(super) rounds_done: u64,
@@ -345,7 +347,7 @@ impl Log {
         }
         if !fits && !state.sync_wanted {
             state.sync_wanted = true;
-        } else if !copy || !first || state.looks_again {
+        } else if !self.syncs_by_itself(&state) || !first || state.looks_again {
             return true;
         }
         drop(state);
@@ -366,6 +368,12 @@ impl Log {
         }
         state.free(slot);
         self.failed(&mut state, "a write", error);
+        if self.limits.fsync == Fsync::Never && state.dirty_since.is_some() {
+            // The sync that may make up for it is due, but not before the disk had its time, however long nobody asked.
+            state.dirty_since = Some(self.clock.now());
+            drop(state);
+            self.news.notify_one();
+        }
     }
 
     /// Counts a failure; the second one without a success between them is the end.

@@ -66,7 +66,8 @@ struct World {
     /// The same, of directories.
     failing_dir_syncs: BTreeSet<u64>,
     dir_syncs: u64,
-    failing_writes: bool,
+    /// How many of the next writes fail.
+    failing_writes: u64,
     failing_opens: bool,
     /// Files that cannot be read, although they are open.
     failing_reads: BTreeSet<PathBuf>,
@@ -108,7 +109,7 @@ impl SimDisk {
             syncs: 0,
             failing_dir_syncs: BTreeSet::new(),
             dir_syncs: 0,
-            failing_writes: false,
+            failing_writes: 0,
             failing_opens: false,
             failing_reads: BTreeSet::new(),
             failing_place: None,
@@ -140,8 +141,9 @@ impl SimDisk {
         self.world().failing_dir_syncs = numbers.into_iter().collect();
     }
 
-    pub(super) fn fail_writes(&self, fail: bool) {
-        self.world().failing_writes = fail;
+    /// The next ones, so many.
+    pub(super) fn fail_writes(&self, writes: u64) {
+        self.world().failing_writes = writes;
     }
 
     /// As in a process that has no descriptor left.
@@ -408,7 +410,8 @@ impl DiskFile for SimFile {
             return world.step();
         }
         let stepped = world.step();
-        if world.failing_writes {
+        if world.failing_writes > 0 {
+            world.failing_writes -= 1;
             return Err(io::Error::other("a write failed"));
         }
         let at = usize::try_from(offset).unwrap();

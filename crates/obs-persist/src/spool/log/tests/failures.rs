@@ -154,14 +154,157 @@ fn a_directory_that_can_never_be_synced_ends_the_spool_and_keeps_neither_waiters
 }
 
 #[test]
+fn a_directory_that_cannot_be_synced_for_less_than_a_tenth_of_a_second_costs_nobody_anything() {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        disk.fail_dir_syncs(1..1_000);
+        let rounds = [1, 2].map(|id| {
+            log.append(&mut frame_of(id, b"x")).unwrap();
+            let round = log.sync_soon();
+            tend_all(&log);
+            clock.advance(Duration::from_millis(50));
+            round
+        });
+        assert_eq!(log.stats().sync_errors, 1, "{fsync:?}: whoever asks");
+        disk.fail_dir_syncs([]);
+        tend_all(&log);
+        assert!(rounds.into_iter().all(|round| is_done(&log, round)), "{fsync:?}");
+        assert!(!log.stats().off);
+        disk.reboot();
+        assert_eq!(ids(&disk), [1, 2]);
+    }
+}
+
+#[test]
+fn when_the_directory_fails_for_good_what_is_in_files_whose_names_are_durable_is_synced_all_the_same()
+ {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        log.append(&mut frame_of(1, b"x")).unwrap();
+        let durable = log.sync_soon();
+        tend_all(&log);
+        assert!(is_done(&log, durable), "the name of the segment, too");
+        disk.fail_dir_syncs(1..1_000);
+        make_name(&log);
+        log.append(&mut frame_of(2, &[7; 1_900])).unwrap();
+        let round = log.sync_soon();
+        for _ in 0..20 {
+            tend_all(&log);
+            clock.advance(Duration::from_millis(100));
+        }
+        assert!(log.stats().off);
+        log.close();
+        tend_all(&log);
+        assert!(!is_done(&log, round) && !is_durable(&log), "{fsync:?}");
+        disk.reboot();
+        assert_eq!(ids(&disk), [1, 2], "{fsync:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_failed_is_tried_once_more_at_the_end() {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        log.append(&mut frame_of(1, &[7; 1_900])).unwrap();
+        disk.fail_dir_syncs([1, 2]);
+        let round = log.sync_soon();
+        for _ in 0..20 {
+            tend_all(&log);
+            clock.advance(Duration::from_millis(100));
+        }
+        assert!(log.stats().off);
+        log.close();
+        tend_all(&log);
+        assert_eq!(log.tend(), Tended::Stopped);
+        assert!(!is_done(&log, round) && !is_durable(&log), "{fsync:?}: that is said no more");
+        disk.reboot();
+        assert_eq!(ids(&disk), [1], "{fsync:?}");
+    }
+}
+
+#[test]
+fn a_file_whose_sync_failed_beside_its_directory_is_not_synced_again() {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        log.append(&mut frame_of(1, b"x")).unwrap();
+        disk.fail_dir_syncs([1, 2]);
+        disk.fail_syncs([1]);
+        let round = log.sync_soon();
+        for _ in 0..20 {
+            tend_all(&log);
+            clock.advance(Duration::from_millis(100));
+        }
+        assert!(log.stats().off);
+        log.close();
+        tend_all(&log);
+        assert!(!is_done(&log, round) && !is_durable(&log), "{fsync:?}");
+        assert_eq!(disk.syncs_of_failed_files(), 0, "{fsync:?}");
+    }
+}
+
+#[test]
+fn two_failed_writes_weeks_apart_do_not_end_the_spool_also_if_nobody_asks_for_a_sync() {
+    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+        log.expect_keeper();
+        tend_all(&log);
+        for id in 0..3 {
+            log.append(&mut frame_of(2 * id, b"x")).unwrap();
+            clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
+            disk.fail_writes(1);
+            log.append(&mut frame_of(2 * id + 1, b"x")).unwrap();
+            tend_all(&log);
+            clock.advance(Duration::from_millis(100));
+            tend_all(&log);
+        }
+        assert!(!log.stats().off, "{fsync:?}");
+        assert_eq!(log.stats().sync_errors, 3);
+        assert_eq!(ids(&disk), (0..6).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn with_never_a_write_that_fails_is_no_reason_to_sync_at_once() {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, LogLimits { fsync: Fsync::Never, ..limits(8) }, &clock);
+    log.expect_keeper();
+    tend_all(&log);
+    log.append(&mut frame_of(1, b"x")).unwrap();
+    clock.advance(Duration::from_secs(10));
+    disk.fail_writes(1);
+    log.append(&mut frame_of(2, b"x")).unwrap();
+    tend_all(&log);
+    assert_eq!(log.lock().rounds_started, 0, "the disk may need a moment");
+    clock.advance(Duration::from_millis(100));
+    tend_all(&log);
+    assert_eq!(log.lock().failures, 0);
+    log.append(&mut frame_of(3, b"x")).unwrap();
+    clock.advance(Duration::from_secs(10));
+    tend_all(&log);
+    assert_eq!(log.lock().rounds_started, 1, "and then only for those who ask");
+}
+
+#[test]
 fn a_failed_write_goes_to_another_file_and_two_end_the_spool() {
     let disk = SimDisk::new(1);
     let log = log_on(&disk, limits(8), &ManualClock::new());
     log.append(&mut frame_of(1, b"x")).unwrap();
-    disk.fail_writes(true);
+    disk.fail_writes(2);
     assert_eq!(log.append(&mut frame_of(2, b"x")), Err(Refusal::Io));
     assert!(log.stats().off);
-    disk.fail_writes(false);
     assert_eq!(log.append(&mut frame_of(3, b"x")), Err(Refusal::Io), "it stays off");
     assert_eq!(ids(&disk), [1], "what was written stays");
 }
