@@ -152,6 +152,11 @@ impl<T> Lanes<T> {
     /// errors in a row an ok record, if one waits.
     pub(crate) fn take(&mut self, bytes_max: usize) -> Option<Item<T>> {
         let class = self.turn()?;
+        self.take_of(class, bytes_max)
+    }
+
+    /// Takes the next item of a class, whoever's turn it is.
+    pub(crate) fn take_of(&mut self, class: Class, bytes_max: usize) -> Option<Item<T>> {
         if self.queue(class).front()?.place.bytes > bytes_max {
             return None;
         }

@@ -221,7 +221,7 @@ impl QuarantineError {
 
     /// Whether it says nothing of the record: the same may work later.
     pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { .. } | Self::Unsafe { .. })
     }
 
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -12,6 +12,7 @@ const GAP: Duration = Duration::from_secs(60);
 pub(crate) struct SetAside {
     kept: Rarely,
     waits: Rarely,
+    left: Rarely,
     lost: Rarely,
     stuck: Rarely,
 }
@@ -48,6 +49,19 @@ impl SetAside {
                 why,
                 "the store works but does not take some records, and they cannot be set aside now; they stay in the \
                  spool and are tried again"
+            );
+        }
+    }
+
+    pub(crate) fn left(&mut self, store: &str, reason: &str, why: &str) {
+        if let Some(records) = self.left.happened() {
+            tracing::error!(
+                store,
+                records,
+                %reason,
+                why,
+                "the store works but does not take some records, and setting them aside panicked; what is in the spool \
+                 stays there for the next process, what is in memory only is lost and counted"
             );
         }
     }

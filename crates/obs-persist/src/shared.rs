@@ -418,8 +418,11 @@ impl Shared {
     /// One attempt to write a batch.
     pub(crate) fn wrote(&self, records: Result<u64, u64>, took: Duration) {
         // A worker that is late must not bring a closed store back to life.
-        let state = self.lock();
+        let mut state = self.lock();
         if state.worker != Worker::Closed {
+            if records.is_ok() {
+                state.set_back.wrote();
+            }
             self.metrics.wrote(records, took);
         }
     }

@@ -52,29 +52,51 @@ pub(crate) type SharedStore = Arc<Mutex<Box<dyn Store>>>;
 /// Runs workers until one comes to its end. A panic costs what is in memory only of the batch that it met, which is
 /// counted as abandoned; the next worker goes on with the rest.
 pub(crate) async fn supervise(shared: Arc<Shared>, store: SharedStore, duties: Duties) {
-    let mut panics = 0;
+    let mut panics = 0_u64;
+    let mut restarts = Restarts::default();
     let mut jitter = Jitter::from_system();
     loop {
         let worker = Worker::new(Arc::clone(&shared), Arc::clone(&store), duties.clone());
         if spawn(worker.work()).await.is_ok() {
             break;
         }
-        let Abandoned { lost, tried_again, left } = shared.abandon();
+        let became = shared.abandon();
+        let Abandoned { lost, tried_again, left, .. } = became;
+        panics = panics.saturating_add(1);
         tracing::error!(
-            panics = panics + 1,
+            panics,
             lost,
             tried_again,
             left,
             "the store's worker panicked, and starts again; what it had in memory only is lost and counted, what is \
              in the spool is tried again, or left there for the next process at the second panic"
         );
-        sleep(retry::after(panics, jitter.next())).await;
-        panics = panics.saturating_add(1);
+        sleep(retry::after(restarts.after(&became), jitter.next())).await;
     }
     let last = Arc::clone(&shared);
     // It may wait for a disk.
     let _ = spawn_blocking(move || last.close_spool()).await;
     shared.worker_ended();
+}
+
+/// How often in a row a worker panicked to no avail.
+#[derive(Debug, Default)]
+struct Restarts(u32);
+
+impl Restarts {
+    /// Which pause comes after this panic. One that told a bad record from the others ends by itself, and says nothing
+    /// of the store; nor do those from before it wrote something.
+    const fn after(&mut self, became: &Abandoned) -> u32 {
+        if became.has_written {
+            self.0 = 0;
+        }
+        if became.has_found_one() {
+            return 0;
+        }
+        let pause = self.0;
+        self.0 = pause.saturating_add(1);
+        pause
+    }
 }
 
 struct Worker {

@@ -3,8 +3,8 @@
 //!
 //! * Their batch made the worker panic. From then on each of them is a *suspect*, which is a batch of its own: the
 //!   next panic tells which one it was, and that one stays for the next process.
-//! * The quarantine cannot be written now. One of them is tried after a pause that grows ([`retry`]); when it is
-//!   taken, so are the others.
+//! * The quarantine cannot be written now. One of them is tried after a pause that grows ([`retry`]); each that is
+//!   taken brings some of the others with it.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -14,7 +14,7 @@ use std::{
 
 use obs_core::{DropReason, Tick};
 
-use super::{Shared, Spilled, State, Taken};
+use super::{CHUNK, Shared, Spilled, State, Taken};
 use crate::{retry, spool::Slot, waiters::Fate};
 
 /// What is known of them.
@@ -29,6 +29,8 @@ pub(super) struct SetBack {
     /// The one that was tried last, and when; `None` when one may be tried at once.
     tried: Option<Slot>,
     tried_at: Option<Tick>,
+    /// Something was written since the last panic.
+    has_written: bool,
 }
 
 /// What became of the batch of a worker that panicked.
@@ -40,6 +42,16 @@ pub(crate) struct Abandoned {
     pub(crate) tried_again: usize,
     /// In the spool as well, and with a worker that panicked for the second time.
     pub(crate) left: usize,
+    /// Whether something was written since the panic before.
+    pub(crate) has_written: bool,
+}
+
+impl Abandoned {
+    /// The panic told which record it was and cost nothing else: there are at most as many of those as there were
+    /// suspects.
+    pub(crate) const fn has_found_one(&self) -> bool {
+        self.left > 0 && self.tried_again == 0 && self.lost == 0
+    }
 }
 
 impl SetBack {
@@ -84,10 +96,15 @@ impl SetBack {
         self.tried_at = None;
     }
 
-    /// All that wait, for the quarantine works.
-    fn take_all(&mut self) -> VecDeque<Spilled> {
+    /// Some of those that wait, for the quarantine works: not all under one hold of the lock, and it may be that there
+    /// was room for one only.
+    fn take_some(&mut self) -> Vec<Spilled> {
         self.failures = 0;
-        std::mem::take(&mut self.waiting)
+        self.waiting.drain(..self.waiting.len().min(CHUNK)).collect()
+    }
+
+    pub(super) const fn wrote(&mut self) {
+        self.has_written = true;
     }
 
     pub(super) fn into_waiting(self) -> impl Iterator<Item = Spilled> {
@@ -130,8 +147,11 @@ impl State {
 impl Shared {
     /// The worker panicked: what became of the rest of its batch is not known.
     pub(crate) fn abandon(&self) -> Abandoned {
-        let mut became = Abandoned::default();
-        let all = Range { start: 0, end: self.lock().in_flight.len() };
+        let mut state = self.lock();
+        let has_written = std::mem::take(&mut state.set_back.has_written);
+        let all = Range { start: 0, end: state.in_flight.len() };
+        drop(state);
+        let mut became = Abandoned { has_written, ..Abandoned::default() };
         self.for_each_in_flight(all, |state, taken| match taken.slot {
             Some(slot) if state.set_back.suspects.insert(slot) => {
                 became.tried_again += 1;
@@ -166,11 +186,11 @@ impl Shared {
         waits
     }
 
-    /// The quarantine was written: those that wait for it are tried again.
+    /// The quarantine was written: some of those that wait for it are tried again, and more with each that is taken.
     pub(crate) fn quarantine_works(&self) {
         let mut state = self.lock();
-        let waiting = state.set_back.take_all();
-        state.try_again(waiting, self.clock.now());
+        let some = state.set_back.take_some();
+        state.try_again(some, self.clock.now());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::vec::Drain;
 
-use obs_core::{DropReason, RunRecord};
+use obs_core::{Class, DropReason, RunRecord};
 
 use super::{CHUNK, Content, Queued, Shared, State, Taken};
 use crate::{batch::BatchLimits, spool::Spool, store, waiters::Fate};
@@ -79,13 +79,17 @@ impl State {
                 return false;
             }
             let is_suspect = self.is_suspect_next();
-            if is_suspect && taken > 0 {
-                return false;
-            }
             // A record that is larger than a batch is a batch of its own.
             let room =
                 if taken == 0 { usize::MAX } else { limits.bytes.saturating_sub(taking.bytes) };
-            let Some(item) = self.lanes.take(room) else {
+            // A suspect is a batch of its own: the batch that has begun goes on without it.
+            let goes_on_without = is_suspect && taken > 0;
+            let item = if goes_on_without {
+                self.lanes.take_of(Class::Ok, room)
+            } else {
+                self.lanes.take(room)
+            };
+            let Some(item) = item else {
                 if self.waiting().records == 0 {
                     self.waiting_since = None;
                 }
@@ -101,7 +105,7 @@ impl State {
             };
             self.in_flight.push(Some(Taken { ticket, place: item.place, slot, mark }));
             taking.contents.push(content);
-            if is_suspect {
+            if is_suspect && !goes_on_without {
                 return false;
             }
         }

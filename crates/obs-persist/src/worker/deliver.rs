@@ -192,7 +192,7 @@ impl Worker {
             }
             Ok((is_there, Err(error))) => (is_there, error),
             Err(panic) => {
-                self.set_aside.lost(&self.name, &reason, &panic.to_string());
+                self.set_aside.left(&self.name, &reason, &panic.to_string());
                 return Some(Fate::Lost(DropReason::Abandoned));
             }
         };

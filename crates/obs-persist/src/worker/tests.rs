@@ -10,10 +10,10 @@ use std::{
 use obs_core::{Ack, Clock, ManualClock, RunRecord, Status, StoreMetrics, testing};
 use tokio::sync::Mutex;
 
-use super::{Duties, Timeouts, supervise};
+use super::{Duties, Restarts, Timeouts, supervise};
 use crate::{
     config::{PersistConfig, SpoolDir},
-    shared::Shared,
+    shared::{Abandoned, Shared},
     spool::{self, Spool},
     store::{Store, StoreError, StoreFuture},
 };
@@ -75,6 +75,22 @@ impl Store for Tally {
     fn close(&mut self) -> StoreFuture<'_> {
         Box::pin(async { Ok(()) })
     }
+}
+
+#[test]
+fn the_pause_after_a_panic_grows_while_nothing_is_written_and_no_culprit_is_found() {
+    let in_vain = Abandoned { tried_again: 3, ..Abandoned::default() };
+    let found = Abandoned { left: 1, ..Abandoned::default() };
+    let lossy = Abandoned { lost: 1, ..found };
+    let mut restarts = Restarts::default();
+    let mut after = |became: Abandoned| restarts.after(&became);
+    assert_eq!([in_vain; 3].map(&mut after), [0, 1, 2]);
+    assert_eq!([found; 3].map(&mut after), [0; 3]);
+    assert_eq!([lossy, in_vain, found, in_vain].map(&mut after), [3, 4, 0, 5]);
+    assert_eq!(after(Abandoned { has_written: true, ..in_vain }), 0);
+    assert_eq!([in_vain, lossy].map(&mut after), [1, 2]);
+    assert_eq!(after(Abandoned { has_written: true, ..found }), 0);
+    assert_eq!(after(in_vain), 0);
 }
 
 /// In a process of its own, because it is about the memory of a process.

@@ -8,7 +8,7 @@ use obs_core::{
 };
 use tempfile::TempDir;
 
-use super::super::{Abandoned, Shared};
+use super::super::{Abandoned, CHUNK, Shared};
 use crate::{
     SpoolDir,
     batch::Step,
@@ -82,7 +82,7 @@ fn what_a_panic_gave_back_is_tried_one_by_one_and_the_second_panic_leaves_one_fo
     assert_eq!(rig.take(), 6);
     rig.shared.settle(0..1, Fate::Persisted);
     let became = rig.shared.abandon();
-    assert_eq!(became, Abandoned { lost: 1, tried_again: 4, left: 0 });
+    assert_eq!(became, Abandoned { lost: 1, tried_again: 4, ..Abandoned::default() });
     assert_eq!(rig.errors(), (4, 1, 0));
     assert_eq!(rig.test.obs().ledger().ok.dropped.of(DropReason::Abandoned), 1);
 
@@ -145,4 +145,43 @@ fn what_is_in_memory_only_does_not_wait_for_the_quarantine() {
     assert!(!rig.shared.waits_for_quarantine(0));
     rig.shared.settle(0..1, Fate::Lost(DropReason::SpoolIo));
     assert_eq!(rig.test.obs().ledger().ok.dropped.total(), 1);
+}
+
+#[test]
+fn ok_records_on_their_turn_fill_a_batch_while_suspects_are_tried_one_by_one() {
+    let rig = Rig::with(40);
+    assert_eq!(rig.take(), 40);
+    assert_eq!(rig.shared.abandon().tried_again, 40);
+    (0..100).for_each(|_| rig.submit(Status::Ok));
+    let ok = || rig.test.obs().ledger().ok.persisted;
+    let mut batches = 0;
+    while ok() < 100 {
+        let before = ok();
+        let taken = rig.take();
+        rig.shared.settle(0..taken, Fate::Persisted);
+        assert!(taken == 1 || ok() - before == taken as u64, "a suspect is a batch of its own");
+        batches += 1;
+        assert!(batches <= 5, "{} ok records in {batches} batches", ok());
+    }
+}
+
+#[test]
+fn a_quarantine_that_works_again_takes_what_waits_for_it_by_and_by() {
+    let rig = Rig::with(100);
+    assert_eq!(rig.take(), 100);
+    assert!((0..100).all(|at| rig.shared.waits_for_quarantine(at)));
+    let flush = rig.shared.begin_flush(LONG);
+    assert_eq!(rig.take(), 1);
+    rig.shared.settle(0..1, Fate::Quarantined);
+    rig.shared.quarantine_works();
+    let mut left = 99;
+    while left > 0 {
+        let taken = rig.take();
+        assert!((1..=CHUNK + 1).contains(&taken), "{taken} at once, of {left}");
+        rig.shared.settle(0..taken, Fate::Quarantined);
+        rig.shared.quarantine_works();
+        left -= taken;
+    }
+    assert_eq!((rig.errors(), rig.test.obs().ledger().error.quarantined), ((0, 0, 0), 100));
+    rig.shared.forget(flush);
 }

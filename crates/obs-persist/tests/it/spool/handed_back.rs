@@ -86,6 +86,22 @@ fn an_error_that_makes_the_worker_panic_twice_stays_for_the_next_process_and_no_
     assert_eq!((next.error().spooled, next.error().dropped.total()), (0, 0));
 }
 
+#[test]
+fn many_errors_that_each_make_the_worker_panic_hold_up_the_others_for_seconds_only() {
+    let root = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let mined = Box::new(Mined(store.clone()));
+    store.set_unreachable(true);
+    let config = with_spool(&root.path().join("spool"));
+    let persister = Persister::start(config, mined, StoreMetrics::default()).unwrap();
+    let obs = Obs::builder().sink(persister.sink()).build().unwrap();
+    (0..60).for_each(|_| fail(&obs, "bomb"));
+    (0..60).for_each(|_| fail(&obs, "bonus"));
+    store.set_unreachable(false);
+    let report = persister.flush_blocking(LONG / 2);
+    assert_eq!((report.persisted, report.spooled, report.dropped.total()), (60, 60, 0), "{report}");
+}
+
 /// A store that refuses the strategy `bonus`, and a quarantine whose folder cannot be made.
 fn refusing(spool: &Path, folder: &Path) -> Life {
     let store = MemoryStore::new();
@@ -137,4 +153,48 @@ fn a_poison_error_that_could_not_be_set_aside_by_the_end_is_for_the_next_process
     let next = Life::with(config, store);
     until("they are set aside", || next.error().quarantined == 3);
     assert_eq!((next.error().adopted, next.error().dropped.total()), (3, 0));
+}
+
+/// What somebody does to the folder, and what mends it.
+#[cfg(unix)]
+type Mischief = (fn(&Path), fn(&Path));
+
+#[cfg(unix)]
+#[test]
+fn a_poison_error_waits_in_the_spool_while_the_folder_of_the_quarantine_is_not_safe() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn chmod(folder: &Path, mode: u32) {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let opened: Mischief = (
+        |folder| {
+            fs::create_dir(folder).unwrap();
+            chmod(folder, 0o755);
+        },
+        |folder| chmod(folder, 0o700),
+    );
+    let linked: Mischief = (
+        |folder| {
+            let other = folder.with_extension("other");
+            fs::create_dir(&other).unwrap();
+            symlink(other, folder).unwrap();
+        },
+        |folder| fs::remove_file(folder).unwrap(),
+    );
+    for (spoil, mend) in [opened, linked] {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("quarantine");
+        spoil(&folder);
+        let mut config = with_spool(&root.path().join("spool"));
+        config.quarantine_dir = Some(folder.clone());
+        let store = MemoryStore::new();
+        store.set_poison(Some("bonus"));
+        let life = Life::with(config, store);
+        (0..3).for_each(|_| assert_eq!(life.fail(), Some(Ack::Os)));
+        let report = life.persister.flush_blocking(Duration::from_millis(500));
+        assert_eq!((report.left, report.dropped.total()), (3, 0), "{report}");
+        mend(&folder);
+        until("all of them are set aside", || life.error().quarantined == 3);
+    }
 }
