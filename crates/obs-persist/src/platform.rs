@@ -9,7 +9,11 @@ mod file;
 mod fork;
 mod mapped;
 
-pub(crate) use directory::{DirError, Origin, objection, private_dir};
+#[cfg(test)]
+pub(crate) use directory::SYNCED;
+pub(crate) use directory::{
+    DirError, Origin, objection, private_dir, private_dir_unsynced, sync_name_of,
+};
 pub(crate) use file::{
     create, is_shortage, lock, open, open_dir, read_at, reserve, sync_dir, write_at,
 };

@@ -63,7 +63,7 @@ use self::{
     log::{Log, LogLimits, LogStats},
 };
 use crate::{
-    platform::{Origin, Words},
+    platform::{self, Origin, Words},
     store,
 };
 
@@ -152,7 +152,12 @@ pub(crate) enum ReadError {
 impl Spool {
     /// Makes the directory of this process, and a thread that keeps it.
     pub(crate) fn open(config: &SpoolConfig, epoch: Uuid) -> Result<Self, OpenError> {
-        Self::open_on(Arc::new(RealDisk), config, epoch)
+        let spool = Self::open_on(Arc::new(RealDisk), config, epoch)?;
+        // Whoever made its root may have died before they had synced that.
+        if let Err(error) = platform::sync_name_of(&spool.root) {
+            tracing::warn!(%error, "the name of the spool's directory may not outlive a loss of power");
+        }
+        Ok(spool)
     }
 
     /// The same, with the segments on a disk that may be a test's.

@@ -51,14 +51,35 @@ pub(crate) fn private_dir(path: &Path, origin: Origin) -> Result<(), DirError> {
     }
     let parents = parents_of_missing(path);
     make(path).map_err(io)?;
-    for parent in parents {
-        match sync_dir(parent) {
-            // We may make names in it, and not read it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced.map_err(io)?,
-        }
-    }
+    parents.into_iter().try_for_each(sync_names).map_err(io)?;
     check(path)
+}
+
+/// The same for one that gets its name later: who gives it one syncs that.
+pub(crate) fn private_dir_unsynced(path: &Path) -> Result<(), DirError> {
+    make(path).map_err(|source| DirError::Io { path: path.to_owned(), source })?;
+    check(path)
+}
+
+/// Makes the name of a directory outlive a loss of power.
+pub(crate) fn sync_name_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_names)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What this thread has synced here.
+    pub(crate) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+fn sync_names(directory: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.push(directory.to_owned()));
+    match sync_dir(directory) {
+        // We may make names in it, and not read it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// The directories that get a new name when this one is made with all that is missing above it: what is in it

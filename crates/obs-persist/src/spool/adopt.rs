@@ -70,7 +70,7 @@ impl Home {
         let failed = |source| HomeError::Make { root: root.clone(), source };
         let unfinished = root.join(format!("{UNFINISHED}{epoch}"));
         let directory = root.join(epoch.to_string());
-        platform::private_dir(&unfinished, Origin::Given)?;
+        platform::private_dir_unsynced(&unfinished)?;
         let lock = platform::lock(&unfinished.join(LOCK)).map_err(failed)?;
         let lock = lock.and_then(HeldLock::new);
         let Some(lock) = lock else { return Err(HomeError::Locked { directory }) };

@@ -7,7 +7,7 @@ use obs_core::{Ack, Status, testing::record};
 use tempfile::TempDir;
 
 use super::{Fsync, Refusal, Spool, SpoolConfig, SpoolUse, frame, random_epoch, sim::SimDisk};
-use crate::platform::Origin;
+use crate::platform::{Origin, SYNCED};
 
 const POLICIES: [Fsync; 3] = [Fsync::Interval, Fsync::Always, Fsync::Never];
 
@@ -82,6 +82,25 @@ fn what_is_left_behind_and_not_synced_is_synced_when_somebody_asks_after_the_end
     assert_eq!(block_on(spool.durable()), Ack::Disk);
     let late = spool.successor.get().unwrap().as_ref().unwrap();
     assert!(spool.log.lock().unsynced.is_empty() && late.log.lock().unsynced.is_empty());
+}
+
+#[test]
+fn each_start_syncs_the_name_of_the_spool_that_an_earlier_one_may_not_have_synced_and_no_later_error_does()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SpoolConfig {
+        root: folder.path().join("spool"),
+        origin: Origin::Given,
+        bytes: 64 << 20,
+        fsync: Fsync::Interval,
+    };
+    Spool::open(&config, random_epoch()).unwrap().leave();
+    SYNCED.take();
+    let spool = Spool::open(&config, random_epoch()).unwrap();
+    assert_eq!(SYNCED.take(), [folder.path()]);
+    spool.leave();
+    assert!(spool.write(&error()).is_ok());
+    assert_eq!(SYNCED.take(), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
