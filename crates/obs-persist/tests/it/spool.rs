@@ -6,6 +6,7 @@ use obs_core::{Ack, Class, DropReason, Kind, Obs, StoreMetrics, testing::record}
 use obs_persist::{
     Fsync, PersistConfig, Persister, SPOOL_BYTES_LEAST, SpoolDir, testing::MemoryStore,
 };
+use uuid::Uuid;
 
 use crate::support::{LONG, Rig, SOON, failed, until};
 
@@ -56,6 +57,19 @@ impl Life {
     fn fail(&self) -> Option<Ack> {
         let run = self.kind().strategy("bonus").version("1").build().unwrap().start();
         run.finish_ack(Err::<(), _>("no such field".to_owned())).1
+    }
+
+    /// So many errors, in the order in which they came. That of their ids is another: on a busy machine a thread may
+    /// rest between two clocks.
+    fn fail_all(&self, errors: usize) -> Vec<Uuid> {
+        let strategy = self.kind().strategy("bonus").version("1").build().unwrap();
+        let fail = |_| {
+            let mut run = strategy.start();
+            let id = run.id();
+            assert_eq!(run.finish_ack(Err::<(), _>("no".to_owned())).1, Some(Ack::Os));
+            id
+        };
+        (0..errors).map(fail).collect()
     }
 
     fn error(&self) -> obs_core::ClassLedger {
@@ -117,17 +131,15 @@ fn more_errors_than_memory_may_hold_are_all_written_once_and_in_order() {
     let mut config = with_spool(&root.path().join("spool"));
     (config.queue_records, config.error_records) = (10, 5);
     let life = Life::with(config, store);
-    for _ in 0..ERRORS {
-        assert_eq!(life.fail(), Some(Ack::Os));
-    }
+    let ids = life.fail_all(ERRORS);
     let error = life.error();
     assert_eq!((error.spooled, error.dropped.total()), (3_000, 0));
     life.store.set_stalled(false);
     let report = life.persister.flush_blocking(LONG);
     assert!(report.complete, "{report}");
-    let rows = life.store.rows();
+    let rows: Vec<_> = life.store.rows().iter().map(|row| row.run_id).collect();
     assert_eq!(rows.len(), ERRORS);
-    assert!(rows.is_sorted_by_key(|row| row.run_id), "in the order in which they were recorded");
+    assert!(rows == ids, "in the order in which they were recorded");
     assert_eq!(life.error().persisted, 3_000);
 }
 
@@ -140,15 +152,7 @@ fn errors_that_come_while_the_store_drains_do_not_overtake_those_that_were_spill
     (config.queue_records, config.error_records, config.batch_records) = (2, 2, 2);
     config.linger = Duration::ZERO;
     let life = Life::with(config, MemoryStore::new());
-    let strategy = life.kind().strategy("bonus").version("1").build().unwrap();
-    let fail = |_| {
-        let mut run = strategy.start();
-        let id = run.id();
-        assert_eq!(run.finish_ack(Err::<(), _>("no".to_owned())).1, Some(Ack::Os));
-        id
-    };
-    // Their order is not that of their ids: on a busy machine a thread may rest between two clocks.
-    let ids: Vec<_> = (0..ERRORS).map(fail).collect();
+    let ids = life.fail_all(ERRORS);
     let report = life.persister.flush_blocking(LONG);
     assert!(report.complete, "{report}");
     let rows: Vec<_> = life.store.rows().iter().map(|row| row.run_id).collect();
