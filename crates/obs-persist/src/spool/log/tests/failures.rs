@@ -2,6 +2,17 @@
 
 use super::*;
 
+const POLICIES: [Fsync; 3] = [Fsync::Interval, Fsync::Always, Fsync::Never];
+
+/// A log with a keeper, which has made its segments.
+fn kept(fsync: Fsync) -> (SimDisk, ManualClock, Log) {
+    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
+    let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
+    log.expect_keeper();
+    tend_all(&log);
+    (disk, clock, log)
+}
+
 #[test]
 fn after_a_failed_sync_the_file_is_not_touched_again_and_its_records_are_in_another() {
     let (disk, clock) = (SimDisk::new(1), ManualClock::new());
@@ -108,11 +119,8 @@ fn a_good_sync_between_two_bad_ones_makes_them_two_of_one() {
 
 #[test]
 fn a_directory_that_cannot_be_synced_is_tried_once_more_for_whoever_waits() {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         log.append(&mut frame_of(1, b"x")).unwrap();
         disk.fail_dir_syncs([1]);
         let round = log.sync_soon();
@@ -128,11 +136,8 @@ fn a_directory_that_cannot_be_synced_is_tried_once_more_for_whoever_waits() {
 
 #[test]
 fn a_directory_that_can_never_be_synced_ends_the_spool_and_keeps_neither_waiters_nor_the_keeper() {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         log.append(&mut frame_of(1, b"x")).unwrap();
         disk.fail_dir_syncs(1..1_000);
         let round = log.sync_soon();
@@ -155,11 +160,8 @@ fn a_directory_that_can_never_be_synced_ends_the_spool_and_keeps_neither_waiters
 
 #[test]
 fn a_directory_that_cannot_be_synced_for_less_than_a_tenth_of_a_second_costs_nobody_anything() {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         disk.fail_dir_syncs(1..1_000);
         let rounds = [1, 2].map(|id| {
             log.append(&mut frame_of(id, b"x")).unwrap();
@@ -181,11 +183,8 @@ fn a_directory_that_cannot_be_synced_for_less_than_a_tenth_of_a_second_costs_nob
 #[test]
 fn when_the_directory_fails_for_good_what_is_in_files_whose_names_are_durable_is_synced_all_the_same()
  {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         log.append(&mut frame_of(1, b"x")).unwrap();
         let durable = log.sync_soon();
         tend_all(&log);
@@ -209,11 +208,8 @@ fn when_the_directory_fails_for_good_what_is_in_files_whose_names_are_durable_is
 
 #[test]
 fn a_directory_that_failed_is_tried_once_more_at_the_end() {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         log.append(&mut frame_of(1, &[7; 1_900])).unwrap();
         disk.fail_dir_syncs([1, 2]);
         let round = log.sync_soon();
@@ -233,11 +229,8 @@ fn a_directory_that_failed_is_tried_once_more_at_the_end() {
 
 #[test]
 fn a_file_whose_sync_failed_beside_its_directory_is_not_synced_again() {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         log.append(&mut frame_of(1, b"x")).unwrap();
         disk.fail_dir_syncs([1, 2]);
         disk.fail_syncs([1]);
@@ -256,11 +249,8 @@ fn a_file_whose_sync_failed_beside_its_directory_is_not_synced_again() {
 
 #[test]
 fn two_failed_writes_weeks_apart_do_not_end_the_spool_also_if_nobody_asks_for_a_sync() {
-    for fsync in [Fsync::Interval, Fsync::Always, Fsync::Never] {
-        let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-        let log = log_on(&disk, LogLimits { fsync, ..limits(8) }, &clock);
-        log.expect_keeper();
-        tend_all(&log);
+    for fsync in POLICIES {
+        let (disk, clock, log) = kept(fsync);
         for id in 0..3 {
             log.append(&mut frame_of(2 * id, b"x")).unwrap();
             clock.advance(Duration::from_secs(7 * 24 * 60 * 60));
@@ -278,10 +268,7 @@ fn two_failed_writes_weeks_apart_do_not_end_the_spool_also_if_nobody_asks_for_a_
 
 #[test]
 fn with_never_a_write_that_fails_is_no_reason_to_sync_at_once() {
-    let (disk, clock) = (SimDisk::new(1), ManualClock::new());
-    let log = log_on(&disk, LogLimits { fsync: Fsync::Never, ..limits(8) }, &clock);
-    log.expect_keeper();
-    tend_all(&log);
+    let (disk, clock, log) = kept(Fsync::Never);
     log.append(&mut frame_of(1, b"x")).unwrap();
     clock.advance(Duration::from_secs(10));
     disk.fail_writes(1);
