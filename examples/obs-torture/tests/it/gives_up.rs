@@ -23,7 +23,11 @@ fn a_file_system_that_gives_up_ends_no_process_and_costs_no_error() {
     let mut postgres = Postgres::start();
     for _ in 0..times() {
         let rack = Rack::new();
-        let Some((disk, mut victim, store)) = given_up(&rack, &mut postgres) else { return };
+        let Some((disk, mut victim, store)) = written_back(&rack, &mut postgres, THREADS) else {
+            return;
+        };
+        // At once, so that the next write to a page asks the file system.
+        disk.gives_up();
         let before = victim.acks().len();
         // The runs go on, and what waits is stored when the store is back.
         victim.until_acked(before + RATE);
@@ -53,22 +57,34 @@ fn what_was_promised_to_be_on_the_disk_is_there_when_its_file_system_gives_up_an
     let mut postgres = Postgres::start();
     for _ in 0..times() {
         let rack = Rack::new();
-        let Some((disk, mut victim, store)) = given_up(&rack, &mut postgres) else { return };
+        // One thread: no sync answers for more than one error.
+        let Some((disk, mut victim, store)) = written_back(&rack, &mut postgres, 1) else { return };
+        victim.until_acked(victim.acks().len() + RATE / 5);
+        let before = victim.account().ids("error", &["disk"]);
+        disk.gives_up();
         victim.until_acked(victim.acks().len() + RATE / 10);
         victim.kill();
         postgres.tell("start");
         let _disk = disk.mounted_again();
         let stored = after_the_next(&rack, &store, &postgres);
+        assert!(before.len() > RATE / 10, "{} were promised", before.len());
+        let missing = before.difference(&stored).count();
+        assert_eq!(missing, 0, "of {} promised", before.len());
+        // An ext4 whose journal is aborted amid a sync answers that one as if nothing had happened, and forgets what it
+        // wrote to blocks that were never written before. A later one fails.
         let promised = victim.account().ids("error", &["disk"]);
-        assert!(promised.len() > RATE / 10, "{} were promised", promised.len());
         let missing = promised.difference(&stored).count();
-        assert_eq!(missing, 0, "of {} promised", promised.len());
+        assert!(missing <= 1, "{missing} of {}: more than one sync", promised.len());
     }
 }
 
-/// A process whose errors wait in a spool, the store being down, on a file system that has just given up: after all pages
-/// were written back, so that the next write to one of them asks it. And what the next process is told.
-fn given_up(rack: &Rack, postgres: &mut Postgres) -> Option<(Disk, Victim, String)> {
+/// A process whose errors wait in a spool, the store being down, on a file system that has just written back all pages.
+/// And what the next process is told.
+fn written_back(
+    rack: &Rack,
+    postgres: &mut Postgres,
+    threads: usize,
+) -> Option<(Disk, Victim, String)> {
     let disk = Disk::new(rack.path("image"), &rack.path("disk"))?;
     postgres.query("DROP SCHEMA IF EXISTS obs CASCADE");
     postgres.tell("kill");
@@ -78,12 +94,11 @@ fn given_up(rack: &Rack, postgres: &mut Postgres) -> Option<(Disk, Victim, Strin
         postgres.url
     );
     let flags = format!(
-        "--runs 100000000 --rate {RATE} --threads {THREADS} --error-every 2 --durability disk {store}"
+        "--runs 100000000 --rate {RATE} --threads {threads} --error-every 2 --durability disk {store}"
     );
     let victim = rack.start("victim", &flags);
     victim.until_acked(RATE / 2);
     disk.write_back();
-    disk.gives_up();
     Some((disk, victim, store))
 }
 
