@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::Write as _,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -11,7 +11,7 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use crate::support::until;
+use crate::{ports::free_port, support::until};
 
 const BINARY: &str = "OBS_TEST_COLLECTOR";
 const SKIP: &str = "OBS_SKIP_COLLECTOR";
@@ -124,10 +124,6 @@ impl Tls {
             _folder: folder,
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[expect(clippy::disallowed_methods, reason = "how the scripts tell a test where the binary is")]

@@ -7,6 +7,8 @@ mod collector;
 mod config;
 mod doctor;
 mod erase;
+#[path = "../../../obs-stack/tests/it/ports.rs"]
+mod ports;
 mod quarantine;
 mod schema;
 mod settings;

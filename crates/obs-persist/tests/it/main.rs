@@ -13,6 +13,8 @@ mod lanes;
 mod outage;
 mod poison;
 mod poolers;
+#[path = "../../../obs-stack/tests/it/ports.rs"]
+mod ports;
 mod postgres;
 mod proxy;
 mod races;

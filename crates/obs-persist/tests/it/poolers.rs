@@ -3,7 +3,7 @@
 mod played;
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::Ordering,
@@ -13,7 +13,10 @@ use std::{
 use obs_core::{StoreState, testing::record};
 use tempfile::TempDir;
 
-use crate::support::{Live, count, database, failed, skipped, until};
+use crate::{
+    ports::free_port,
+    support::{Live, count, database, failed, skipped, until},
+};
 
 /// A PgBouncer of our own, which ends with this value.
 struct PgBouncer {
@@ -35,10 +38,6 @@ fn program() -> Option<PathBuf> {
         skipped("there is no PgBouncer here: run scripts/setup (Debian: pgbouncer)");
     }
     found
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl PgBouncer {

@@ -8,6 +8,7 @@ mod drift;
 mod e2e;
 mod generated;
 mod links;
+mod ports;
 mod programs;
 mod rules;
 mod runbook;

@@ -9,17 +9,17 @@ mod query;
 use std::{
     fmt::Display,
     fs,
-    net::TcpListener,
-    ops::Range,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use obs_stack::root;
 
-use crate::programs::{COLLECTOR, PROMETHEUS};
+use crate::{
+    ports::free_port,
+    programs::{COLLECTOR, PROMETHEUS},
+};
 pub(crate) use load::{Load, Made};
 use names::Names;
 pub(crate) use postgres::Postgres;
@@ -202,25 +202,6 @@ fn prometheus_config(folder: &Path, telemetry: [u16; 3]) -> PathBuf {
 /// What the agent shows to a scrape.
 pub(crate) fn scraped(port: u16) -> String {
     until(|| "the agent's own /metrics", || get_at("127.0.0.1", port, "/metrics"))
-}
-
-/// Below the ephemeral ports of Linux and macOS: no connection of a stack beside this one takes one meanwhile.
-const PORTS: Range<u16> = 20_000..32_000;
-
-/// A port on which nobody listens, and which no other test of this process was given.
-pub(crate) fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    // Processes begin at places of their own.
-    let first = std::process::id().wrapping_mul(97);
-    let count = PORTS.len() as u32;
-    let mut ports = (0..count).map(|_| {
-        let nth = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
-        PORTS.start + u16::try_from(nth).unwrap()
-    });
-    let is_free = |port: &u16| {
-        ["127.0.0.1", "127.0.0.2"].iter().all(|host| TcpListener::bind((*host, *port)).is_ok())
-    };
-    ports.find(is_free).unwrap()
 }
 
 /// Looks until there is something to see.

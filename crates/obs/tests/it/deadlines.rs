@@ -4,8 +4,9 @@ use std::{future::Future, task::Poll, time::Duration};
 
 use obs::{Environment, ExportError, Protocol, Report, Telemetry};
 
-use crate::support::{
-    FakeCollector, PATIENCE, Stalled, free_port, metrics_only, patiently, timed, two_runs,
+use crate::{
+    ports::free_port,
+    support::{FakeCollector, PATIENCE, Stalled, metrics_only, patiently, timed, two_runs},
 };
 
 pub(crate) const DEADLINE: Duration = Duration::from_millis(300);

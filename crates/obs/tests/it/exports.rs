@@ -113,7 +113,7 @@ fn the_failure_counter_exists_before_the_first_failure() {
 
 #[test]
 fn the_reason_of_a_failure_says_what_the_network_said() {
-    let port = crate::support::free_port();
+    let port = crate::ports::free_port();
     for protocol in [obs::Protocol::HttpProtobuf, obs::Protocol::Grpc] {
         let telemetry = metrics_only()
             .endpoint(format!("http://127.0.0.1:{port}"))
@@ -213,7 +213,7 @@ fn what_the_spool_holds_is_in_the_export() {
     let folder = tempfile::tempdir().unwrap();
     let telemetry = metrics_only()
         .rows(true)
-        .store(format!("postgres://app@127.0.0.1:{}/obs", crate::support::free_port()))
+        .store(format!("postgres://app@127.0.0.1:{}/obs", crate::ports::free_port()))
         .spool_dir(folder.path().join("spool"))
         .endpoint(collector.url())
         .snapshots(true)

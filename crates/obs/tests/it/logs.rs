@@ -103,7 +103,7 @@ fn a_store_that_is_not_there_at_the_start_is_logged_once_and_once_more_when_it_c
 #[test]
 fn a_store_that_refuses_is_logged_without_its_password() {
     Lines::listen();
-    let port = crate::support::free_port();
+    let port = crate::ports::free_port();
     let url = format!("postgres://app:hunter2@127.0.0.1:{port}/obs");
     let telemetry = metrics_only().rows(true).store(url).init().unwrap();
     until("the store is down", || {
@@ -121,7 +121,7 @@ fn errors_that_wait_in_memory_only_for_want_of_a_directory_are_said_once_with_th
     Lines::listen();
     let folder = tempfile::tempdir().unwrap();
     let start = |spool: (&str, &str)| {
-        let port = crate::support::free_port();
+        let port = crate::ports::free_port();
         let environment = Environment::from_iter([spool]);
         let url = format!("postgres://app@127.0.0.1:{port}/obs");
         let telemetry = obs::builder().environment(environment).store(url).init().unwrap();

@@ -15,6 +15,8 @@ mod matrix;
 mod partial;
 mod payloads;
 mod policy;
+#[path = "../../../obs-stack/tests/it/ports.rs"]
+mod ports;
 mod prometheus;
 mod promtool;
 mod secrets;

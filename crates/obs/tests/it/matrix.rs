@@ -17,7 +17,8 @@ use tokio::net::TcpSocket;
 
 use crate::{
     deadlines::RUNNERS,
-    support::{Server, Stalled, free_port, metrics_only, patiently, timed, total, two_runs},
+    ports::free_port,
+    support::{Server, Stalled, metrics_only, patiently, timed, total, two_runs},
 };
 
 /// Each combination so often: with 4 failures, 2 protocols and 5 ways to run, 120 times…

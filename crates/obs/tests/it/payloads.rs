@@ -13,7 +13,7 @@ use obs::{Builder, Place, Redaction, SubjectKey, Telemetry, Verdict};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{PATIENCE, free_port};
+use crate::{ports::free_port, support::PATIENCE};
 
 /// A secret by its name, one by its look, and one that neither gives away.
 fn order() -> Value {

@@ -21,8 +21,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::{
+    ports::free_port,
     promtool::program,
-    support::{PATIENCE, free_port, runs, until},
+    support::{PATIENCE, runs, until},
 };
 
 /// A Prometheus of our own build with one target, ended when it is dropped.

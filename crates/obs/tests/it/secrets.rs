@@ -13,7 +13,8 @@ use obs::{Builder, Environment, StoreState};
 
 use crate::{
     logs::Lines,
-    support::{Server, free_port, until},
+    ports::free_port,
+    support::{Server, until},
 };
 
 /// The end of every secret here.

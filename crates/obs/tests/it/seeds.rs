@@ -20,7 +20,10 @@ use obs::{
     },
 };
 
-use crate::support::{FakeCollector, PATIENCE, free_port, metrics_only, total, two_runs, until};
+use crate::{
+    ports::free_port,
+    support::{FakeCollector, PATIENCE, metrics_only, total, two_runs, until},
+};
 
 /// Settings of the environment, and rows in a folder of the test's own.
 fn with(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Builder {

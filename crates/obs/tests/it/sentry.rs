@@ -28,11 +28,14 @@ mod reported {
     };
     use serde_json::Value as Json;
 
-    use crate::support::{
-        FakeCollector, PATIENCE, Request, Server, Stalled, free_port, metrics_only, read_request,
-        timed, total, until,
-    };
     use crate::tls::Certificates;
+    use crate::{
+        ports::free_port,
+        support::{
+            FakeCollector, PATIENCE, Request, Server, Stalled, metrics_only, read_request, timed,
+            total, until,
+        },
+    };
 
     const KEY: &str = "0123456789abcdefhunter2";
 

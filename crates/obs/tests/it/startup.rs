@@ -4,8 +4,11 @@ use std::{fs, time::Duration};
 
 use obs::{Builder, DropReason, Environment, Exported, InitError, Room, StoreState, Telemetry};
 
-use crate::support::{
-    FakeCollector, PATIENCE, Stalled, free_port, metrics_only, runs, timed, total, two_runs, until,
+use crate::{
+    ports::free_port,
+    support::{
+        FakeCollector, PATIENCE, Stalled, metrics_only, runs, timed, total, two_runs, until,
+    },
 };
 
 /// Far below any timeout of a network, and enough for a busy machine.

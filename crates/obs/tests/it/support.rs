@@ -79,11 +79,6 @@ pub(crate) fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     receiver.recv_timeout(PATIENCE).unwrap()
 }
 
-/// A port on which nobody listens.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// A server that takes connections and never answers.
 pub(crate) struct Stalled {
     server: Server,

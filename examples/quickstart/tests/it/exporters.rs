@@ -3,14 +3,14 @@
 use std::{
     env, fs,
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::Quickstart;
+use crate::{Quickstart, ports::free_port};
 
 const PAGE: &str = include_str!("../../../../docs/exporters.md");
 const RUNS: u64 = 500;
@@ -44,10 +44,6 @@ fn file(to: &str) -> &'static str {
     let begin = format!("```yaml\n# {to}\n");
     let (_, rest) = PAGE.split_once(&begin).unwrap_or_else(|| panic!("no file for {to}"));
     rest.split_once("```").unwrap().0
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a real process is waited for")]

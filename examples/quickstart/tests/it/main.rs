@@ -5,6 +5,8 @@
 mod exporters;
 mod flags;
 mod numbers;
+#[path = "../../../../crates/obs-stack/tests/it/ports.rs"]
+mod ports;
 mod postgres;
 mod rows;
 

@@ -12,8 +12,9 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message as _;
 
 use crate::{
+    ports::free_port,
     programs::KAFKA,
-    stack::{Process, free_port, until_within},
+    stack::{Process, until_within},
 };
 
 pub(super) const TOPIC: &str = "obs.runs";

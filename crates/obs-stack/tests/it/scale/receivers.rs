@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    ports::free_port,
     programs::THANOS,
-    stack::{Process, Prometheus, free_port, get_at, until},
+    stack::{Process, Prometheus, get_at, until},
 };
 
 /// Copies of every series. With two, one that answers is enough for a write to be acknowledged.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Scrape, until};
-use crate::{support::free_port, tls::Certificates};
+use crate::{ports::free_port, tls::Certificates};
 
 const BINARY: &str = "OBS_TEST_COLLECTOR";
 const SKIP: &str = "OBS_SKIP_COLLECTOR";
