@@ -29,7 +29,7 @@ use crate::{
 ///     Persister::start(PersistConfig::default(), Box::new(store.clone()), Default::default())?;
 /// # let test = TestObs::new();
 /// persister.sink().submit(test.kept("bonus", "3"));
-/// assert_eq!(persister.flush_blocking(Duration::from_secs(5)).persisted, 1);
+/// assert!(persister.flush_blocking(Duration::from_secs(5)).complete);
 /// assert_eq!(&*store.rows()[0].strategy_id, "bonus");
 /// # Ok::<(), obs_persist::StartError>(())
 /// ```

@@ -437,7 +437,7 @@ mod reported {
             .unwrap();
         fail(&telemetry, 1);
         let report = telemetry.shutdown_blocking(PATIENCE);
-        assert_eq!(report.rows.as_ref().map(|rows| rows.persisted), Some(1), "{report}");
+        assert_eq!(telemetry.ledger().error.persisted, 1, "{report}");
         let event = &lines(&server.requests()[0])[2];
         let id = event["contexts"]["run"]["run_id"].as_str().unwrap().replace('-', "");
         assert_eq!(event["event_id"], id);
