@@ -105,7 +105,7 @@ impl Rig {
 pub(crate) struct Server {
     pub(crate) url: String,
     says: BufReader<ChildStdout>,
-    told: ChildStdin,
+    told: Option<ChildStdin>,
     process: Child,
 }
 
@@ -122,12 +122,12 @@ impl Server {
         let mut says = BufReader::new(process.stdout.take().unwrap());
         let mut url = String::new();
         says.read_line(&mut url).unwrap();
-        let told = process.stdin.take().unwrap();
+        let told = process.stdin.take();
         Self { url: url.trim().to_owned(), says, told, process }
     }
 
     fn tell(&mut self, command: &str) {
-        writeln!(self.told, "{command}").unwrap();
+        writeln!(self.told.as_ref().unwrap(), "{command}").unwrap();
         let mut done = String::new();
         self.says.read_line(&mut done).unwrap();
         assert_eq!(done.trim(), command);
@@ -136,8 +136,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = writeln!(self.told, "kill");
-        let _ = self.process.kill();
+        // Its end of input is the script's signal. Killed, it would leave the server's directory behind.
+        drop(self.told.take());
         let _ = self.process.wait();
     }
 }

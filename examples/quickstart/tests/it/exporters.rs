@@ -82,6 +82,7 @@ impl Collector {
     fn start() -> Option<Self> {
         let binary = collector()?;
         let (grpc, http, prometheus) = (free_port(), free_port(), free_port());
+        let log = tempfile::NamedTempFile::new().unwrap();
         let process = Command::new(binary)
             .arg(format!("--config={}", root().join("otel-collector/config.yaml").display()))
             .env("OBS_COLLECTOR_GRPC_PORT", grpc.to_string())
@@ -89,13 +90,19 @@ impl Collector {
             .env("OBS_COLLECTOR_PROMETHEUS_PORT", prometheus.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
-        for port in [grpc, http, prometheus] {
-            until("the Collector's ports", || TcpStream::connect(("127.0.0.1", port)).ok());
-        }
-        Some(Self { process, grpc, http, prometheus })
+        let mut collector = Self { process, grpc, http, prometheus };
+        until("the Collector's ports", || {
+            if let Some(status) = collector.process.try_wait().unwrap() {
+                let log = fs::read_to_string(log.path()).unwrap_or_default();
+                panic!("the Collector ended with {status}: {log}");
+            }
+            let answers = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+            [grpc, http, prometheus].iter().all(answers).then_some(())
+        });
+        Some(collector)
     }
 }
 
