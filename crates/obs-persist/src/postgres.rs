@@ -104,8 +104,11 @@ impl PostgresStore {
         };
         let needed = batch.iter().map(partitions::needed_by);
         if let Err(error) = days.ensure(connection, needed).await {
-            // It may hold locks, or be in a transaction, where later rows would be lost.
-            self.connection = None;
+            // It may hold locks, or be in a transaction, where later rows would be lost. Where nobody has made a day,
+            // it has only read, and the canary that comes next can say so.
+            if !matches!(error, StoreError::Permanent { .. }) {
+                self.connection = None;
+            }
             return Err(error);
         }
         let ended = stored::ended(connection, &batch).await;

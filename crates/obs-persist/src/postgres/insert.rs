@@ -28,7 +28,7 @@ use crate::{
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// Which statement writes a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rows {
     Run(Class),
     Audit,
@@ -40,6 +40,15 @@ impl Rows {
 
     pub(super) const fn of(record: &RunRecord) -> Self {
         if record.audit.is_some() { Self::Audit } else { Self::Run(record.class()) }
+    }
+
+    /// The tables that it writes to.
+    pub(super) const fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Run(Class::Ok) => &["run_ok", "run_ok_payload"],
+            Self::Run(Class::Error) => &["run_error", "run_error_payload"],
+            Self::Audit => &["audit"],
+        }
     }
 }
 

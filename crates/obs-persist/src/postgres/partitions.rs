@@ -7,6 +7,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use obs_core::{RunRecord, Timestamp};
 use uuid::Uuid;
 
+use super::insert::Rows;
 use crate::store::StoreError;
 
 /// Days before today that are made at the start, for runs that began before midnight.
@@ -43,8 +44,8 @@ pub(super) fn day_of_id(id: Uuid) -> Day {
 
 impl Day {
     /// All of it.
-    pub(super) fn whole(self) -> impl Iterator<Item = (Self, Needs)> {
-        Needs::ALL.into_iter().map(move |needs| (self, needs))
+    pub(super) fn whole(self) -> impl Iterator<Item = (Self, Rows)> {
+        Rows::ALL.into_iter().map(move |rows| (self, rows))
     }
 
     pub(super) fn around(self) -> impl Iterator<Item = Self> {
@@ -89,41 +90,22 @@ impl fmt::Display for Day {
     }
 }
 
-/// What the rows of a batch need of a day: a day from before the audit trail has no table for it, and runs need
-/// none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Needs {
-    Runs,
-    Audit,
-}
-
-impl Needs {
-    pub(super) const ALL: [Self; 2] = [Self::Runs, Self::Audit];
-
-    const fn of(record: &RunRecord) -> Self {
-        if record.audit.is_some() { Self::Audit } else { Self::Runs }
-    }
-
-    fn tables(self) -> impl Iterator<Item = &'static str> {
-        TABLES.into_iter().filter(move |table| (*table == "audit") == (self == Self::Audit))
-    }
-}
-
-/// The partitions that a record is written to.
-pub(super) fn needed_by(record: &RunRecord) -> (Day, Needs) {
-    (day_of_id(record.run_id), Needs::of(record))
+/// What a record needs of a day: the tables of its own rows. The others may be gone, e.g. those of ok runs, which
+/// are kept for a shorter time, or may never have been, as in a day from before the audit trail.
+pub(super) fn needed_by(record: &RunRecord) -> (Day, Rows) {
+    (day_of_id(record.run_id), Rows::of(record))
 }
 
 /// The days whose partitions are known to exist, and which of them.
 #[derive(Debug, Default)]
-pub(super) struct Days(BTreeSet<(Day, Needs)>);
+pub(super) struct Days(BTreeSet<(Day, Rows)>);
 
 impl Days {
     /// Makes the partitions of the days that lack one of those, and remembers them all.
     pub(super) async fn ensure(
         &mut self,
         connection: &mut AsyncPgConnection,
-        wanted: impl Iterator<Item = (Day, Needs)>,
+        wanted: impl Iterator<Item = (Day, Rows)>,
     ) -> Result<(), StoreError> {
         let unknown: BTreeSet<_> = wanted.filter(|one| !self.0.contains(one)).collect();
         if unknown.is_empty() {
@@ -147,8 +129,8 @@ impl Days {
 
     /// It was dropped: the next record of that day asks the catalog again.
     pub(super) fn forget(&mut self, dropped: Day) {
-        for needs in Needs::ALL {
-            self.0.remove(&(dropped, needs));
+        for rows in Rows::ALL {
+            self.0.remove(&(dropped, rows));
         }
     }
 
@@ -156,7 +138,7 @@ impl Days {
     async fn missing(
         &self,
         connection: &mut AsyncPgConnection,
-        wanted: &BTreeSet<(Day, Needs)>,
+        wanted: &BTreeSet<(Day, Rows)>,
     ) -> Result<BTreeSet<Day>, StoreError> {
         let existing: BTreeSet<String> = sql::<sql_types::Text>(
             "SELECT child.relname::text \
@@ -170,8 +152,8 @@ impl Days {
         .map_err(|source| StoreError::transient("cannot list the partitions", source))?
         .into_iter()
         .collect();
-        let is_there = |(day, needs): &(Day, Needs)| {
-            needs.tables().all(|table| existing.contains(&partition(table, *day)))
+        let is_there = |(day, rows): &(Day, Rows)| {
+            rows.tables().iter().all(|table| existing.contains(&partition(table, *day)))
         };
         Ok(wanted.iter().filter(|one| !is_there(one)).map(|(day, _)| *day).collect())
     }

@@ -184,6 +184,24 @@ fn a_writer_that_may_make_no_days_writes_an_error_of_a_day_from_before_the_audit
 }
 
 #[test]
+fn a_writer_that_may_make_no_days_writes_an_error_of_a_day_whose_ok_rows_were_dropped() {
+    const DAYS_AGO: i64 = 40;
+    let url = set_up();
+    let role = format!("{}_writer", database_name(&url));
+    execute(&url, &format!("REVOKE EXECUTE ON FUNCTION obs.make_day(date) FROM {role}"));
+    let day = format!("(now() AT TIME ZONE 'UTC')::date - {DAYS_AGO}");
+    let name = postgres(&url, &format!("SELECT to_char({day}, 'YYYYMMDD')")).remove(0);
+    execute(&url, &format!("SELECT obs.make_day({day})"));
+    execute(&url, &format!("DROP TABLE obs.run_ok_{name}, obs.run_ok_payload_{name}"));
+    let live = open(&as_role(&url, "writer"), Migrations::External);
+    live.submit(aged(failed("old"), DAYS_AGO));
+    live.submit(record("bonus", "1"));
+    live.flush();
+    assert_eq!(count(&url, &format!("obs.run_error_{name}")), 1);
+    assert_eq!(count(&url, "obs.run"), 2);
+}
+
+#[test]
 fn a_program_that_shall_not_migrate_waits_until_somebody_else_did() {
     let url = database();
     execute(&url, &documented(&url)[0]);
