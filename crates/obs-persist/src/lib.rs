@@ -8,6 +8,7 @@
 #![deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod batch;
+mod believed;
 mod bisect;
 mod canary;
 mod columns;

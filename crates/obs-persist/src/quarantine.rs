@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use obs_core::{Class, DropReason, RunRecord, Timestamp};
+use obs_core::{Class, Clock, DropReason, RunRecord, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -346,7 +346,8 @@ impl Quarantine {
     }
 
     /// Deletes every record of a subject, given as it stands in the rows; says how many. Files
-    /// that cannot be read are left, because nobody can tell whose they are.
+    /// that cannot be read are left, because nobody can tell whose they are; not those that a process
+    /// left ten minutes ago or more that died while it wrote them.
     ///
     /// # Errors
     /// When the folder does not allow it.
@@ -358,6 +359,7 @@ impl Quarantine {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drop_subject(&self, subject: &str) -> Result<usize, QuarantineError> {
+        folder::sweep_halves(&self.folder, Clock::default().wall())?;
         let mut dropped = 0;
         for file in folder::files(self)? {
             let read = file::read::<Filed>(&file.path);
@@ -415,21 +417,18 @@ impl Quarantine {
         run_ids.iter().try_for_each(|run_id| folder::remove(&self.retry_path(*run_id)).map(drop))
     }
 
-    /// Deletes what is past its age; says how many.
+    /// Deletes what is past its age; says how many records.
     pub(crate) fn sweep(&self, now: Timestamp) -> Result<usize, QuarantineError> {
+        folder::sweep_halves(&self.folder, now)?;
         let mut swept = 0;
         for file in folder::files(self)?.iter().filter(|file| !file.retrying) {
-            let old = entry(file).since.is_some_and(|since| self.is_old(since, now));
-            if old {
+            // What cannot be read may be somebody's all the same.
+            let since = entry(file).since.or(file.written);
+            if since.is_some_and(|since| is_older(since, self.limits.age, now)) {
                 swept += usize::from(folder::remove(&file.path)?);
             }
         }
         Ok(swept)
-    }
-
-    fn is_old(&self, since: Timestamp, now: Timestamp) -> bool {
-        let age = now.as_micros().saturating_sub(since.as_micros());
-        u128::try_from(age).is_ok_and(|age| age > self.limits.age.as_micros())
     }
 
     fn make_room(&self, run_id: Uuid, size: u64, now: Timestamp) -> Result<(), QuarantineError> {
@@ -466,6 +465,11 @@ impl Quarantine {
     fn missing(&self, run_id: Uuid) -> QuarantineError {
         QuarantineError::Missing { run_id, folder: self.folder.clone() }
     }
+}
+
+fn is_older(since: Timestamp, age_max: Duration, now: Timestamp) -> bool {
+    let age = now.as_micros().saturating_sub(since.as_micros());
+    u128::try_from(age).is_ok_and(|age| age > age_max.as_micros())
 }
 
 /// What a list says about a file.

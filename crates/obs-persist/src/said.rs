@@ -84,7 +84,7 @@ impl SetAside {
                 store,
                 times,
                 reason,
-                "records of the quarantine cannot be tried again; it is tried later"
+                "the quarantine cannot be gone through: what is to be tried again, or is too old, stays; it is tried later"
             );
         }
     }

@@ -22,6 +22,7 @@ use obs_core::{Class, Clock, RunRecord, Timestamp};
 use tokio::task::spawn_blocking;
 
 use crate::{
+    believed::Believed,
     erasure::{EraseFuture, Erasure},
     migrations::{self, Known, Migrations},
     store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture},
@@ -57,6 +58,8 @@ pub(crate) struct SqliteStore {
     ballast: Ballast,
     /// As the last maintenance was told: on a full disk, a write may have to make room first.
     retention: Option<Retention>,
+    /// There is no server whose clock could be asked as well.
+    believed: Believed,
 }
 
 impl SqliteStore {
@@ -68,6 +71,7 @@ impl SqliteStore {
             connection: None,
             ballast: Ballast::of(path),
             retention: None,
+            believed: Believed::default(),
         }
     }
 
@@ -135,7 +139,8 @@ impl SqliteStore {
         if self.open().await.is_err() {
             return false;
         }
-        let (ballast, clock, now) = (self.ballast.clone(), self.clock.clone(), self.clock.wall());
+        let now = self.believed.now(&self.clock);
+        let (ballast, clock) = (self.ballast.clone(), self.clock.clone());
         let making = self.on("cannot make room", move |connection| {
             // What is in the log may find its place in the file without any room.
             let emptied = retention::checkpoint(connection);
@@ -182,6 +187,7 @@ impl Store for SqliteStore {
 
     fn maintain(&mut self, now: Timestamp, retention: Retention) -> MaintainFuture<'_> {
         self.retention = Some(retention);
+        let now = self.believed.at(now, self.clock.now());
         Box::pin(self.drop_old(now, retention))
     }
 

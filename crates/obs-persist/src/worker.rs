@@ -2,6 +2,7 @@
 
 mod dead;
 mod deliver;
+mod forget;
 mod retried;
 
 use std::{sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 use self::deliver::{Batch, Setback};
 use crate::{
     batch::Step,
+    believed::Believed,
     maintenance::{self, Said},
     quarantine::Quarantine,
     retry::{self, Jitter},
@@ -112,6 +114,10 @@ struct Worker {
     connected_at: Option<Tick>,
     /// When it last looked for records of the quarantine.
     looked_at: Option<Tick>,
+    /// When it last looked for those that are too old.
+    swept_at: Option<Tick>,
+    /// By which time that is said.
+    believed: Believed,
     /// When it last asked about dead processes.
     asked_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
@@ -133,6 +139,8 @@ impl Worker {
             spent: None,
             connected_at: None,
             looked_at: None,
+            swept_at: None,
+            believed: Believed::default(),
             asked_at: None,
             said_up: None,
             said: Said::default(),
@@ -149,6 +157,7 @@ impl Worker {
             self.shared.adopt_some(self.duties.calendar.wall());
             self.ask_about_dead().await;
             self.deliver_retried().await;
+            self.forget_old().await;
             match self.shared.next_step() {
                 Step::Write => {
                     let mut batch = Batch::new(self.shared.take_batch());

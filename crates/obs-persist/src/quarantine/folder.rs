@@ -4,11 +4,19 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
+use obs_core::Timestamp;
 use uuid::Uuid;
 
-use super::{FILES_MAX, Quarantine, QuarantineError, RETRY};
+use super::{FILES_MAX, Quarantine, QuarantineError, RETRY, is_older};
+
+/// How a file is called until it is whole.
+const HALF: &str = "new";
+
+/// Nobody writes for so long: what is older was left by a process that died.
+const HALF_AGE_MAX: Duration = Duration::from_mins(10);
 
 /// A file of the quarantine.
 pub(super) struct Found {
@@ -16,6 +24,8 @@ pub(super) struct Found {
     pub(super) run_id: Uuid,
     pub(super) bytes: u64,
     pub(super) retrying: bool,
+    /// When it was written, as far as the file system says.
+    pub(super) written: Option<Timestamp>,
 }
 
 /// Makes a folder for its owner only, or checks that it is one.
@@ -78,9 +88,30 @@ fn list(folder: &Path, retrying: bool, files_max: usize) -> Result<Vec<Found>, Q
         let Some(run_id) = run_of(&entry.path()) else { continue };
         // It may be gone by now: somebody else dropped it.
         let Ok(metadata) = entry.metadata() else { continue };
-        found.push(Found { path: entry.path(), run_id, bytes: metadata.len(), retrying });
+        let (path, bytes, written) = (entry.path(), metadata.len(), written(&metadata));
+        found.push(Found { path, run_id, bytes, retrying, written });
     }
     Ok(found)
+}
+
+fn written(metadata: &fs::Metadata) -> Option<Timestamp> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_micros(i64::try_from(since.as_micros()).ok()?))
+}
+
+/// Deletes what processes have left that died while they wrote.
+pub(super) fn sweep_halves(folder: &Path, now: Timestamp) -> Result<(), QuarantineError> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.take(FILES_MAX).flatten() {
+        let path = entry.path();
+        let is_ours = path.extension().is_some_and(|extension| extension == HALF)
+            && run_of(&path.with_extension("json")).is_some();
+        let written = entry.metadata().ok().as_ref().and_then(written);
+        if is_ours && written.is_some_and(|written| is_older(written, HALF_AGE_MAX, now)) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The run of a file's name, if it is one that we give.
@@ -92,7 +123,7 @@ fn run_of(path: &Path) -> Option<Uuid> {
 
 /// Writes a file that is either whole or not there, and that survives the machine.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), QuarantineError> {
-    let half = path.with_extension("new");
+    let half = path.with_extension(HALF);
     // Left by a process that died.
     remove(&half)?;
     let failed = |source| QuarantineError::Io { what: "write", path: half.clone(), source };

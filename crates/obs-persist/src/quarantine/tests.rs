@@ -185,6 +185,44 @@ fn damaged_and_foreign_files_are_listed_or_passed_over_but_never_believed() {
     assert_eq!(quarantine.sweep(NOW).unwrap(), 0, "nobody knows how old they are");
 }
 
+/// As if the file had been written then.
+fn age(path: &Path, written: Timestamp) {
+    let micros = u64::try_from(written.as_micros()).unwrap();
+    let time = std::time::UNIX_EPOCH + Duration::from_micros(micros);
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_and_what_a_dead_process_left_half_written_gets_old_as_well() {
+    let Rig { quarantine, .. } = rig(Limits::USUAL);
+    quarantine.put(&failed("x"), "", NOW).unwrap();
+    let ago = |by: Duration| {
+        Timestamp::from_micros(NOW.as_micros() - i64::try_from(by.as_micros()).unwrap())
+    };
+    let id = |number| Uuid::from_u128(number).to_string();
+    let week = 7 * 24 * HOUR;
+    let table = [
+        (format!("{}.json", id(1)), week, true),
+        (format!("{}.json", id(2)), week + HOUR, false),
+        (format!("{}.new", id(3)), Duration::from_mins(10), true),
+        (format!("{}.new", id(4)), Duration::from_mins(11), false),
+        ("notes.new".to_owned(), 9 * week, true),
+    ];
+    for (name, old, _) in &table {
+        let path = quarantine.folder().join(name);
+        fs::write(&path, "{\"version\":1,").unwrap();
+        age(&path, ago(*old));
+    }
+    assert_eq!(quarantine.sweep(NOW).unwrap(), 1, "records");
+    for (name, old, stays) in &table {
+        assert_eq!(quarantine.folder().join(name).exists(), *stays, "{name} {old:?}");
+    }
+    // Ten minutes on the clock of the wall is what whoever erases goes by.
+    assert_eq!(quarantine.drop_subject("nobody").unwrap(), 0);
+    assert!(!quarantine.folder().join(&table[2].0).exists());
+    assert_eq!(quarantine.list().unwrap().len(), 2);
+}
+
 #[cfg(unix)]
 #[test]
 fn folder_and_files_are_for_their_owner_only_and_an_open_folder_is_refused() {

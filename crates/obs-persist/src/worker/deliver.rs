@@ -177,7 +177,8 @@ impl Worker {
             self.set_aside.lost(&self.name, &reason, "there is no folder for a quarantine");
             return Some(Fate::Lost(DropReason::Encode));
         };
-        let (records, now) = (Arc::clone(&batch.records), self.duties.calendar.wall());
+        let now = self.believed.now(&self.duties.calendar);
+        let records = Arc::clone(&batch.records);
         let (place, error) = (Arc::clone(&quarantine), reason.clone());
         let filed = spawn_blocking(move || {
             let put = place.put(&records[at], &error, now);

@@ -36,8 +36,8 @@ impl Worker {
                 self.insist(Some(&mut Batch::retried(records))).await;
                 tracing::info!(store = %self.name, records = count, "records of the quarantine were tried again");
             }
-            Ok(Err(error)) => self.cannot_retry(&error),
-            Err(panic) => self.cannot_retry(&panic),
+            Ok(Err(error)) => self.set_aside.stuck(&self.name, &error),
+            Err(panic) => self.set_aside.stuck(&self.name, &panic),
         }
     }
 
@@ -47,12 +47,8 @@ impl Worker {
         let run_ids: Vec<Uuid> = records.iter().map(|record| record.run_id).collect();
         match spawn_blocking(move || quarantine.returned(&run_ids)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.cannot_retry(&error),
-            Err(panic) => self.cannot_retry(&panic),
+            Ok(Err(error)) => self.set_aside.stuck(&self.name, &error),
+            Err(panic) => self.set_aside.stuck(&self.name, &panic),
         }
-    }
-
-    fn cannot_retry(&mut self, reason: &(dyn std::error::Error + 'static)) {
-        self.set_aside.stuck(&self.name, reason);
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{fs, time::Duration};
 
-use obs_core::{DropReason, StoreState, testing::record};
-use obs_persist::{PersistConfig, quarantine::Quarantine, testing::MemoryStore};
+use obs_core::{
+    Clock, DropReason, ManualClock, StoreMetrics, StoreState,
+    testing::{TestObs, record},
+};
+use obs_persist::{PersistConfig, Persister, quarantine::Quarantine, testing::MemoryStore};
 use tempfile::TempDir;
 
-use crate::support::{LONG, Rig, SOON, timed, until};
+use crate::support::{LONG, Live, Rig, SOON, timed, until};
 
 /// A persister with a quarantine, over a store that refuses the strategy `poison`.
 struct Poisoned {
@@ -150,6 +153,41 @@ fn a_full_quarantine_loses_further_records_and_counts_them_as_such() {
     assert_eq!(poisoned.set_aside(), 3);
     let ledger = poisoned.rig.ledger();
     assert_eq!((ledger.ok.quarantined, ledger.ok.dropped.of(DropReason::SpoolFull)), (3, 2));
+}
+
+#[test]
+fn a_record_that_was_set_aside_goes_after_a_week_and_not_because_a_clock_jumped() {
+    const DAY: Duration = Duration::from_hours(24);
+    let jump = i64::try_from((400 * DAY).as_micros()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("quarantine");
+    let store = MemoryStore::new();
+    store.set_poison(Some("poison"));
+    let mut config = PersistConfig::default();
+    config.quarantine_dir = Some(dir.clone());
+    let hands = ManualClock::new();
+    let (metrics, calendar) = (StoreMetrics::default(), Clock::from(&hands));
+    let persister =
+        Persister::start_with_calendar(config, Box::new(store), metrics, calendar).unwrap();
+    let live = Live { test: TestObs::new(), sink: persister.sink(), persister };
+    live.submit(record("poison", "1"));
+    assert_eq!(live.persister.flush_blocking(LONG).quarantined, 1);
+    // Between two flushes the worker looks whether something is too old.
+    let left = || {
+        for _ in 0..2 {
+            live.submit(record("bonus", "1"));
+            live.flush();
+        }
+        Quarantine::at(&dir).list().unwrap().len()
+    };
+    hands.jump_wall(jump);
+    hands.advance(DAY / 2);
+    assert_eq!(left(), 1);
+    hands.jump_wall(-jump);
+    hands.advance(6 * DAY);
+    assert_eq!(left(), 1);
+    hands.advance(DAY);
+    assert_eq!(left(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use diesel::connection::SimpleConnection;
 use obs_core::{
-    Clock, Json, RunRecord, Status, StoreState,
+    Clock, Json, RunRecord, Status, StoreState, Timestamp,
     testing::{audit_entry, record},
 };
 use obs_persist::{PersistConfig, Store, StoreUrl};
@@ -130,6 +130,26 @@ fn maintenance_says_how_far_each_class_goes_back() {
         let done = store.maintain(now, kept).await.unwrap();
         assert_eq!((done.rows, done.oldest_ok, done.oldest_error), (0, oldest.0, first));
     });
+}
+
+#[test]
+fn a_clock_that_is_set_years_ahead_empties_no_file() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("obs.sqlite");
+    let mut store = StoreUrl::parse(&sqlite_url(&path)).unwrap().store();
+    let (now, kept) = (Clock::default().wall(), PersistConfig::default().retention());
+    let years_ahead = Timestamp::from_micros(now.as_micros() + 3 * 365 * 86_400_000_000);
+    let batch = [record("ok", "1"), aged(record("ok", "1"), 31), failed("error")];
+    runtime().block_on(async {
+        store.prepare().await.unwrap();
+        store.maintain(now, kept).await.unwrap();
+        store.write(batch.into()).await.unwrap();
+        let done = store.maintain(years_ahead, kept).await.unwrap();
+        assert_eq!(done.rows, 1, "what is old by the time that has passed");
+        let done = store.maintain(now, kept).await.unwrap();
+        assert_eq!(done.rows, 0);
+    });
+    assert_eq!(count(&path, "run"), 2);
 }
 
 #[test]
