@@ -14,6 +14,7 @@ use tokio::{runtime, sync::Mutex};
 
 use crate::{
     config::{ConfigError, PersistConfig},
+    platform,
     report::{FlushReport, ShutdownReport},
     shared::{Room, Shared},
     spool::{self, Spool},
@@ -404,6 +405,8 @@ struct Clerk {
 
 impl Clerk {
     fn run(self, started: &mpsc::SyncSender<io::Result<()>>) {
+        // Before the runtime's threads, which have the mask of this one.
+        platform::take_no_signal();
         // Multi-thread flavour with one worker: migrations and dropped SQLite futures panic on a
         // current-thread runtime.
         let built = runtime::Builder::new_multi_thread()

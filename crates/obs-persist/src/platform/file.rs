@@ -8,6 +8,8 @@ use std::{
     path::Path,
 };
 
+use super::limit;
+
 /// Makes a file that is not there yet, for us alone.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -91,6 +93,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 /// Sets space aside, so that no later write within it can fail for want of space. The file has
 /// this size then, and reads as zeros.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    limit::may_reach(bytes)?;
     #[cfg(target_os = "linux")]
     {
         match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {

@@ -7,6 +7,7 @@ mod callers;
 mod cancelled;
 mod erasure;
 mod faults;
+mod file_limit;
 mod flush;
 mod injection;
 mod lanes;
