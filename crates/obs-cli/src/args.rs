@@ -128,7 +128,12 @@ pub(crate) struct Forget {
 pub(crate) enum Look {
     /// Every record in it, one a line.
     Dump(SpoolDir),
-    /// Whether every segment is whole; exit code 1 if any is damaged.
+    /// Whether every segment is whole, and what dead processes left is all there; exit code 1 if not.
+    ///
+    /// The ledger of a dead process says how many errors it left that the store had not taken. If fewer records are in
+    /// its segments, as many are missing, at least: records that the store had taken may still be there beside them.
+    /// Where its ledger says nothing, e.g. as another process has begun to take its records over, and while a process
+    /// lives, only damage in what is there is seen.
     Verify(SpoolDir),
 }
 

@@ -4,8 +4,11 @@ use std::{fs, os::unix::fs::FileExt, path::PathBuf, time::Duration};
 
 use obs_core::{Ack, Kind, Obs, StoreMetrics};
 use obs_persist::{PersistConfig, Persister, SpoolDir, StoreUrl};
+use serde_json::Value;
 
-use crate::support::Operator;
+use crate::support::{Operator, Said};
+
+mod missing;
 
 /// A program whose store refuses connections, so that its errors stay in its spool.
 struct Program {
@@ -58,6 +61,11 @@ fn first_segment(operator: &Operator) -> PathBuf {
     segments.swap_remove(0)
 }
 
+/// What a call with `--json` said, however it ended.
+fn lines(said: &Said) -> Vec<Value> {
+    said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn a_dump_has_one_line_for_every_error_that_was_promised() {
     let operator = operator();
@@ -103,8 +111,7 @@ fn a_whole_spool_is_verified_and_one_flipped_bit_is_found() {
     let said = operator.call(&["spool", "verify", "--json"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("segments are damaged"), "{}", said.err);
-    let damaged: serde_json::Value =
-        serde_json::from_str(said.out.lines().next().unwrap()).unwrap();
+    let damaged = &lines(&said)[0];
     assert_eq!(
         (&damaged["ok"], &damaged["damaged"], &damaged["records"]),
         (&false.into(), &1.into(), &49.into()),

@@ -57,7 +57,7 @@ pub struct SpooledRecord {
 /// ```
 /// # use obs_persist::inspect::SpooledSegment;
 /// fn is_whole(segment: &SpooledSegment) -> bool {
-///     segment.damaged == 0 && segment.unreadable == 0
+///     segment.damaged == 0 && segment.unreadable == 0 && !segment.is_cut
 /// }
 /// # let _ = is_whole;
 /// ```
@@ -74,8 +74,13 @@ pub struct SpooledSegment {
     pub records: Vec<SpooledRecord>,
     /// Places in which there is neither a record nor nothing.
     pub damaged: u64,
+    /// Of these, those that look like a record whose write was cut off, as by the kill of its process.
+    pub cut_off: u64,
     /// Records that are whole, but that this release cannot read.
     pub unreadable: u64,
+    /// Its file is shorter than it was made, though something is in it: its end was cut off. One without anything in
+    /// it may be of a process that died while it made the file.
+    pub is_cut: bool,
 }
 
 /// The directory of one process.
@@ -224,7 +229,10 @@ impl SpooledEpoch {
             let (offset, bytes) = (offset as u64, frame.bytes as u64);
             records.push(SpooledRecord { epoch, segment, offset, run_id: frame.id, class, bytes });
         }
-        Ok(SpooledSegment { damaged: scan.damaged(), path, epoch, segment, records, unreadable })
+        let (damaged, cut_off) = (scan.damaged(), scan.cut_off());
+        // Nothing is written to a file before it has its size.
+        let is_cut = bytes.len() < SEGMENT_BYTES && (damaged > 0 || !records.is_empty());
+        Ok(SpooledSegment { path, epoch, segment, records, damaged, cut_off, unreadable, is_cut })
     }
 
     /// Its ledger, as it last was. That of a process that lives is read until two readings agree.

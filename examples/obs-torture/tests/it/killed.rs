@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     postgres::Postgres,
-    support::{Account, Rack, assert_same, count, dump},
+    support::{Account, Rack, assert_same, assert_verified, count, dump},
 };
 
 /// Each of them may have been killed after its record was counted and before the log says so.
@@ -32,6 +32,7 @@ fn no_promised_error_is_lost_and_lost_ok_records_are_counted_at_the_next_start()
         let mut victim = rack.start(&format!("victim-{round}"), &flags);
         victim.until_acked(moment(round));
         victim.kill();
+        assert_verified(&rack.path("spool"), &format!("round {round}"));
         let killed = victim.account();
         let promised = killed.ids("error", &["os", "disk"]);
         assert!(killed.ids("error", &["memory", "refused"]).is_empty(), "each error was spooled");
@@ -142,6 +143,7 @@ fn the_ledger_of_the_next_process_explains_every_run_of_the_dead_one() {
     victim.until_acked(3_000);
     victim.until_said("open ", usize::try_from(OPEN).unwrap());
     victim.kill();
+    assert_verified(&spool, "with all of its errors");
     let Account { acks, .. } = victim.account();
     let refused = acks.iter().filter(|ack| ack.ack == "refused").count() as u64;
     postgres.tell("start");

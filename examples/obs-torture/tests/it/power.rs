@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use crate::{
     disk::Disk,
     postgres::Postgres,
-    support::{Account, Rack, count, dump, is_soak, until, verify},
+    support::{Account, Rack, count, damaged_places, dump, is_soak, until},
 };
 
 /// Each of them may have been stopped after its record was kept and before the log says so.
@@ -110,7 +110,7 @@ fn lose_power(cut: Cut, rack: &Rack, disk: Disk, postgres: &mut Postgres) -> (Op
     victim.kill();
     let cut_off = victim.account();
     let _disk = disk.replaced_by(copy);
-    let damaged = verify(&spool);
+    let damaged = damaged_places(&spool);
     if !cut.store_is_up {
         postgres.tell("start");
     }
@@ -120,7 +120,7 @@ fn lose_power(cut: Cut, rack: &Rack, disk: Disk, postgres: &mut Postgres) -> (Op
     assert_eq!(dump(&spool), Vec::<String>::new(), "what is stored leaves the spool");
     assert_kept(cut, &cut_off, &next, postgres);
     let lost = oldest_lost(&cut_off, postgres);
-    (lost, damaged == 1)
+    (lost, damaged > 0)
 }
 
 /// What there is of what was promised, after the next process has taken it over.

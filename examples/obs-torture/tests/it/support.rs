@@ -324,12 +324,31 @@ fn obs() -> &'static Path {
     })
 }
 
-/// Whether a spool has no damage, as `obs spool verify` says; 1 is its code for damage.
-pub(crate) fn verify(spool: &Path) -> i32 {
-    let output = Command::new(obs()).args(["spool", "verify"]).arg(spool).output().unwrap();
+/// What `obs spool verify` says against a spool; 1 is its code for that.
+fn verified(spool: &Path) -> (Option<String>, String) {
+    let mut command = Command::new(obs());
+    let output = command.args(["spool", "verify", "--json"]).arg(spool).output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     let code = output.status.code();
-    assert!(matches!(code, Some(0 | 1)), "{}", String::from_utf8_lossy(&output.stderr));
-    code.unwrap()
+    assert!(matches!(code, Some(0 | 1)), "{err}");
+    (code.filter(|code| *code == 1).map(|_| err), out)
+}
+
+/// Nothing of a spool is damaged or missing, as `obs spool verify` says.
+#[track_caller]
+pub(crate) fn assert_verified(spool: &Path, what: &str) {
+    let (problem, out) = verified(spool);
+    assert_eq!(problem, None, "{what}: {out}");
+}
+
+/// In how many places of a spool there is something that is no record, and be it one that was being written.
+pub(crate) fn damaged_places(spool: &Path) -> u64 {
+    let lines = verified(spool).1;
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["segment"].is_u64())
+        .map(|line| term(&line, &["damaged"]) + term(&line, &["cut_off"]))
+        .sum()
 }
 
 /// Whether the full counts are asked for.
