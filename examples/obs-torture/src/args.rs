@@ -11,7 +11,8 @@ and before the thread's next run begins:
   SEQ ID CLASS ACK     e.g. `17 019aa5b2-7c1e-7b0c-8f57-3a1c9e5d2b44 error os`
 
 SEQ counts from 0 over all threads; every --error-every-th run is an error. CLASS is ok or error; ACK is
-disk, os, memory or refused. A descriptor that is a file is appended to.
+disk, os, memory or refused. The descriptor is written as it was given: a file, which is appended to, a pipe
+or a socket.
 
 Each row's subject is `user-N` (N is SEQ modulo 100), its correlation id is SEQ, its input has about
 --row-bytes. Open runs of --inflight-at-end are printed as `open ID`, and have no line.

@@ -53,8 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8, Box<dyn Error>> {
-    let stop = Stop::on_sigterm()?;
+    // Before anything else opens a descriptor.
     let acks = Acks::open(args.ack_fd)?;
+    let stop = Stop::on_sigterm()?;
     let telemetry = Arc::new(setup::telemetry(args)?);
     let snapshots = |path| LedgerFile::start(path, &telemetry);
     let ledger_file = args.metrics_file.as_deref().map(snapshots).transpose()?;

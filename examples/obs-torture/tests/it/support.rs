@@ -195,7 +195,7 @@ impl Drop for Victim {
 }
 
 impl Ack {
-    fn parse(line: &str) -> Self {
+    pub(crate) fn parse(line: &str) -> Self {
         let fields: Vec<_> = line.split(' ').collect();
         let [seq, id, class, ack] = fields[..] else { panic!("a torn line: {line:?}") };
         assert_eq!((id.len(), id.matches('-').count()), (36, 4), "{line:?}");
