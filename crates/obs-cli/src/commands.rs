@@ -21,7 +21,7 @@ use crate::{
     output::Output,
 };
 
-/// How long the store may take for one step; connecting alone has less.
+/// How long the store may take for one step; each address of it has less to be connected to.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<(), Failure> {

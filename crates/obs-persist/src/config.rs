@@ -74,8 +74,8 @@ pub struct PersistConfig {
     /// How long the first record of a batch waits for others (100 ms). While few come, and none is an error,
     /// batches wait longer step by step: ten times as long at most, and not once the ok lane is full.
     pub linger: Duration,
-    /// Deadline for connecting, migrating and making partitions (60 s; the connection alone
-    /// has 5 s of its own).
+    /// Deadline for connecting, migrating and making partitions (60 s; each address of the
+    /// server has 5 s of them, and the next attempt goes on where they ended).
     pub prepare_timeout: Duration,
     /// Deadline for writing one batch; past it the connection is thrown away (12 s).
     pub write_timeout: Duration,

@@ -5,6 +5,7 @@ mod connect;
 mod erase;
 mod insert;
 mod partitions;
+mod places;
 mod pooler;
 mod retention;
 mod schema;
@@ -22,6 +23,7 @@ use crate::migrations::Migrations;
 use crate::store::{MaintainFuture, Maintained, Retention, Store, StoreError, StoreFuture};
 use crate::stored::{StoredFuture, Unsettled};
 
+use connect::{Begin, Connection};
 use insert::Rows;
 use partitions::Days;
 pub(crate) use target::{Target, TargetError};
@@ -32,6 +34,8 @@ pub(crate) struct PostgresStore {
     migrations: Migrations,
     clock: Clock,
     connection: Option<Connected>,
+    /// Where the next attempt to connect begins: behind where the last one was dropped.
+    begin: Begin,
     /// The plaintext warning is said once…
     warned: bool,
     /// … and so is what a pooler keeps from us.
@@ -52,6 +56,7 @@ impl PostgresStore {
             migrations,
             clock: Clock::default(),
             connection: None,
+            begin: Begin::default(),
             warned: false,
             said_pooled: false,
         }
@@ -63,7 +68,16 @@ impl PostgresStore {
             tracing::warn!(store = %self.target, "sslmode=disable: rows and password travel unencrypted");
             self.warned = true;
         }
-        let connect::Connection { connection, is_pooled } = connect::connect(&self.target).await?;
+        let connected = self.connect().await;
+        // It was not dropped, so the next attempt is a whole one.
+        self.begin = Begin::default();
+        self.connection = Some(connected?);
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<Connected, StoreError> {
+        let Connection { connection, is_pooled } =
+            connect::connect(&self.target, &mut self.begin).await?;
         if is_pooled && !self.said_pooled {
             tracing::warn!(
                 store = %self.target,
@@ -75,8 +89,7 @@ impl PostgresStore {
         let today = partitions::day_of(self.clock.wall());
         let (mut connection, days) = schema::prepare(connection, self.migrations, today).await?;
         let session = if is_pooled { None } else { Some(stored::session(&mut connection).await?) };
-        self.connection = Some(Connected { connection, days, session });
-        Ok(())
+        Ok(Connected { connection, days, session })
     }
 
     /// The connection is put back only when its state is known: a future that is dropped, or an

@@ -250,6 +250,9 @@ mod tests {
             ("postgres://app@db/game?sslmode=perhaps", "sslmode=perhaps"),
             ("postgres://app@db/game?sslmode=prefer", "sslmode=verify-full"),
             ("postgres://app@db/game?sslmode=allow", "sslmode=verify-full"),
+            ("postgres://app@a,b/game?hostaddr=10.0.0.1", "2 hosts and 1 addresses"),
+            ("postgres://app@a:1/game?port=2", "2 ports for 1 hosts"),
+            ("postgres:///game?hostaddr=10.0.0.1&port=1,2", "2 ports for 1 hosts"),
         ];
         for (url, part) in table {
             let message = problem(url);

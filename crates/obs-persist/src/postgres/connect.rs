@@ -1,4 +1,4 @@
-//! One connection to a server.
+//! One connection to a server, wherever it is.
 
 use std::fmt::Write;
 
@@ -7,11 +7,15 @@ use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::{
+    places::{self, Order},
     pooler,
     target::{Target, Tls},
     tls,
 };
 use crate::{retry::Jitter, store::StoreError};
+
+/// Places that an error names, as many as fit into a line of it; the others it counts.
+const NAMED_MAX: usize = 6;
 
 /// A connection, and whether a pooler is in between.
 pub(super) struct Connection {
@@ -19,7 +23,75 @@ pub(super) struct Connection {
     pub(super) is_pooled: bool,
 }
 
-pub(super) async fn connect(target: &Target) -> Result<Connection, StoreError> {
+/// The place at which an attempt begins: which host, and which address of it.
+///
+/// An attempt may be dropped at any time, e.g. at the deadline of all that comes before the first
+/// write, and there may be more places than it has time for. It notes what comes next before it
+/// tries a place, so that an attempt after it goes on there, and each place has its turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begin {
+    host: usize,
+    address: usize,
+}
+
+/// Tries one place after the other. When it returns by itself, the next attempt should begin at the
+/// first again; `begin` is the place that worked, then.
+pub(super) async fn connect(target: &Target, begin: &mut Begin) -> Result<Connection, StoreError> {
+    let mut order = Order::of(&target.config);
+    let hosts = places::hosts(&target.config, &mut order);
+    let mut failures = Vec::new();
+    for (at, host) in hosts.iter().enumerate().skip(begin.host) {
+        let next_host = Begin { host: (at + 1) % hosts.len(), address: 0 };
+        let skipped = std::mem::replace(begin, next_host).address;
+        let places = match host.addresses(target.connect_timeout(), &mut order).await {
+            Ok(places) => places,
+            Err(error) => {
+                failures.push((host.to_string(), error));
+                continue;
+            }
+        };
+        // There may be fewer than the last time.
+        let skipped = if skipped < places.len() { skipped } else { 0 };
+        for (nth, place) in places.iter().enumerate().skip(skipped) {
+            let this = Begin { host: at, address: nth };
+            let is_last = nth + 1 == places.len();
+            *begin = if is_last { next_host } else { Begin { address: nth + 1, ..this } };
+            match connect_to(&target.only(place)).await {
+                Ok(connection) => {
+                    *begin = this;
+                    return Ok(connection);
+                }
+                // Somebody must change something, whatever is behind the other places.
+                Err(error @ StoreError::Permanent { .. }) => return Err(error),
+                Err(error) => failures.push((place.to_string(), error)),
+            }
+        }
+    }
+    Err(all_failed(failures))
+}
+
+/// What was wrong with the only place, or with each.
+fn all_failed(mut failures: Vec<(String, StoreError)>) -> StoreError {
+    if failures.len() == 1
+        && let Some((_, error)) = failures.pop()
+    {
+        return error;
+    }
+    let mut named: Vec<_> = failures
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(place, error)| format!("{place}: {}", error.chain()))
+        .collect();
+    let others = failures.len().saturating_sub(NAMED_MAX);
+    if others > 0 {
+        named.push(format!("and {others} more"));
+    }
+    let what = format!("cannot connect to any of {} addresses", failures.len());
+    StoreError::transient(what, named.join("; "))
+}
+
+/// To a single place, and within its time: all of it, not only until the connection is accepted.
+async fn connect_to(target: &Target) -> Result<Connection, StoreError> {
     let limit = target.connect_timeout();
     match timeout(limit, Box::pin(open_directly(target))).await {
         Ok(Some(connection)) => {
@@ -101,4 +173,44 @@ pub(super) async fn plain_client(target: &Target) -> Result<Client, StoreError> 
 
 fn refused(source: tokio_postgres::Error) -> StoreError {
     StoreError::transient("cannot connect", source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_is_dropped_notes_what_comes_next() {
+        // The system accepts connections for them, and nobody ever answers.
+        let silent = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [one, two] = silent.each_ref().map(|one| one.local_addr().unwrap());
+        let target = Target::parse(&format!("postgres://a@{one},{two}/g")).unwrap();
+        let table = [
+            (Begin::default(), Begin { host: 1, address: 0 }),
+            // Behind the last one comes the first.
+            (Begin { host: 1, address: 0 }, Begin::default()),
+            // An address that the host does not have any more.
+            (Begin { host: 0, address: 7 }, Begin { host: 1, address: 0 }),
+        ];
+        for (mut begin, next) in table {
+            let attempt = timeout(Duration::from_millis(20), connect(&target, &mut begin)).await;
+            assert!(attempt.is_err(), "nobody answers");
+            assert_eq!(begin, next);
+        }
+    }
+
+    #[test]
+    fn an_error_names_some_places_and_counts_the_others() {
+        let failed = |count: usize| {
+            let failure = |at| (format!("db{at}"), StoreError::transient("cannot connect", "no"));
+            all_failed((0..count).map(failure).collect()).chain()
+        };
+        assert_eq!(failed(1), "cannot connect: no");
+        let two = "cannot connect to any of 2 addresses: db0: cannot connect: no; db1: cannot connect: no";
+        assert_eq!(failed(2), two);
+        assert!(!failed(NAMED_MAX).contains("more"));
+        assert!(failed(NAMED_MAX + 2).ends_with("; and 2 more"), "{}", failed(NAMED_MAX + 2));
+    }
 }

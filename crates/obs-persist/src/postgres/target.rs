@@ -8,7 +8,9 @@ use tokio_postgres::{
     config::{Host, SslMode},
 };
 
-/// How long connecting may take, host by host, unless the address says otherwise.
+use super::places::Place;
+
+/// How long connecting may take, address by address, unless the address says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long sent bytes may stay unacknowledged.
@@ -25,7 +27,8 @@ const SERVER_TIMEOUTS: &str = "-c statement_timeout=10s -c lock_timeout=2s -c id
 /// address cannot change it.
 const SEARCH_PATH: &str = "-c search_path=obs,pg_temp";
 
-const PORT: u16 = 5432;
+/// Where a server listens, unless the address says otherwise.
+pub(super) const PORT: u16 = 5432;
 
 /// A server, and how to reach it.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +69,7 @@ impl Target {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return refuse("names no host: write postgres://USER:PASSWORD@HOST:5432/DATABASE");
         }
+        have_partners(&config)?;
         let tls = match ssl_mode.as_deref() {
             None if is_local(&config) => Tls::Off,
             Some("disable") => Tls::Off,
@@ -97,12 +101,34 @@ impl Target {
         self.tls == Tls::Off && !is_local(&self.config)
     }
 
-    /// How long connecting may take in all.
-    pub(crate) fn connect_timeout(&self) -> Duration {
-        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len());
-        let each = self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-        each.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX).max(1))
+    /// How long connecting may take, to each place where the server may be.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT)
     }
+
+    /// The same server, to be reached at one place only.
+    pub(super) fn only(&self, place: &Place) -> Self {
+        let Self { config, plain, tls } = self;
+        Self { config: place.only(config), plain: place.only(plain), tls: tls.clone() }
+    }
+}
+
+/// Which host has which address and port must be clear.
+fn have_partners(config: &Config) -> Result<(), TargetError> {
+    let hosts = config.get_hosts().len();
+    let (addresses, ports) = (config.get_hostaddrs().len(), config.get_ports().len());
+    if hosts > 0 && addresses > 0 && hosts != addresses {
+        return refuse(format!(
+            "names {hosts} hosts and {addresses} addresses (hostaddr): give each host one, or leave hostaddr out"
+        ));
+    }
+    let places = hosts.max(addresses);
+    if ports > 1 && ports != places {
+        return refuse(format!(
+            "names {ports} ports for {places} hosts: give each host one, as in HOST:5432,HOST:5433"
+        ));
+    }
+    Ok(())
 }
 
 fn set_defaults(config: &mut Config) {

@@ -12,6 +12,7 @@ mod flush;
 mod injection;
 mod lanes;
 mod outage;
+mod places;
 mod poison;
 mod poolers;
 #[path = "../../../obs-stack/tests/it/ports.rs"]

@@ -14,6 +14,7 @@ use obs_core::{StoreState, testing::record};
 use tempfile::TempDir;
 
 use crate::{
+    places::Silent,
     ports::free_port,
     support::{Live, count, database, failed, skipped, until},
 };
@@ -197,6 +198,20 @@ fn a_transaction_pooler_that_keeps_prepared_statements_works_from_the_first_migr
         assert!(transactions.load(Ordering::Relaxed) > 5);
     }
     assert!(pooler.counts.prepared_again.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn one_behind_a_host_that_says_nothing_is_tried_out_where_it_answered() {
+    let server = database();
+    let pooler = played::Played::start(&server, true);
+    let silent = Silent::new();
+    let url = through(&pooler, &server).replace('@', &format!("@127.0.0.1:{},", silent.port()));
+    let live = Live::open(&format!("{url}?connect_timeout=2"));
+    live.submit(record("bonus", "1"));
+    live.flush();
+    assert_eq!(count(&server, "obs.run"), 1);
+    // Four connections went to the pooler, one after the other.
+    assert_eq!(silent.callers(), 1);
 }
 
 #[test]

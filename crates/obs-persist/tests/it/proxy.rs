@@ -61,13 +61,18 @@ struct Line {
 impl Proxy {
     /// In front of the server of an address like `postgres://user@host:port/database`.
     pub(crate) fn before(url: &str) -> Self {
+        Self::at("127.0.0.1:0", url)
+    }
+
+    /// The same, at an address of one's choice.
+    pub(crate) fn at(listens: &str, url: &str) -> Self {
         let server = host_of(url).to_owned();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind(listens)).unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, seen) = watch::channel(Mode::Pass);
         let accepted = Arc::new(AtomicUsize::new(0));
