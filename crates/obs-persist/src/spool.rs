@@ -31,6 +31,7 @@ mod held;
 pub mod inspect;
 mod keeper;
 mod log;
+mod making;
 mod orphans;
 mod pieces;
 mod recover;

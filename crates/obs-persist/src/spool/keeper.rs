@@ -122,7 +122,8 @@ impl Log {
         if state.closing {
             return Duty::Stop;
         }
-        if state.next.is_none() && !state.off && !state.is_starved(now) && self.has_budget(state) {
+        let has_none = state.next.is_none() && !state.making && !state.off;
+        if has_none && !state.is_starved(now) && self.has_budget(state) {
             return Duty::Prepare;
         }
         let quiet = state.active_quiet_for(self.clock.wall().as_micros());
@@ -140,17 +141,16 @@ impl Log {
     }
 
     fn prepare(&self) {
-        let number = self.lock().take_number();
-        let made = self.make(number);
-        let mut state = self.lock();
+        let state = self.lock();
+        if state.making || state.next.is_some() {
+            return;
+        }
+        let (mut state, made) = self.make_one(state);
         let mut file = None;
-        if let Ok(prepared) = self.made(&mut state, made) {
+        if let Ok(prepared) = made {
             match state.active {
-                // Closed meanwhile, with what is not needed given up; or whoever had no room to write took the last
-                // that there was, and others were refused then, whom this one must not come after.
-                _ if state.closing || !self.has_budget(&state) => {
-                    state.waste.push(prepared.into_segment());
-                }
+                // Closed meanwhile, with what is not needed given up.
+                _ if state.closing => state.waste.push(prepared.into_segment()),
                 None => {
                     file = prepared.file();
                     let number = prepared.number();

@@ -1,8 +1,8 @@
 //! The writer: appends frames, hands out their places, frees what is settled.
 //!
-//! Runs' threads come here, so the lock is held for a few instructions and a copy of the frame, and
-//! never while something is written, with one exception: when a segment is full before the keeper has
-//! made the next one.
+//! Runs' threads come here, and the worker under the lock of all that waits, so the lock is held for a few
+//! instructions and never while something is done on the disk. Who has no room, because a segment is full before the
+//! keeper has made the next one, makes that, or waits until it is made.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +21,8 @@ use super::{
     bugs::Bugs,
     disk::{Disk, DiskDir, DiskFile},
     frame::{self, Frame, Seed},
-    segment::{Segment, Slot, Unsynced, Written, path_of},
+    making::Prepared,
+    segment::{Segment, Slot, Unsynced, Written},
 };
 
 /// How long after a failed attempt to make a segment the next one is made.
@@ -102,6 +103,8 @@ pub(crate) struct Log {
     pub(super) news: Condvar,
     /// Wakes threads that wait for a sync.
     pub(super) synced: Condvar,
+    /// Wakes threads that wait for a segment.
+    pub(super) one_made: Condvar,
     /// Somebody waits for whoever looks at what the dead left.
     pub(super) leaving: AtomicBool,
     pub(super) bugs: Bugs,
@@ -114,6 +117,8 @@ pub(super) struct State {
     pub(super) active: Option<u64>,
     /// The one after it, made already.
     pub(super) next: Option<Prepared>,
+    /// Somebody makes one.
+    pub(super) making: bool,
     pub(super) next_number: u64,
     pub(super) outstanding: usize,
     /// Where records are that had to move, by where they were.
@@ -153,15 +158,6 @@ pub(super) struct State {
     pub(super) closing: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct Prepared {
-    number: u64,
-    segment: Segment,
-}
-
-/// A segment whose file was made, and the directory that has its name.
-pub(super) type Made = (Prepared, Arc<dyn DiskDir>);
-
 /// A place that is taken and not yet written.
 struct Place {
     slot: Slot,
@@ -188,6 +184,7 @@ impl Log {
             syncing: Mutex::new(()),
             news: Condvar::new(),
             synced: Condvar::new(),
+            one_made: Condvar::new(),
             leaving: AtomicBool::new(false),
             bugs: Bugs::default(),
         }
@@ -229,19 +226,19 @@ impl Log {
             return Err(Refusal::TooLarge);
         }
         let mut state = self.lock();
-        if state.off {
-            return Err(Refusal::Io);
-        }
-        let active = state.active.and_then(|active| self.place_in(&mut state, active, bytes));
-        let place = match active {
-            Some(place) => place,
-            None => {
-                let next = self.turn(&mut state)?;
-                self.place_in(&mut state, next, bytes).ok_or(Refusal::Io)?
+        loop {
+            if state.off {
+                return Err(Refusal::Io);
             }
-        };
-        state.outstanding += 1;
-        Ok(place)
+            let active = state.active;
+            if let Some(place) = active.and_then(|active| self.place_in(&mut state, active, bytes))
+            {
+                state.outstanding += 1;
+                return Ok(place);
+            }
+            // Others may have filled it by the time that this thread sees it.
+            state = self.turn(state)?;
+        }
     }
 
     /// A place in this segment, if there is room for it.
@@ -260,28 +257,35 @@ impl Log {
         Some(Place { slot, seed: segment.seed, file })
     }
 
-    /// Seals the active segment and goes on with the next one.
-    fn turn(&self, state: &mut State) -> Result<u64, Refusal> {
+    /// Seals the active segment and goes on with the next one, once that is made.
+    fn turn<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+    ) -> Result<MutexGuard<'s, State>, Refusal> {
         let prepared = match state.next.take() {
             Some(prepared) => prepared,
-            None => self.prepare_now(state)?,
+            None if state.making => {
+                return Ok(self.one_made.wait(state).unwrap_or_else(PoisonError::into_inner));
+            }
+            None if !self.has_budget(&state) || state.is_starved(self.clock.now()) => {
+                return Err(Refusal::Full);
+            }
+            None => {
+                let (locked, prepared) = self.make_one(state);
+                state = locked;
+                prepared?
+            }
         };
-        state.seal_active();
-        let Prepared { number, segment } = prepared;
-        state.segments.insert(number, segment);
-        state.active = Some(number);
-        self.news.notify_one();
-        Ok(number)
-    }
-
-    fn prepare_now(&self, state: &mut State) -> Result<Prepared, Refusal> {
-        let now = self.clock.now();
-        if !self.has_budget(state) || state.is_starved(now) {
-            return Err(Refusal::Full);
+        if state.off {
+            state.waste.push(prepared.into_segment());
+        } else {
+            state.seal_active();
+            let number = prepared.number();
+            state.segments.insert(number, prepared.into_segment());
+            state.active = Some(number);
         }
-        let number = state.take_number();
-        let made = self.make(number);
-        self.made(state, made)
+        self.news.notify_one();
+        Ok(state)
     }
 
     pub(super) fn has_budget(&self, state: &State) -> bool {
@@ -290,44 +294,6 @@ impl Log {
 
     const fn bytes_of(&self, segments: usize) -> u64 {
         (segments as u64).saturating_mul(self.limits.segment as u64)
-    }
-
-    /// Makes the file of a segment.
-    pub(super) fn make(&self, number: u64) -> io::Result<Made> {
-        let path = path_of(&self.directory, number);
-        let names = self.disk.open_dir(&self.directory)?;
-        let file = self.disk.create_reserved(&path, self.limits.segment as u64)?;
-        let seed = self.bugs.seed(Seed::new(self.epoch, number));
-        Ok((Prepared { number, segment: Segment::new(path, seed, file) }, names))
-    }
-
-    /// Takes note of how that went.
-    pub(super) fn made(
-        &self,
-        state: &mut State,
-        made: io::Result<Made>,
-    ) -> Result<Prepared, Refusal> {
-        match made {
-            Ok((prepared, names)) => {
-                if state.starved_at.take().is_some() {
-                    tracing::info!("the spool has room again");
-                }
-                state.names_unsynced = Some(names);
-                Ok(prepared)
-            }
-            Err(error) => {
-                if state.starved_at.is_none() {
-                    tracing::warn!(
-                        directory = %self.directory.display(),
-                        %error,
-                        "the spool cannot make a segment; it tries again when there is something to write"
-                    );
-                }
-                state.starved_at = Some(self.clock.now());
-                // What cannot be had is space, or whatever else space stands for.
-                Err(Refusal::Full)
-            }
-        }
     }
 
     /// Takes note of a written frame; `false` when its file broke meanwhile.
@@ -496,9 +462,10 @@ impl State {
         number
     }
 
-    /// Files on the disk.
+    /// Files on the disk, or about to be.
     fn files(&self) -> usize {
-        self.segments.len() + usize::from(self.next.is_some()) + self.waste.len()
+        let ahead = usize::from(self.next.is_some()) + usize::from(self.making);
+        self.segments.len() + ahead + self.waste.len()
     }
 
     /// Whether it is too early to try to make another segment.
@@ -550,20 +517,6 @@ impl State {
             slot = moved;
         }
         slot
-    }
-}
-
-impl Prepared {
-    pub(super) fn file(&self) -> Option<Arc<dyn DiskFile>> {
-        self.segment.file.clone()
-    }
-
-    pub(super) const fn number(&self) -> u64 {
-        self.number
-    }
-
-    pub(super) fn into_segment(self) -> Segment {
-        self.segment
     }
 }
 

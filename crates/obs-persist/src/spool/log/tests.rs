@@ -8,7 +8,7 @@ use super::{
         bugs::Bug,
         keeper::{Round, Tended},
         pieces::read_segment,
-        segment::SEGMENT_BYTES,
+        segment::{SEGMENT_BYTES, path_of},
         sim::{Chance, SimDisk},
     },
     *,
@@ -259,21 +259,45 @@ fn a_segment_that_is_being_made_when_the_log_is_closed_does_not_stay() {
 }
 
 #[test]
-fn a_segment_that_is_being_made_when_a_writer_takes_the_last_room_does_not_stay() {
+fn who_has_no_room_while_a_segment_is_being_made_waits_for_that_one() {
     let disk = SimDisk::new(1);
     let (meanwhile, log) = Meanwhile::log(&disk);
     let append = |log: &Log, id| log.append(&mut frame_of(id, &[7; 1_900]));
     // Two to a segment: three of the four that there is room for.
     assert!((0..6).all(|id| append(&log, id).is_ok()));
-    let writer = Arc::clone(&log);
+    let (writer, waiting) = (Arc::clone(&log), Arc::new(Mutex::new(None)));
+    let begun = Arc::clone(&waiting);
     *meanwhile.making.lock().unwrap() = Some(Box::new(move || {
-        assert!(append(&writer, 6).is_ok() && append(&writer, 7).is_ok());
-        assert_eq!(append(&writer, 8), Err(Refusal::Full));
+        let write = move || [6, 7, 8].map(|id| append(&writer, id).map(|slot| slot.segment));
+        *begun.lock().unwrap() = Some(std::thread::spawn(write));
+        // Long enough for it to come to the point where it would make one of its own.
+        std::thread::park_timeout(Duration::from_millis(50));
     }));
     tend_all(&log);
-    assert!(meanwhile.making.lock().unwrap().is_none(), "the keeper made one");
+    let written = waiting.lock().unwrap().take().unwrap().join().unwrap();
+    assert_eq!(written, [Ok(4), Ok(4), Err(Refusal::Full)]);
     assert_eq!(disk.used(), 4 * SEGMENT as u64);
-    assert_eq!(append(&log, 9), Err(Refusal::Full), "what came before was refused");
+}
+
+#[test]
+fn nobody_else_waits_while_a_thread_makes_the_segment_that_it_needs() {
+    let disk = SimDisk::new(1);
+    let (meanwhile, log) = Meanwhile::log(&disk);
+    let [first, second] = [1, 2].map(|id| log.append(&mut frame_of(id, &[7; 1_900])).unwrap());
+    let (worker, free) = (Arc::clone(&log), Arc::new(Mutex::new(false)));
+    let was_free = Arc::clone(&free);
+    *meanwhile.making.lock().unwrap() = Some(Box::new(move || {
+        *was_free.lock().unwrap() = worker.state.try_lock().is_ok();
+        if *was_free.lock().unwrap() {
+            worker.settle(first);
+        }
+    }));
+    let third = log.append(&mut frame_of(3, &[7; 1_900])).unwrap();
+    assert!(
+        *free.lock().unwrap(),
+        "what is settled meanwhile, by the worker, would wait for the disk"
+    );
+    assert_eq!((second.segment, third.segment, log.stats().records), (1, 2, 2));
 }
 
 #[test]
