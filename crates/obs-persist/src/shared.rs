@@ -531,7 +531,8 @@ impl Shared {
             Fate::Lost(reason) => ticket.dropped(reason),
         }
         if let (Some(spool), Some(slot)) = (&self.spool, slot) {
-            state.set_back.forget(slot);
+            let others = state.set_back.settled(slot, fate);
+            state.try_again(others, self.clock.now());
             if fate != Fate::Spooled {
                 spool.settle(slot);
             }

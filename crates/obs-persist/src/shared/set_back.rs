@@ -4,7 +4,7 @@
 //! * Their batch made the worker panic. From then on each of them is a *suspect*, which is a batch of its own: the
 //!   next panic tells which one it was, and that one stays for the next process.
 //! * The quarantine cannot be written now. One of them is tried after a pause that grows ([`retry`]); each that is
-//!   taken brings some of the others with it.
+//!   taken, by the quarantine or by a store that was mended, brings some of the others with it.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -55,11 +55,16 @@ impl Abandoned {
 }
 
 impl SetBack {
-    /// It is settled.
-    pub(super) fn forget(&mut self, slot: Slot) {
+    /// It is settled. Those that are tried with it, if the store took the one that waited for the quarantine.
+    pub(super) fn settled(&mut self, slot: Slot, fate: Fate) -> Vec<Spilled> {
         if !self.suspects.is_empty() {
             self.suspects.remove(&slot);
         }
+        if fate != Fate::Persisted || self.tried != Some(slot) {
+            return Vec::new();
+        }
+        self.tried = None;
+        self.take_some()
     }
 
     fn wait(&mut self, spilled: Spilled, now: Tick) {
@@ -96,7 +101,7 @@ impl SetBack {
         self.tried_at = None;
     }
 
-    /// Some of those that wait, for the quarantine works: not all under one hold of the lock, and it may be that there
+    /// Some of those that wait, for one was taken: not all under one hold of the lock, and it may be that there
     /// was room for one only.
     fn take_some(&mut self) -> Vec<Spilled> {
         self.failures = 0;
@@ -130,7 +135,7 @@ impl State {
         Spilled { ticket: taken.ticket, slot, place }
     }
 
-    fn try_again(&mut self, spilled: impl IntoIterator<Item = Spilled>, now: Tick) {
+    pub(super) fn try_again(&mut self, spilled: impl IntoIterator<Item = Spilled>, now: Tick) {
         for spilled in spilled {
             self.spilled.push(spilled);
             self.waiting_since.get_or_insert(now);

@@ -185,3 +185,25 @@ fn a_quarantine_that_works_again_takes_what_waits_for_it_by_and_by() {
     assert_eq!((rig.errors(), rig.test.obs().ledger().error.quarantined), ((0, 0, 0), 100));
     rig.shared.forget(flush);
 }
+
+#[test]
+fn a_store_that_takes_now_what_waits_for_the_quarantine_gets_all_of_it_soon() {
+    let rig = Rig::with(100);
+    assert_eq!(rig.take(), 100);
+    assert!((0..100).all(|at| rig.shared.waits_for_quarantine(at)));
+    // Until the pauses are the longest.
+    for _ in 0..600 {
+        let taken = rig.take();
+        assert!((0..taken).all(|at| rig.shared.waits_for_quarantine(at)));
+        rig.clock.advance(Duration::from_secs(1));
+    }
+    let mut seconds = 0;
+    while rig.errors().0 > 0 {
+        let taken = rig.take();
+        rig.shared.settle(0..taken, Fate::Persisted);
+        rig.clock.advance(Duration::from_secs(1));
+        seconds += 1;
+        assert!(seconds < 60, "{:?} after a minute", rig.errors());
+    }
+    assert_eq!((rig.errors(), rig.rest()), ((0, 100, 0), LONG));
+}
