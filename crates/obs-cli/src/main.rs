@@ -1,5 +1,7 @@
 //! The `obs` command: what an operator of rows, spool and ledger needs.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod commands;
 mod config;

@@ -33,6 +33,7 @@
 //! A store's worker implements [`Sink`] and settles each record's [`Ticket`]; it reports on itself
 //! through [`StoreMetrics`]. [`otel`] is the one module that names OpenTelemetry's types.
 
+#![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::panic)]
 
 mod adopter;

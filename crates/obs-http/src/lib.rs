@@ -39,6 +39,8 @@
 //! [`otel`] names OpenTelemetry's types, [`for_axum`] axum's; both are below 1.0, and nothing else names
 //! a type of theirs. [`HttpLayer`] is a layer of tower's.
 
+#![forbid(unsafe_code)]
+
 mod baggage;
 mod carry;
 mod correlation;

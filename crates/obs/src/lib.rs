@@ -52,6 +52,8 @@
 //!
 //! Take an `obs_core::Obs`, and depend on `obs-core` only.
 
+#![forbid(unsafe_code)]
+
 /// The examples of the readme compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

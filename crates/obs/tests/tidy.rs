@@ -11,6 +11,9 @@ use std::{
 
 use serde_json::Value;
 
+#[path = "tidy/sql.rs"]
+mod sql;
+
 /// What each crate may depend on, outside tests. A new line needs a reason in `docs/adr/`.
 const EDGES: [(&str, &[&str]); 5] = [
     (
