@@ -18,6 +18,8 @@ pub(crate) use directory::{
 pub(crate) use file::{
     create, is_shortage, lock, open, open_dir, read_at, reserve, sync_dir, write_at,
 };
+#[cfg(all(test, unix))]
+pub(crate) use fork::fork;
 pub(crate) use fork::{HeldLock, Process};
 pub(crate) use limit::take_no_signal;
 pub(crate) use mapped::{Words, read_words, write_word};

@@ -64,7 +64,7 @@ use self::{
     log::{Log, LogLimits, LogStats},
 };
 use crate::{
-    platform::{self, Origin, Words},
+    platform::{self, Origin, Process, Words},
     store,
 };
 
@@ -110,6 +110,8 @@ pub(crate) struct Spool {
     /// Where errors go that come after that.
     successor: OnceLock<Option<Box<Self>>>,
     config: SpoolConfig,
+    /// Nothing here is a forked child's.
+    process: Process,
 }
 
 /// Words in a file of the spool.
@@ -199,6 +201,7 @@ impl Spool {
             held: Mutex::default(),
             successor: OnceLock::new(),
             config: config.clone(),
+            process: Process::current(),
         })
     }
 
@@ -407,6 +410,10 @@ impl Spool {
     /// Gives the directory up, and what was taken over: removed if nothing is left in it, and free for others to
     /// take over. Nobody reads or settles anything any more.
     pub(crate) fn leave(&self) {
+        if self.process.is_forked() {
+            // It is all its parent's. Before any lock: a thread of the parent may have held it.
+            return;
+        }
         self.close();
         let home = self.home.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(home) = home {

@@ -30,6 +30,8 @@ impl Process {
 pub(crate) use system::HeldLock;
 #[cfg(unix)]
 pub(super) use system::Registered;
+#[cfg(all(test, unix))]
+pub(crate) use system::fork;
 
 #[cfg(unix)]
 #[expect(unsafe_code, reason = "the C library calls us in the child, which replaces mappings")]
@@ -194,6 +196,38 @@ mod system {
         }
     }
 
+    /// Forks; the child answers by its exit code, and leaves. `None` is one that was stuck.
+    #[cfg(test)]
+    pub(crate) fn fork(child: impl FnOnce() -> bool) -> Option<i32> {
+        // SAFETY: the child only runs `child` and leaves, without unwinding.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let code = i32::from(!child());
+            // SAFETY: leaves at once.
+            unsafe { libc::_exit(code) };
+        }
+        ends(pid)
+    }
+
+    /// Waits for a child, at most ten seconds: one that is stuck is killed.
+    #[cfg(test)]
+    fn ends(pid: i32) -> Option<i32> {
+        let mut status = 0;
+        for _ in 0..2_000 {
+            // SAFETY: our child.
+            if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
+                return Some(status);
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        // SAFETY: our child, which is still there.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+            libc::waitpid(pid, &raw mut status, 0);
+        }
+        None
+    }
+
     #[cfg(test)]
     mod tests {
         use std::{
@@ -203,7 +237,6 @@ mod system {
                 atomic::{AtomicBool, AtomicU64, Ordering},
             },
             thread,
-            time::Duration,
         };
 
         use obs_core::{Ack, Class, DropReason, Kept, Obs, Page, Sink, Strategy, ledger};
@@ -214,25 +247,10 @@ mod system {
         };
         use super::*;
 
-        /// Forks; the child answers by its exit code. It must call nothing that allocates.
-        fn fork(child: impl FnOnce() -> bool) -> i32 {
-            // SAFETY: the child only runs `child` and leaves.
-            let pid = unsafe { libc::fork() };
-            if pid == 0 {
-                let code = i32::from(!child());
-                // SAFETY: leaves at once.
-                unsafe { libc::_exit(code) };
-            }
-            let mut status = 0;
-            // SAFETY: waits for the child that we just made.
-            unsafe { libc::waitpid(pid, &raw mut status, 0) };
-            status
-        }
-
         #[test]
         fn a_child_knows_that_it_is_one_and_its_parent_does_not_become_one() {
             let parent = Process::current();
-            assert_eq!(fork(|| parent.is_forked() && !Process::current().is_forked()), 0);
+            assert_eq!(fork(|| parent.is_forked() && !Process::current().is_forked()), Some(0));
             assert!(!parent.is_forked());
         }
 
@@ -253,7 +271,7 @@ mod system {
                 // SAFETY: our bytes, our descriptor.
                 unsafe { libc::write(pipe[1], ids.as_ptr().cast(), 32) == 32 }
             });
-            assert_eq!(code, 0);
+            assert_eq!(code, Some(0));
             // SAFETY: 32 bytes to fill, and our descriptors.
             unsafe {
                 assert_eq!(libc::read(pipe[0], theirs.as_mut_ptr().cast(), 32), 32);
@@ -277,7 +295,7 @@ mod system {
                 words[0].fetch_add(1, Ordering::Relaxed);
                 words[0].load(Ordering::Relaxed) == 8 && words[1_500].load(Ordering::Relaxed) == 8
             });
-            assert_eq!(code, 0);
+            assert_eq!(code, Some(0));
             assert_eq!(page.words()[0].load(Ordering::Relaxed), 7);
         }
 
@@ -326,24 +344,6 @@ mod system {
                 && dropped >= RUNS
         }
 
-        /// Waits for a child, at most ten seconds: one that is stuck is killed.
-        fn ends(pid: i32) -> Option<i32> {
-            let mut status = 0;
-            for _ in 0..2_000 {
-                // SAFETY: our child.
-                if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
-                    return Some(status);
-                }
-                thread::park_timeout(Duration::from_millis(5));
-            }
-            // SAFETY: our child, which is still there.
-            unsafe {
-                libc::kill(pid, libc::SIGKILL);
-                libc::waitpid(pid, &raw mut status, 0);
-            }
-            None
-        }
-
         /// In a process of its own: each child has the locks of all tests, until it has given them up.
         #[test]
         fn a_child_of_a_busy_process_is_neither_stuck_nor_out_of_balance_whenever_it_is_forked() {
@@ -384,14 +384,7 @@ mod system {
                 });
                 let mut ended = Vec::new();
                 for _ in 0..FORKS {
-                    // SAFETY: the child does what it says and leaves, without unwinding.
-                    let pid = unsafe { libc::fork() };
-                    if pid == 0 {
-                        let code = i32::from(!lives(&obs, &strategy));
-                        // SAFETY: leaves at once.
-                        unsafe { libc::_exit(code) };
-                    }
-                    ended.push(ends(pid));
+                    ended.push(fork(|| lives(&obs, &strategy)));
                     if ended.last() != Some(&Some(0)) {
                         break;
                     }

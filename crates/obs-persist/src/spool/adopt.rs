@@ -20,7 +20,7 @@ use super::{
     segment::{Segment, Slot, number_of},
     under_way::UNDER_WAY_WORDS,
 };
-use crate::platform::{self, DirError, HeldLock, Origin};
+use crate::platform::{self, DirError, HeldLock, Origin, Process};
 
 /// Held while the process lives.
 pub(super) const LOCK: &str = "lock";
@@ -93,6 +93,8 @@ pub(crate) struct DeadEpoch {
     pub(crate) epoch: Uuid,
     pub(crate) directory: PathBuf,
     _lock: HeldLock,
+    /// A forked child does not have the lock.
+    process: Process,
 }
 
 impl DeadEpoch {
@@ -113,7 +115,12 @@ impl DeadEpoch {
             }
             let lock = platform::lock(&directory.join(LOCK)).ok().flatten();
             let Some(lock) = lock.and_then(HeldLock::new) else { continue };
-            found.push(Arc::new(Self { epoch, directory, _lock: lock }));
+            found.push(Arc::new(Self {
+                epoch,
+                directory,
+                _lock: lock,
+                process: Process::current(),
+            }));
         }
         Ok(found)
     }
@@ -126,6 +133,9 @@ impl DeadEpoch {
 
 impl Drop for DeadEpoch {
     fn drop(&mut self) {
+        if self.process.is_forked() {
+            return;
+        }
         // A page goes when it is entered into somebody's books: until then the next process may need it.
         let is_there = |name| fs::symlink_metadata(self.directory.join(name)).is_ok();
         if !PAGES.iter().any(|(name, _)| is_there(name)) {

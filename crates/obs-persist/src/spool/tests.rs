@@ -1,6 +1,10 @@
 //! What is promised of a record that is written after the end.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures_executor::block_on;
 use obs_core::{Ack, Status, testing::record};
@@ -100,7 +104,7 @@ fn each_start_syncs_the_name_of_the_spool_that_an_earlier_one_may_not_have_synce
     assert_eq!(SYNCED.take(), [folder.path()]);
     spool.leave();
     assert!(spool.write(&error()).is_ok());
-    assert_eq!(SYNCED.take(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(SYNCED.take(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -127,4 +131,58 @@ fn bytes_are_what_limits_a_spool_however_small_its_records_are() {
     // What the alert looks at.
     let SpoolUse { bytes, limit, .. } = spool.gauge()();
     assert_eq!((bytes, limit), (BYTES, BYTES));
+}
+
+/// Whatever is below a directory.
+#[cfg(unix)]
+fn names_below(directory: &Path) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            names.extend(names_below(&path));
+        }
+        names.push(path);
+    }
+    names.sort();
+    names
+}
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_that_is_the_last_to_know_of_its_parents_spool_neither_removes_it_nor_is_stuck() {
+    for left in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = SpoolConfig {
+            root: folder.path().join("spool"),
+            origin: Origin::Given,
+            bytes: 64 << 20,
+            fsync: Fsync::Interval,
+        };
+        let mut spool = Some(Spool::open(&config, random_epoch()).unwrap());
+        let parents = spool.as_ref().unwrap();
+        // As after a shutdown: no thread is left of it. Behind its end there is another one.
+        parents.close();
+        if left {
+            parents.leave();
+            parents.write(&error()).unwrap();
+            parents.successor.get().unwrap().as_ref().unwrap().close();
+        }
+        let before = names_below(&config.root);
+        assert!(before.len() > 4, "a directory with its lock and pages: {before:?}");
+        assert_eq!(crate::platform::fork(|| spool.take().is_some()), Some(0));
+        assert_eq!(names_below(&config.root), before, "left: {left}");
+
+        // A thread of the parent may have had any lock at the fork.
+        let log = Arc::clone(&spool.as_ref().unwrap().log);
+        let held = log.lock();
+        assert_eq!(
+            crate::platform::fork(|| spool.take().is_some()),
+            Some(0),
+            "it waits for a lock"
+        );
+        drop(held);
+        drop(spool);
+        assert_eq!(names_below(&config.root).is_empty(), !left, "an error is in the other one");
+    }
 }

@@ -240,3 +240,17 @@ fn a_page_that_nobody_entered_outlives_whoever_found_it() {
         assert!(!page.parent().unwrap().exists(), "with {name} gone nobody needs the rest");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_forked_child_that_is_done_with_what_its_parent_took_over_leaves_that_to_its_parent() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    drop(Home::make(&root, Origin::Given, Uuid::from_u128(1)).unwrap());
+    let mut found = DeadEpoch::find(&root, Uuid::from_u128(2)).unwrap();
+    let directory = found[0].directory.clone();
+    assert_eq!(platform::fork(|| found.pop().is_some()), Some(0));
+    assert!(directory.join(LOCK).exists());
+    drop(found);
+    assert!(!directory.exists());
+}
