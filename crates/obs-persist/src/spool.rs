@@ -38,6 +38,7 @@ mod recover;
 mod segment;
 #[cfg(test)]
 pub(crate) mod sim;
+mod successor;
 mod under_way;
 
 use std::{
@@ -45,7 +46,7 @@ use std::{
     io,
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     task::{Context, Poll},
     thread::{self, JoinHandle},
     time::Duration,
@@ -62,6 +63,7 @@ use self::{
     held::Held,
     keeper::Round,
     log::{Log, LogLimits, LogStats},
+    successor::Successor,
 };
 use crate::{
     platform::{self, Origin, Process, Words},
@@ -108,7 +110,7 @@ pub(crate) struct Spool {
     /// Dead spools that could not be read.
     held: Mutex<Held>,
     /// Where errors go that come after that.
-    successor: OnceLock<Option<Box<Self>>>,
+    successor: Successor<Self>,
     config: SpoolConfig,
     /// Nothing here is a forked child's.
     process: Process,
@@ -185,10 +187,14 @@ impl Spool {
         let batch_page = page(BATCH_PAGE, under_way::UNDER_WAY_WORDS);
         log.expect_keeper();
         let kept = Arc::clone(&log);
-        let keeper = thread::Builder::new()
-            .name("obs-spool".to_owned())
-            .spawn(move || kept.keep())
-            .map_err(OpenError::Thread)?;
+        let keeper = thread::Builder::new().name("obs-spool".to_owned()).spawn(move || kept.keep());
+        let keeper = match keeper {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                home.give_up();
+                return Err(OpenError::Thread(error));
+            }
+        };
         Ok(Self {
             log,
             root: home.root.clone(),
@@ -199,7 +205,7 @@ impl Spool {
             home: RwLock::new(Some(home)),
             keeper: Mutex::new(Some(keeper)),
             held: Mutex::default(),
-            successor: OnceLock::new(),
+            successor: Successor::new(),
             config: config.clone(),
             process: Process::current(),
         })
@@ -279,10 +285,8 @@ impl Spool {
         record: &RunRecord,
         buffer: &mut Vec<u8>,
     ) -> Result<(Slot, Written), Refusal> {
-        let successor = self.successor.get_or_init(|| {
-            let disk = Arc::clone(&self.log.disk);
-            let spool = Self::open_on(disk, &self.config, random_epoch());
-            spool.map(Box::new).ok()
+        let successor = self.successor.get_or_make(&self.log.clock, || {
+            Self::open_on(Arc::clone(&self.log.disk), &self.config, random_epoch())
         });
         match successor {
             Some(spool) => spool.write_through(record, buffer),
@@ -305,13 +309,11 @@ impl Spool {
 
     /// What is promised of the records to come, as far as one can know.
     pub(crate) fn outlook(&self) -> Ack {
-        match self.successor() {
-            Some(None) => return Ack::Memory,
-            Some(Some(successor)) => return successor.outlook(),
-            None => {}
+        if let Some(successor) = self.successor.get() {
+            return successor.outlook();
         }
         match self.log.limits.fsync {
-            _ if self.log.stats().off => Ack::Memory,
+            _ if self.successor.has_failed() || self.log.stats().off => Ack::Memory,
             Fsync::Always => Ack::Disk,
             _ => Ack::Os,
         }
@@ -327,17 +329,12 @@ impl Spool {
     fn sync_soon(&self) -> Rounds {
         let begin = |log: &Arc<Log>| (Arc::clone(log), log.sync_soon());
         let has_own = !self.is_left() || self.log.stats().records > 0;
-        let late = self.successor().flatten();
+        let late = self.successor.get();
         [has_own.then(|| begin(&self.log)), late.map(|spool| begin(&spool.log))]
     }
 
     fn is_left(&self) -> bool {
         self.home.read().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    /// Where records go now, if this is left and one came since; it may not be there for want of a directory.
-    fn successor(&self) -> Option<Option<&Self>> {
-        self.successor.get().map(Option::as_deref)
     }
 
     /// The record that was written as this.

@@ -71,12 +71,29 @@ impl Home {
         let unfinished = root.join(format!("{UNFINISHED}{epoch}"));
         let directory = root.join(epoch.to_string());
         platform::private_dir_unsynced(&unfinished)?;
-        let lock = platform::lock(&unfinished.join(LOCK)).map_err(failed)?;
-        let lock = lock.and_then(HeldLock::new);
-        let Some(lock) = lock else { return Err(HomeError::Locked { directory }) };
-        fs::rename(&unfinished, &directory).map_err(failed)?;
-        platform::sync_dir(&root).map_err(failed)?;
+        let lock = match platform::lock(&unfinished.join(LOCK)) {
+            Ok(Some(lock)) => HeldLock::new(lock)
+                .ok_or_else(|| HomeError::Locked { directory: directory.clone() }),
+            Ok(None) => return Err(HomeError::Locked { directory }),
+            Err(source) => Err(failed(source)),
+        };
+        // Nothing stays of an attempt: there may be many, one after the other.
+        let lock = lock.inspect_err(|_| remove_ours(&unfinished))?;
+        if let Err(source) = fs::rename(&unfinished, &directory) {
+            remove_ours(&unfinished);
+            return Err(failed(source));
+        }
+        if let Err(source) = platform::sync_dir(&root) {
+            remove_ours(&directory);
+            return Err(failed(source));
+        }
         Ok(Self { root, directory, lock })
+    }
+
+    /// Gives up a directory in which no segment was made.
+    pub(crate) fn give_up(self) {
+        remove_ours(&self.directory);
+        drop(self.lock);
     }
 
     /// Removes the directory if nothing is left in it that anybody needs.
@@ -168,6 +185,12 @@ fn remove_done(directory: &Path) {
             return;
         }
     }
+    remove_ours(directory);
+}
+
+/// Removes what there is beside the segments, and the directory if that was all. It takes no descriptor, of which
+/// there may be none.
+fn remove_ours(directory: &Path) {
     // The lock goes last: until then nobody else takes the directory for theirs.
     for name in PAGES.map(|(name, _)| name).into_iter().chain([LOCK]) {
         let _ = fs::remove_file(directory.join(name));

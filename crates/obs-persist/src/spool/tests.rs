@@ -10,7 +10,10 @@ use futures_executor::block_on;
 use obs_core::{Ack, Status, testing::record};
 use tempfile::TempDir;
 
-use super::{Fsync, Refusal, Spool, SpoolConfig, SpoolUse, frame, random_epoch, sim::SimDisk};
+use super::{
+    Fsync, Refusal, Spool, SpoolConfig, SpoolUse, frame, random_epoch, sim::SimDisk,
+    successor::RETRY_AFTER,
+};
 use crate::platform::{Origin, SYNCED};
 
 const POLICIES: [Fsync; 3] = [Fsync::Interval, Fsync::Always, Fsync::Never];
@@ -51,7 +54,7 @@ fn an_error_after_the_end_is_said_to_be_on_the_disk_once_its_own_file_is_synced(
     for fsync in POLICIES {
         let (_folder, _disk, spool) = left(fsync);
         spool.write(&error()).unwrap();
-        let late = spool.successor.get().unwrap().as_ref().unwrap();
+        let late = spool.successor.get().unwrap();
         if fsync == Fsync::Never {
             assert!(!late.log.lock().unsynced.is_empty(), "nobody has asked yet");
             assert_eq!(spool.promise(), Ack::Os);
@@ -84,8 +87,28 @@ fn what_is_left_behind_and_not_synced_is_synced_when_somebody_asks_after_the_end
     spool.leave();
     spool.write(&error()).unwrap();
     assert_eq!(block_on(spool.durable()), Ack::Disk);
-    let late = spool.successor.get().unwrap().as_ref().unwrap();
+    let late = spool.successor.get().unwrap();
     assert!(spool.log.lock().unsynced.is_empty() && late.log.lock().unsynced.is_empty());
+}
+
+#[test]
+fn an_error_after_the_end_that_found_no_spool_keeps_no_later_one_from_getting_one() {
+    let (folder, disk, spool) = left(Fsync::Interval);
+    let [root, aside] = ["spool", "aside"].map(|name| folder.path().join(name));
+    fs::rename(&root, &aside).unwrap();
+    fs::write(&root, "no directory").unwrap();
+    assert_eq!(spool.outlook(), Ack::Os, "nobody has tried");
+    assert_eq!(spool.write(&error()).err(), Some(Refusal::Io));
+    assert_eq!(spool.outlook(), Ack::Memory);
+
+    fs::remove_file(&root).unwrap();
+    fs::rename(&aside, &root).unwrap();
+    assert_eq!(spool.write(&error()).err(), Some(Refusal::Io), "it does not try each time");
+    std::thread::sleep(RETRY_AFTER);
+    let before = disk.paths().len();
+    assert!(spool.write(&error()).is_ok());
+    assert!(disk.paths().len() > before);
+    assert_eq!((spool.outlook(), answer(&spool, Fsync::Interval)), (Ack::Os, Ack::Disk));
 }
 
 #[test]
@@ -166,7 +189,7 @@ fn a_forked_child_that_is_the_last_to_know_of_its_parents_spool_neither_removes_
         if left {
             parents.leave();
             parents.write(&error()).unwrap();
-            parents.successor.get().unwrap().as_ref().unwrap().close();
+            parents.successor.get().unwrap().close();
         }
         let before = names_below(&config.root);
         assert!(before.len() > 4, "a directory with its lock and pages: {before:?}");

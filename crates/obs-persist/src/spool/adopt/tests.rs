@@ -254,3 +254,29 @@ fn a_forked_child_that_is_done_with_what_its_parent_took_over_leaves_that_to_its
     drop(found);
     assert!(!directory.exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn nothing_stays_of_a_directory_that_could_not_be_made() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().join("spool");
+    let epoch = Uuid::from_u128(1);
+    let names = || {
+        let entries = fs::read_dir(&root).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    // Somebody has made something where it would be.
+    let taken = root.join(epoch.to_string());
+    platform::private_dir(&taken.join("sub"), Origin::Given).unwrap();
+    assert!(matches!(Home::make(&root, Origin::Given, epoch), Err(HomeError::Make { .. })));
+    assert_eq!(names(), [epoch.to_string()]);
+    fs::remove_dir_all(&taken).unwrap();
+    // A lock that cannot be opened.
+    let unfinished = root.join(format!("{UNFINISHED}{epoch}"));
+    platform::private_dir(&unfinished, Origin::Given).unwrap();
+    std::os::unix::fs::symlink(&root, unfinished.join(LOCK)).unwrap();
+    assert!(matches!(Home::make(&root, Origin::Given, epoch), Err(HomeError::Make { .. })));
+    assert!(names().is_empty());
+    Home::make(&root, Origin::Given, epoch).unwrap().leave();
+    assert!(names().is_empty());
+}
