@@ -104,7 +104,7 @@ pub(crate) struct Spool {
     runs_page: Option<Arc<MappedPage>>,
     batch_page: Option<Arc<MappedPage>>,
     // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
-    // somebody else may already have taken over.
+    // somebody else may already have taken over; the log has it for as long as its keeper may write.
     home: RwLock<Option<Home>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
     /// Dead spools that could not be read.
@@ -405,7 +405,7 @@ impl Spool {
     }
 
     /// Gives the directory up, and what was taken over: removed if nothing is left in it, and free for others to
-    /// take over. Nobody reads or settles anything any more.
+    /// take over, once the keeper is not at anything there any more. Nobody reads or settles anything any more.
     pub(crate) fn leave(&self) {
         if self.process.is_forked() {
             // It is all its parent's. Before any lock: a thread of the parent may have held it.
@@ -414,9 +414,8 @@ impl Spool {
         self.close();
         let home = self.home.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(home) = home {
-            self.log.empty();
             self.log.give_up_adopted();
-            home.leave();
+            self.log.leave(home);
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{
 use obs_core::Tick;
 
 use super::{
+    adopt::Home,
     disk::{DiskDir, DiskFile},
     log::{Fsync, Log, State},
     segment::{Segment, Slot, Unsynced},
@@ -66,6 +67,7 @@ impl Log {
         let mut state = self.lock();
         state.kept = false;
         self.wake(state);
+        self.give_up_left();
     }
 
     /// From now on somebody else does what takes time.
@@ -269,6 +271,11 @@ impl Log {
 
     /// One round: everything that was written before it becomes durable, or moves.
     pub(super) fn sync(&self) {
+        self.sync_once();
+        self.give_up_left();
+    }
+
+    fn sync_once(&self) {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         state.sync_wanted = false;
@@ -351,7 +358,7 @@ impl Log {
         // What was written to it while it was being synced, too.
         let copies = [unsynced.copies_of(number), state.unsynced.copies_of(number)];
         state.unsynced.forget(number);
-        if state.off {
+        if state.off || state.left {
             state.distrust(number);
             return;
         }
@@ -430,8 +437,28 @@ impl Log {
         Ok(())
     }
 
+    /// Gives up the directory of a log that nobody appends to any more, as soon as nobody is at anything there: a disk
+    /// that does not answer holds up neither the end of the process nor whoever takes the directory over, but a sync that
+    /// fails later still has to write there.
+    pub(super) fn leave(&self, home: Home) {
+        self.lock().home = Some(home);
+        self.give_up_left();
+    }
+
+    /// Gives up the directory that was left, if nobody is at anything there. Whoever was tries again when they are
+    /// done, and whoever begins a sync later than this sees that it is given up.
+    fn give_up_left(&self) {
+        let mut state = self.lock();
+        let is_free = !state.kept && self.syncing.try_lock().is_ok();
+        let Some(home) = state.home.take_if(|_| is_free) else { return };
+        state.left = true;
+        drop(state);
+        self.empty();
+        home.leave();
+    }
+
     /// Removes what holds nothing that is needed, at the very end.
-    pub(super) fn empty(&self) {
+    fn empty(&self) {
         /// More than there are segments in any budget that makes sense.
         const SEGMENTS_MAX: usize = 1_000_000;
         let mut state = self.lock();

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     ReadError,
+    adopt::Home,
     bugs::Bugs,
     disk::{Disk, DiskDir, DiskFile},
     frame::{self, Frame, Seed},
@@ -156,6 +157,10 @@ pub(super) struct State {
     pub(super) reader: Option<(u64, Arc<dyn DiskFile>)>,
     pub(super) kept: bool,
     pub(super) closing: bool,
+    /// The directory, once the spool is left and somebody is still at something there: the last one gives it up.
+    pub(super) home: Option<Home>,
+    /// It may be somebody else's: nothing is written, renamed or unlinked there.
+    pub(super) left: bool,
 }
 
 /// A place that is taken and not yet written.
@@ -227,7 +232,7 @@ impl Log {
         }
         let mut state = self.lock();
         loop {
-            if state.off {
+            if state.off || state.left {
                 return Err(Refusal::Io);
             }
             let active = state.active;

@@ -1,9 +1,13 @@
 //! What is promised of a record that is written after the end.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
 };
 
 use futures_executor::block_on;
@@ -11,7 +15,15 @@ use obs_core::{Ack, Status, testing::record};
 use tempfile::TempDir;
 
 use super::{
-    Fsync, Refusal, Spool, SpoolConfig, SpoolUse, frame, random_epoch, sim::SimDisk,
+    Fsync, Refusal, Spool, SpoolConfig, SpoolUse,
+    adopt::DeadEpoch,
+    disk::{Disk, DiskDir, DiskFile, RealDisk},
+    frame::{self, Seed},
+    pieces::read_segment,
+    random_epoch,
+    recover::Scan,
+    segment::path_of,
+    sim::SimDisk,
     successor::RETRY_AFTER,
 };
 use crate::platform::{Origin, SYNCED};
@@ -104,11 +116,163 @@ fn an_error_after_the_end_that_found_no_spool_keeps_no_later_one_from_getting_on
     fs::remove_file(&root).unwrap();
     fs::rename(&aside, &root).unwrap();
     assert_eq!(spool.write(&error()).err(), Some(Refusal::Io), "it does not try each time");
-    std::thread::sleep(RETRY_AFTER);
+    thread::sleep(RETRY_AFTER);
     let before = disk.paths().len();
     assert!(spool.write(&error()).is_ok());
     assert!(disk.paths().len() > before);
     assert_eq!((spool.outlook(), answer(&spool, Fsync::Interval)), (Ack::Os, Ack::Disk));
+}
+
+/// A disk on which the first sync of a file takes as long as somebody holds it up, and fails.
+#[derive(Debug)]
+struct Slow(Arc<Slowness>);
+
+#[derive(Debug)]
+struct Slowness {
+    held_up: Mutex<()>,
+    syncs: AtomicU64,
+}
+
+#[derive(Debug)]
+struct SlowFile(Arc<dyn DiskFile>, Arc<Slowness>);
+
+impl DiskFile for SlowFile {
+    fn pwrite(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.pwrite(bytes, offset)
+    }
+
+    fn fdatasync(&self) -> io::Result<()> {
+        if self.1.syncs.fetch_add(1, Ordering::Relaxed) == 0 {
+            let _held_up = self.1.held_up.lock().unwrap();
+            return Err(io::Error::other("a sync failed"));
+        }
+        self.0.fdatasync()
+    }
+
+    fn pread(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.pread(bytes, offset)
+    }
+}
+
+impl Disk for Slow {
+    fn create_reserved(&self, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(SlowFile(RealDisk.create_reserved(path, bytes)?, Arc::clone(&self.0))))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.open(path)
+    }
+
+    fn list(&self, directory: &Path, most: usize) -> io::Result<Vec<String>> {
+        RealDisk.list(directory, most)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn link(&self, path: &Path, also: &Path) -> io::Result<()> {
+        RealDisk.link(path, also)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        RealDisk.unlink(path)
+    }
+
+    fn open_dir(&self, directory: &Path) -> io::Result<Arc<dyn DiskDir>> {
+        RealDisk.open_dir(directory)
+    }
+}
+
+/// How many records the segments of an epoch hold.
+fn records_of(dead: &DeadEpoch) -> usize {
+    let (mut buffer, mut records) = (Vec::new(), 0);
+    for number in dead.segments(&RealDisk).unwrap() {
+        assert!(read_segment(&RealDisk, &path_of(&dead.directory, number), &mut buffer).unwrap());
+        records += Scan::new(&buffer, Seed::new(dead.epoch, number)).count();
+    }
+    records
+}
+
+/// A spool on such a disk.
+fn slow() -> (TempDir, Arc<Slowness>, Spool) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SpoolConfig {
+        root: folder.path().join("spool"),
+        origin: Origin::Given,
+        bytes: 64 << 20,
+        fsync: Fsync::Interval,
+    };
+    let slowness = Arc::new(Slowness { held_up: Mutex::default(), syncs: AtomicU64::new(0) });
+    let disk = Arc::new(Slow(Arc::clone(&slowness)));
+    let spool = Spool::open_on(disk, &config, random_epoch()).unwrap();
+    (folder, slowness, spool)
+}
+
+fn wait_for_a_sync(slowness: &Slowness) {
+    while slowness.syncs.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+}
+
+/// Who could take it over now.
+fn heirs(spool: &Path) -> Vec<Arc<DeadEpoch>> {
+    DeadEpoch::find(spool, random_epoch()).unwrap()
+}
+
+#[test]
+fn a_sync_that_outlasts_its_spool_keeps_the_directory_until_what_it_failed_at_is_in_another_file() {
+    let (folder, slowness, spool) = slow();
+    let root = folder.path().join("spool");
+    let held_up = slowness.held_up.lock().unwrap();
+    let (slot, _) = spool.write(&error()).unwrap();
+    wait_for_a_sync(&slowness);
+    // The worker's last act was in vain: it has given up waiting.
+    let keeper = spool.keeper.lock().unwrap().take().unwrap();
+    spool.leave();
+    assert!(heirs(&root).is_empty(), "somebody may still write there");
+    drop(spool);
+    assert!(heirs(&root).is_empty());
+
+    drop(held_up);
+    keeper.join().unwrap();
+    let [heir] = &*heirs(&root) else { panic!("nobody is there any more") };
+    assert_eq!(records_of(heir), 1);
+    assert!(!path_of(&heir.directory, slot.segment()).exists(), "it may not be durable there");
+}
+
+#[test]
+fn so_does_a_sync_of_somebody_who_asked_for_it_when_the_keeper_was_gone() {
+    let (folder, slowness, spool) = slow();
+    let root = folder.path().join("spool");
+    spool.close();
+    spool.write(&error()).unwrap();
+    let held_up = slowness.held_up.lock().unwrap();
+    thread::scope(|scope| {
+        let asker = scope.spawn(|| block_on(spool.durable()));
+        wait_for_a_sync(&slowness);
+        spool.leave();
+        assert!(heirs(&root).is_empty(), "somebody may still write there");
+        drop(held_up);
+        assert_eq!(asker.join().unwrap(), Ack::Disk);
+    });
+    assert_eq!(records_of(&heirs(&root)[0]), 1);
+}
+
+#[test]
+fn a_sync_that_somebody_asks_for_when_the_directory_is_somebody_elses_changes_nothing_there() {
+    let (folder, _slowness, spool) = slow();
+    let root = folder.path().join("spool");
+    spool.close();
+    // The keeper is gone, so nobody has synced it when the spool is left.
+    spool.write(&error()).unwrap();
+    spool.leave();
+    let before = names_below(&root);
+    let heirs = heirs(&root);
+    assert_eq!(records_of(&heirs[0]), 1);
+    assert_eq!(block_on(spool.durable()), Ack::Os, "it failed");
+    assert_eq!(names_below(&root), before);
+    assert_eq!(records_of(&heirs[0]), 1);
 }
 
 #[test]
@@ -157,7 +321,6 @@ fn bytes_are_what_limits_a_spool_however_small_its_records_are() {
 }
 
 /// Whatever is below a directory.
-#[cfg(unix)]
 fn names_below(directory: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
