@@ -32,13 +32,8 @@ impl Program {
         self.obs.kind("dsl")
     }
 
-    /// A run that fails; its id.
     fn fail(&self) -> String {
-        let mut run = self.kind().strategy("bonus").version("1").build().unwrap().start();
-        let id = run.id().to_string();
-        let (_, ack) = run.finish_ack(Err::<(), _>("no such field".to_owned()));
-        assert_eq!(ack, Some(Ack::Os));
-        id
+        fail(&self.obs)
     }
 
     /// Ends with its errors still in the spool.
@@ -46,6 +41,15 @@ impl Program {
         let report = self.persister.shutdown_blocking(Duration::from_millis(100));
         assert!(report.spooled > 0, "{report}");
     }
+}
+
+/// A run that fails; its id.
+fn fail(obs: &Obs) -> String {
+    let mut run = obs.kind("dsl").strategy("bonus").version("1").build().unwrap().start();
+    let id = run.id().to_string();
+    let (_, ack) = run.finish_ack(Err::<(), _>("no such field".to_owned()));
+    assert_eq!(ack, Some(Ack::Os));
+    id
 }
 
 fn operator() -> Operator {

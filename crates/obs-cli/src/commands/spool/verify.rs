@@ -15,7 +15,7 @@ use super::{each_segment, is_gone};
 use crate::{error::Failure, output::Output};
 
 pub(super) fn verify(folder: &Path, output: &mut Output) -> Result<(), Failure> {
-    let mut found = Found::default();
+    let mut looked_at = Vec::new();
     for epoch in epochs(folder).map_err(|error| Failure::inspect(&error))? {
         let mut segments = Vec::new();
         each_segment(&epoch, |segment| {
@@ -23,20 +23,30 @@ pub(super) fn verify(folder: &Path, output: &mut Output) -> Result<(), Failure> 
             Ok(())
         })?;
         // After the segments: whoever takes them over removes the page before the first of them.
-        let page = if epoch.alive { Page::Silent } else { Page::of(&epoch, &segments)? };
-        page.excuse(&mut segments);
+        let page = Page::of(&epoch, &segments)?;
+        page.excuse(&epoch, &mut segments);
+        looked_at.push((epoch, segments, page));
+    }
+    let blank = looked_at.iter().filter(|(.., page)| matches!(page, Page::Blank));
+    let mut uncounted = blank.map(|(_, segments, _)| records(segments)).sum();
+    let mut found = Found::default();
+    for (epoch, segments, page) in looked_at {
         for segment in &segments {
             found.add(segment);
             output.say(segment)?;
         }
         if !epoch.alive {
-            let left = Left::new(&epoch, &segments, page);
+            let left = Left::new(&epoch, &segments, page, &mut uncounted);
             found.missing += left.missing;
             found.pages += usize::from(left.problem.is_some());
             output.say(&left)?;
         }
     }
     found.verdict()
+}
+
+fn records(segments: &[Segment]) -> u64 {
+    segments.iter().map(|segment| segment.records as u64).sum()
 }
 
 /// What is wrong in a folder.
@@ -83,8 +93,11 @@ impl Found {
 /// What the ledger's page of a dead process says.
 enum Page {
     Whole(Box<PageLedger>),
-    /// Nothing: it was taken over, was never written, or is for another release to read.
+    /// Nothing: it was taken over, or is for another release to read.
     Silent,
+    /// Nobody counts there: errors that end after their persister are in such a directory, and are counted in its
+    /// first one.
+    Blank,
     /// It is damaged.
     Damaged(PageError),
 }
@@ -94,10 +107,8 @@ impl Page {
         match epoch.ledger() {
             Ok(page) => Ok(Self::Whole(Box::new(page))),
             Err(error) if is_gone(&error) => Ok(Self::Silent),
-            Err(InspectError::Page {
-                source: PageError::Blank | PageError::Version { .. },
-                ..
-            }) => Ok(Self::Silent),
+            Err(InspectError::Page { source: PageError::Blank, .. }) => Ok(Self::Blank),
+            Err(InspectError::Page { source: PageError::Version { .. }, .. }) => Ok(Self::Silent),
             // A process that died while it made the page, before it had any record.
             Err(InspectError::Page { source: PageError::Length { .. }, .. })
                 if segments.iter().all(|segment| segment.records == 0 && segment.damaged == 0) =>
@@ -112,10 +123,10 @@ impl Page {
     /// What looks like a write that was cut off is that, and no damage, for as many errors as died in memory: nothing
     /// was promised of those. One that was promised is missing, which is told by itself. Where nobody says how many
     /// died, or one may be written just now, each of them may be one.
-    fn excuse(&self, segments: &mut [Segment]) {
+    fn excuse(&self, epoch: &SpooledEpoch, segments: &mut [Segment]) {
         let mut died = match self {
-            Self::Whole(page) => page.died(Class::Error),
-            Self::Silent | Self::Damaged(_) => u64::MAX,
+            Self::Whole(page) if !epoch.alive => page.died(Class::Error),
+            _ => u64::MAX,
         };
         for segment in segments {
             segment.cut_off = segment.cut_off.min(died);
@@ -189,7 +200,8 @@ struct Left {
     records: u64,
     /// The errors that were not settled; unknown where its ledger says nothing.
     spooled: Option<u64>,
-    /// So many of them are not there, at least: those that are may have been settled.
+    /// So many of them are not there, at least: those that are may have been settled, and those that nobody counts in
+    /// other directories of the folder may be some of them.
     missing: u64,
     /// What is wrong with its ledger.
     problem: Option<String>,
@@ -197,16 +209,19 @@ struct Left {
 }
 
 impl Left {
-    fn new(epoch: &SpooledEpoch, segments: &[Segment], page: Page) -> Self {
-        let records: u64 = segments.iter().map(|segment| segment.records as u64).sum();
+    fn new(epoch: &SpooledEpoch, segments: &[Segment], page: Page, uncounted: &mut u64) -> Self {
+        let records = records(segments);
         let (spooled, problem) = match page {
             Page::Whole(page) => {
                 (Some(Class::ALL.map(|class| page.spooled_here(class)).iter().sum()), None)
             }
-            Page::Silent => (None, None),
+            Page::Silent | Page::Blank => (None, None),
             Page::Damaged(error) => (None, Some(error.to_string())),
         };
-        let missing = spooled.map_or(0, |spooled: u64| spooled.saturating_sub(records));
+        let lacking = spooled.map_or(0, |spooled: u64| spooled.saturating_sub(records));
+        let elsewhere = lacking.min(*uncounted);
+        *uncounted -= elsewhere;
+        let missing = lacking - elsewhere;
         let ok = missing == 0 && problem.is_none();
         Self { epoch: epoch.epoch, records, spooled, missing, problem, ok }
     }

@@ -4,9 +4,10 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::{Program, first_segment, lines, operator};
+use super::{Program, fail, first_segment, lines, operator};
 use crate::support::Operator;
 
 const ERRORS: u64 = 50;
@@ -160,6 +161,25 @@ fn a_record_that_was_cut_off_by_the_kill_is_no_damage_and_one_that_was_promised_
         (&0.into(), &1.into(), &49.into()),
         "{lines:?}"
     );
+}
+
+#[test]
+fn errors_that_end_after_their_persister_are_in_another_directory_and_not_missing() {
+    let operator = operator();
+    let program = Program::start(&operator);
+    (0..ERRORS).for_each(|_| drop(program.fail()));
+    let Program { obs, persister } = program;
+    let report = persister.shutdown_blocking(Duration::from_millis(100));
+    assert_eq!(report.spooled, ERRORS, "{report}");
+    drop(persister);
+    (0..5).for_each(|_| drop(fail(&obs)));
+    assert_eq!(fs::read_dir(operator.dir.path().join("spool")).unwrap().count(), 2);
+    assert_whole(&operator, "while the process lives");
+    drop(obs);
+    assert_whole(&operator, "once it is dead");
+    let spooled = ERRORS + 5;
+    let lines = operator.json(&["spool", "verify"]);
+    assert!(lines.iter().any(|line| line["spooled"] == spooled), "{lines:?}");
 }
 
 #[test]
