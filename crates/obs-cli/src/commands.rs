@@ -81,16 +81,29 @@ impl Ready {
     where
         F: Future<Output = Result<T, StoreError>> + 'a,
     {
-        let Self { name, store, runtime } = self;
-        let step = step(store.as_mut());
-        let done = runtime.block_on(async { time::timeout(STEP_DEADLINE, step).await });
-        let late = |_| {
+        let late = move |_| {
             StoreError::permanent(format!(
                 "{what} took longer than {STEP_DEADLINE:?} and was given up: look at the locks there, and try again"
             ))
         };
+        self.long_step(|store| {
+            let step = step(store);
+            async move { time::timeout(STEP_DEADLINE, step).await.map_err(late)? }
+        })
+    }
+
+    /// A step that takes as long as there is to do: each of its statements has a limit of its own in the server, and what
+    /// was done so far stays done.
+    fn long_step<'a, T, F>(
+        &'a mut self,
+        step: impl FnOnce(&'a mut dyn Store) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, StoreError>> + 'a,
+    {
+        let Self { name, store, runtime } = self;
         let failed = |source| Failure::Store { store: name.clone(), source: Box::new(source) };
-        done.map_err(late).and_then(|done| done).map_err(failed)
+        runtime.block_on(step(store.as_mut())).map_err(failed)
     }
 
     fn close(mut self) -> Result<(), Failure> {

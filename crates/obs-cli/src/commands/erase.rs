@@ -2,9 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use obs_persist::{
-    Erased, Erasure, Migrations, StoreError, StoreUrl, erase, quarantine::Quarantine,
-};
+use obs_persist::{Erased, Erasure, Migrations, StoreError, erase, quarantine::Quarantine};
 use serde::Serialize;
 
 use crate::{
@@ -25,7 +23,8 @@ pub(crate) fn run(forget: &Forget, output: &mut Output) -> Result<(), Failure> {
         Whereabouts::At(_) => Some(settings.quarantine(given)?),
         _ => None,
     };
-    let erased = carry_out(&url, &erasure, folder.as_deref())?;
+    let ready = Ready::new(&url, Migrations::External)?;
+    let erased = carry_out(ready, &erasure, folder.as_deref())?;
     let counted = match &spool {
         Whereabouts::At(spool) => erasure.in_spool(spool).map_err(|error| Failure::inspect(&error)),
         _ => Ok(0),
@@ -65,7 +64,7 @@ fn erasure(forget: &Forget, settings: &Settings) -> Result<Erasure, Failure> {
 }
 
 fn carry_out(
-    url: &StoreUrl,
+    mut ready: Ready,
     erasure: &Erasure,
     quarantine: Option<&Path>,
 ) -> Result<Erased, Failure> {
@@ -73,8 +72,8 @@ fn carry_out(
         Some(folder) => erasure.in_quarantine(&Quarantine::at(folder)),
         None => Ok::<_, StoreError>(0),
     };
-    let mut ready = Ready::new(url, Migrations::External)?;
-    let erased = ready.step("erasing", |store| erase(store, erasure, in_files))?;
+    // A store is searched from end to end, however large it is.
+    let erased = ready.long_step(|store| erase(store, erasure, in_files))?;
     ready.close()?;
     Ok(erased)
 }
@@ -128,5 +127,79 @@ impl fmt::Display for Done<'_> {
             )?;
         }
         write!(f, "; later copies are kept out. What was exported before is not in reach")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use obs_core::RunRecord;
+    use obs_persist::{EraseFuture, Store, StoreFuture};
+    use tokio::{runtime, time};
+
+    use super::*;
+
+    /// For how long a partition may be searched.
+    const SEARCH: Duration = Duration::from_secs(600);
+
+    /// A store that is so large that each of its partitions takes as long as it may.
+    #[derive(Debug)]
+    struct Large {
+        partitions: u32,
+    }
+
+    impl Store for Large {
+        fn name(&self) -> String {
+            "large".to_owned()
+        }
+
+        fn prepare(&mut self) -> StoreFuture<'_> {
+            Box::pin(async {
+                time::sleep(SEARCH).await;
+                Ok(())
+            })
+        }
+
+        fn write(&mut self, _: Arc<[RunRecord]>) -> StoreFuture<'_> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn canary(&mut self, _: Box<RunRecord>) -> StoreFuture<'_> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn bury<'a>(&'a mut self, _: &'a Erasure) -> EraseFuture<'a> {
+            Box::pin(async { Ok(Erased::default()) })
+        }
+
+        fn erase<'a>(&'a mut self, _: &'a Erasure, files: u64) -> EraseFuture<'a> {
+            Box::pin(async move {
+                time::sleep(SEARCH * self.partitions).await;
+                let mut erased = Erased::default();
+                (erased.rows_ok, erased.files) = (self.partitions.into(), files);
+                Ok(erased)
+            })
+        }
+
+        fn close(&mut self) -> StoreFuture<'_> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// Its clock goes on whenever everybody waits.
+    fn ready() -> Ready {
+        let mut runtime = runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        Ready { name: "large".to_owned(), store: Box::new(Large { partitions: 365 }), runtime }
+    }
+
+    #[test]
+    fn an_erasure_takes_as_long_as_the_store_is_large_and_other_steps_do_not() {
+        let erased = carry_out(ready(), &Erasure::of("user-7"), None).unwrap();
+        assert_eq!(erased.rows_ok, 365);
+
+        let late = ready().step("connecting", |store| store.prepare()).unwrap_err();
+        assert!(late.line().contains("connecting took longer than 60s"), "{}", late.line());
     }
 }

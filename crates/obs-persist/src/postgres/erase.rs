@@ -21,6 +21,9 @@ const ROWS_MAX: i32 = 5_000;
 /// How long one partition may be searched, in the server's words: there is no index by subject.
 const SEARCH_TIMEOUT: &str = "10min";
 
+/// How long anything else may take: a pooler does not hand on what our connections ask for.
+const STEP_TIMEOUT: &str = "10s";
+
 /// How long to wait for writes under way; other writes wait behind us meanwhile.
 const LOCK_TIMEOUT: &str = "5s";
 
@@ -36,12 +39,15 @@ pub(super) async fn bury(
         ERASURE_GRACE.as_secs(),
         TOMBSTONE_LIFE.as_secs(),
     );
+    let failed = |source| StoreError::transient(REFUSED, source);
+    begin(connection, STEP_TIMEOUT).await.map_err(failed)?;
     let hashes = sql::<Text>("SELECT encode(hash, 'hex') FROM unnest(obs.bury(")
         .bind::<Array<Text>, _>(erasure.forms())
         .sql(&until)
         .load::<String>(connection)
         .await
-        .map_err(|source| StoreError::transient(REFUSED, source))?;
+        .map_err(failed)?;
+    Transaction::commit_transaction(connection).await.map_err(failed)?;
     // Whoever writes holds a lock that this one waits for, until the write is committed. Whoever
     // comes later looks for tombstones only once it has its own, and finds ours.
     let wait = format!(
@@ -98,8 +104,11 @@ async fn partitions(
     let leaves = format!(
         "SELECT relid::text FROM pg_catalog.pg_partition_tree('obs.{table}'::regclass) WHERE isleaf ORDER BY 1"
     );
-    let leaves = sql::<Text>(&leaves).load::<String>(connection).await;
-    leaves.map_err(|source| StoreError::transient("cannot list the partitions", source))
+    let failed = |source| StoreError::transient("cannot list the partitions", source);
+    begin(connection, STEP_TIMEOUT).await.map_err(failed)?;
+    let leaves = sql::<Text>(&leaves).load::<String>(connection).await.map_err(failed)?;
+    Transaction::commit_transaction(connection).await.map_err(failed)?;
+    Ok(leaves)
 }
 
 async fn erase_from(
@@ -109,7 +118,7 @@ async fn erase_from(
     erasure: &Erasure,
 ) -> Result<(u64, u64), StoreError> {
     let failed = |source| StoreError::transient(REFUSED, source);
-    begin(connection).await.map_err(failed)?;
+    begin(connection, SEARCH_TIMEOUT).await.map_err(failed)?;
     let (rows, payloads) =
         sql::<(BigInt, BigInt)>("SELECT rows_gone, payloads_gone FROM obs.erase_from(")
             .bind::<Text, _>(class.as_str())
@@ -133,7 +142,7 @@ async fn erase_audit_from(
     erasure: &Erasure,
 ) -> Result<u64, StoreError> {
     let failed = |source| StoreError::transient(REFUSED, source);
-    begin(connection).await.map_err(failed)?;
+    begin(connection, SEARCH_TIMEOUT).await.map_err(failed)?;
     let entries = sql::<BigInt>("SELECT coalesce(obs.erase_audit_from(to_regclass(")
         .bind::<Text, _>(partition)
         .sql("), ")
@@ -148,10 +157,10 @@ async fn erase_audit_from(
     Ok(entries.unsigned_abs())
 }
 
-/// Begins a transaction that may search a partition.
-async fn begin(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+/// Begins a transaction each of whose statements may take so long, in the server's words.
+async fn begin(connection: &mut AsyncPgConnection, patience: &str) -> QueryResult<()> {
     Transaction::begin_transaction(connection).await?;
-    let patience = format!("SET LOCAL statement_timeout = '{SEARCH_TIMEOUT}'");
+    let patience = format!("SET LOCAL statement_timeout = '{patience}'");
     connection.batch_execute(&patience).await
 }
 
@@ -162,6 +171,8 @@ async fn record(
     erased: &Erased,
 ) -> Result<Vec<String>, StoreError> {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let failed = |source| StoreError::transient("cannot record what was erased", source);
+    begin(connection, STEP_TIMEOUT).await.map_err(failed)?;
     let hashes = sql::<Text>(
         "INSERT INTO obs.erasure (subject_hashes, erased_by, rows_ok, rows_error, payloads, audit, files) \
          VALUES (ARRAY(SELECT obs.subject_hash(form) FROM unnest(",
@@ -182,6 +193,7 @@ async fn record(
     .sql(") RETURNING (SELECT string_agg(encode(hash, 'hex'), ' ') FROM unnest(subject_hashes) AS hash)")
     .get_result::<String>(connection)
     .await
-    .map_err(|source| StoreError::transient("cannot record what was erased", source))?;
+    .map_err(failed)?;
+    Transaction::commit_transaction(connection).await.map_err(failed)?;
     Ok(hashes.split(' ').map(str::to_owned).collect())
 }

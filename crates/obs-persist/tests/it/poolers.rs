@@ -11,7 +11,10 @@ use std::{
 };
 
 use obs_core::{StoreState, testing::record};
+use obs_persist::{Erasure, Migrations, StoreUrl};
 use tempfile::TempDir;
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
 
 use crate::{
     places::Silent,
@@ -224,4 +227,27 @@ fn one_that_loses_them_is_refused_whoever_made_it() {
         live.persister.last_error().is_some_and(|error| error.contains("loses prepared statements"))
     });
     assert_eq!(count(&server, "obs.run"), 0);
+}
+
+#[test]
+fn an_erasure_behind_a_pooler_ends_by_what_the_server_was_told_when_others_hold_what_it_needs() {
+    for table in ["erased", "erasure"] {
+        let server = prepared();
+        let pooler = played::Played::start(&server, true);
+        let url = through(&pooler, &server);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let said = runtime.block_on(async {
+            let mut store = StoreUrl::parse(&url).unwrap().store_with(Migrations::External);
+            store.prepare().await.unwrap();
+            let (other, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
+            let _other = tokio::spawn(connection);
+            let hold = format!("BEGIN; LOCK TABLE obs.{table} IN ACCESS EXCLUSIVE MODE");
+            other.batch_execute(&hold).await.unwrap();
+            let erasure = Erasure::of("user-7");
+            let erased = obs_persist::erase(&mut *store, &erasure, |_| Ok(0));
+            timeout(Duration::from_secs(30), erased).await.map(|erased| erased.unwrap_err().chain())
+        });
+        let said = said.unwrap_or_else(|_| panic!("{table}: it waits for ever"));
+        assert!(said.contains("statement timeout"), "{table}: {said}");
+    }
 }
