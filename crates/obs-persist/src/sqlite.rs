@@ -77,17 +77,20 @@ impl SqliteStore {
 
     async fn open(&mut self) -> Result<(), StoreError> {
         self.connection = None;
-        let path = self.path.clone();
-        match spawn_blocking(move || create_file(Path::new(&path))).await {
-            Ok(created) => created?,
-            Err(panic) => return Err(StoreError::transient("cannot create the file", panic)),
+        let (path, mode) = (self.path.clone(), self.migrations);
+        let found = spawn_blocking(move || match mode {
+            Migrations::AtStart => create_file(Path::new(&path)),
+            Migrations::External => find_file(Path::new(&path)),
+        });
+        match found.await {
+            Ok(found) => found?,
+            Err(panic) => return Err(StoreError::transient("cannot look for the file", panic)),
         }
         let error = |source| StoreError::transient(format!("cannot open `{}`", self.path), source);
         let mut connection =
             SyncConnectionWrapper::<SqliteConnection>::establish(&file_name(&self.path))
                 .await
                 .map_err(error)?;
-        let mode = self.migrations;
         let migrated =
             connection.spawn_blocking(move |connection| Ok(set_up(connection, mode))).await;
         migrated.map_err(|source| StoreError::transient("cannot set the file up", source))??;
@@ -266,6 +269,21 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
             );
             Err(StoreError::permanent_because(what, error))
         }
+    }
+}
+
+/// A file that is not there is for somebody else to make, or the path is wrong: SQLite would make an empty one.
+fn find_file(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StoreError::permanent(format!(
+                "there is no file `{}`, and only who migrates makes one: check the path; `obs migrate` makes \
+                 the file, as the user that is to own it",
+                path.display()
+            )))
+        }
+        // Whatever else is wrong with it, SQLite says.
+        _ => Ok(()),
     }
 }
 

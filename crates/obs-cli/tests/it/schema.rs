@@ -2,7 +2,13 @@
 
 use std::{fs, path::Path, sync::Barrier, thread};
 
-use crate::support::{Operator, Said, count, database, is_soak, postgres};
+use obs_core::Status;
+
+use crate::{
+    erase::about,
+    quarantine::file,
+    support::{Operator, Said, count, database, is_soak, postgres},
+};
 
 /// A day that is long past, as our partitions of it are named and bounded.
 const OLD_DAY: &str = "20200102";
@@ -220,4 +226,27 @@ fn retention_deletes_old_rows_of_sqlite() {
     assert_eq!(Operator::new().call(&["migrate", "--store", &url]).code, 0);
     let said = Operator::new().call(&["retention", "--store", &url]);
     assert!(said.out.starts_with(&format!("{url}: 0 rows deleted")), "{} {}", said.out, said.err);
+}
+
+#[test]
+fn only_migrate_makes_a_file_and_a_path_with_a_mistake_is_named_by_all_others() {
+    let operator = Operator::new().with("OBS_SPOOL_DIR", "./spool");
+    file(&operator, &about("user-7", Status::Error), "no");
+    let typo = ["--store", "sqlite:typo.sqlite"];
+    for act in
+        [&["retention"][..], &["erase", "--subject", "user-7"], &["quarantine", "retry", "--all"]]
+    {
+        let said = operator.call(&[act, &typo].concat());
+        assert_eq!((said.code, &*said.out), (3, ""), "{act:?}: {said:?}");
+        assert!(said.err.contains("no file `typo.sqlite`"), "{act:?}: {said:?}");
+        assert!(said.err.contains("check the path; `obs migrate` makes the file"), "{said:?}");
+        let names = fs::read_dir(operator.dir.path()).unwrap();
+        let names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
+        assert_eq!(names, ["spool"], "{act:?}");
+    }
+    assert_eq!(operator.json(&["quarantine", "list"]).len(), 1, "nothing was done");
+    let said = operator.call(&["migrate", "--store", "sqlite:typo.sqlite"]);
+    assert_eq!((said.code, &*said.err), (0, ""));
+    let said = operator.call(&["retention", "--store", "sqlite:typo.sqlite"]);
+    assert_eq!((said.code, &*said.err), (0, ""));
 }

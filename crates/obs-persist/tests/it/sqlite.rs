@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use diesel::connection::SimpleConnection;
 use obs_core::{RunRecord, Status, StoreState, testing::record};
-use obs_persist::{PersistConfig, StoreUrl};
+use obs_persist::{Migrations, PersistConfig, StoreUrl};
 use tempfile::tempdir;
 
 use crate::support::{LONG, Live, failed, full, open_sqlite, sqlite, sqlite_url, until};
@@ -109,6 +109,29 @@ fn a_missing_folder_is_said_and_waited_for() {
     let error = live.persister.last_error().unwrap();
     assert!(error.contains("later` does not exist: create it"), "{error}");
     fs::create_dir(path.parent().unwrap()).unwrap();
+    live.flush();
+    assert_eq!(sqlite(&path, "SELECT strategy_id FROM run"), ["bonus"]);
+}
+
+#[test]
+fn a_file_that_somebody_else_is_to_make_is_waited_for_like_a_schema() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("obs.sqlite");
+    let url = StoreUrl::parse(&sqlite_url(&path)).unwrap();
+    let live = Live::over(url.store_with(Migrations::External), PersistConfig::default());
+    live.submit(record("bonus", "1"));
+    until("it is down", || live.persister.state() == StoreState::Down);
+    let error = live.persister.last_error().unwrap();
+    assert!(error.contains(&format!("no file `{}`", path.display())), "{error}");
+    assert!(error.contains("check the path; `obs migrate` makes the file"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+
+    fs::write(&path, "").unwrap();
+    until("the schema is missing", || {
+        live.persister.last_error().is_some_and(|error| error.contains("the schema is missing"))
+    });
+    let other = Live::open(&sqlite_url(&path));
+    until("somebody else has made it", || other.persister.state() == StoreState::Up);
     live.flush();
     assert_eq!(sqlite(&path, "SELECT strategy_id FROM run"), ["bonus"]);
 }
