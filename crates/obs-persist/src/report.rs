@@ -57,7 +57,8 @@ pub struct ShutdownReport {
     pub quarantined: u64,
     /// Records that stay in the spool: the next process writes them.
     pub spooled: u64,
-    /// Records that were lost, by reason; what waited at the deadline is `shutdown_deadline`.
+    /// Records that were lost since the shutdown began, by reason; what waited at the deadline is
+    /// `shutdown_deadline`. What was lost before is in the ledger alone.
     pub dropped: Drops,
     /// Records that are neither: 0, nothing stays behind a shutdown.
     pub left: u64,

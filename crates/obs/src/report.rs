@@ -7,7 +7,7 @@ use obs_persist::{Drops, FlushReport, ShutdownReport};
 
 use crate::{batch::Drained, export::ExportError};
 
-/// What became of rows and metrics, in one line.
+/// What became of rows and metrics, in one line: of rows since the flush or shutdown began.
 ///
 /// ```
 /// # use obs::Environment;
@@ -29,7 +29,7 @@ pub struct Report {
     pub export: Result<Exported, ExportError>,
     /// What became of log records, spans and reports of errors: one for each exporter of theirs.
     pub signals: Vec<SignalReport>,
-    /// The whole account, when all was done.
+    /// The whole account since the start, when all was done.
     pub ledger: Ledger,
 }
 
@@ -52,7 +52,8 @@ pub struct SignalReport {
     pub failure: Option<String>,
 }
 
-/// What became of the rows that were queued.
+/// What became of the rows that were queued when the flush or shutdown began. What became of those before is in
+/// [`Report::ledger`], which counts since the start.
 ///
 /// ```
 /// # use obs::Rows;
@@ -63,13 +64,13 @@ pub struct SignalReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rows {
-    /// Rows that the store has committed.
+    /// Rows that the store has committed since.
     pub persisted: u64,
-    /// Rows that the store does not take, set aside in the quarantine.
+    /// Rows that the store does not take, set aside in the quarantine since.
     pub quarantined: u64,
     /// Rows that stay in the spool: the next process writes them.
     pub spooled: u64,
-    /// Rows that were lost, by reason.
+    /// Rows that were lost since, by reason: not those that were lost before.
     pub dropped: Drops,
     /// Rows that still wait for the store.
     pub left: u64,

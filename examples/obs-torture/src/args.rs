@@ -17,8 +17,8 @@ or a socket.
 Each row's subject is `user-N` (N is SEQ modulo 100), its correlation id is SEQ, its input has about
 --row-bytes. Open runs of --inflight-at-end are printed as `open ID`, and have no line.
 
-At the end, or on SIGTERM, it shuts down within --shutdown-ms and prints `report: …` and `ledger: …`; a
-second SIGTERM changes nothing. All other settings come from OBS_* and OTEL_*, as for any program.
+At the end, or on SIGTERM, it shuts down within --shutdown-ms and prints `report: …`, which counts the rows
+since the shutdown began, and `ledger: …`, which counts all of them; a second SIGTERM changes nothing. All other settings come from OBS_* and OTEL_*, as for any program.
 
 Exit codes: 0 everything settled, 1 it could not start or a file could not be written, 2 a wrong call,
 3 the deadline of the shutdown came first, or with --runs 0 something of a dead process was left.";

@@ -114,7 +114,10 @@ fn after_the_fork(args: &Args, work: &Work, telemetry: &Telemetry) -> Result<u8,
 
 /// Says how it ended, as text and as exit code.
 fn ended(who: &str, report: &Report) -> u8 {
-    say::line(format_args!("{who}report: {report}\n{who}ledger: {}", report.ledger));
+    let ledger = &report.ledger;
+    say::line(format_args!(
+        "{who}report: {report} (rows since the shutdown began)\n{who}ledger: {ledger}"
+    ));
     if report.is_complete() { 0 } else { LATE }
 }
 

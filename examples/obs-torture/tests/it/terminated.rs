@@ -75,7 +75,8 @@ fn with_a_store_that_is_down_or_stalls_errors_stay_in_the_spool_and_the_end_is_i
     }
 }
 
-/// The report says the same as the ledger.
+/// The report says as many errors in the spool as the ledger, and that it counts since the shutdown began; the ledger that
+/// is printed is that of the file.
 fn assert_reported(account: &Account, out: &str) {
     let spooled = account.term(&["error", "spooled"]);
     let dropped: u64 = account.dropped("ok").values().sum();
@@ -85,6 +86,7 @@ fn assert_reported(account: &Account, out: &str) {
         "{report}: {}",
         account.ledger
     );
+    assert!(report.ends_with("(rows since the shutdown began)"), "{report}");
     let ledger = out.lines().find_map(|line| line.strip_prefix("ledger: ")).unwrap();
     for (class, term) in [("ok", "recorded"), ("error", "recorded"), ("error", "spooled")] {
         let count = account.term(&[class, term]);
