@@ -16,14 +16,33 @@ const AT_ONCE: Duration = Duration::from_hours(1);
 /// For how long it has to stay there before it is believed otherwise.
 const LASTING: Duration = Duration::from_hours(24);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Believed {
-    last: Option<(Timestamp, Tick)>,
-    /// Since when the clock has been too far ahead.
-    ahead_since: Option<Tick>,
+    last: Reading,
+    /// When the clock was found too far ahead, if it still is.
+    ahead: Option<Reading>,
+}
+
+/// What two clocks said at the same moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    wall: Timestamp,
+    tick: Tick,
+}
+
+impl Reading {
+    /// What the wall's would say at this tick if nobody set it.
+    fn expected(self, tick: Tick) -> Timestamp {
+        later(self.wall, tick.since(self.tick))
+    }
 }
 
 impl Believed {
+    /// For a process that starts now.
+    pub(crate) fn from(clock: &Clock) -> Self {
+        Self { last: Reading { wall: clock.wall(), tick: clock.now() }, ahead: None }
+    }
+
     /// The time by which it may be said what is old.
     pub(crate) fn now(&mut self, clock: &Clock) -> Timestamp {
         self.at(clock.wall(), clock.now())
@@ -31,15 +50,19 @@ impl Believed {
 
     /// The same of a wall time that somebody else has read just now.
     pub(crate) fn at(&mut self, wall: Timestamp, tick: Tick) -> Timestamp {
-        let expected = self.last.map_or(wall, |(then, at)| later(then, tick.since(at)));
+        let (reading, expected) = (Reading { wall, tick }, self.last.expected(tick));
         if wall > later(expected, AT_ONCE) {
-            let since = *self.ahead_since.get_or_insert(tick);
-            if tick.since(since) < LASTING {
+            let ahead = *self.ahead.get_or_insert(reading);
+            if wall > later(ahead.expected(tick), AT_ONCE) {
+                // Once more, and farther: that has yet to last.
+                self.ahead = Some(reading);
+                return expected;
+            }
+            if tick.since(ahead.tick) < LASTING {
                 return expected;
             }
         }
-        self.ahead_since = None;
-        self.last = Some((wall, tick));
+        *self = Self { last: reading, ahead: None };
         wall
     }
 }
@@ -62,7 +85,7 @@ mod tests {
     fn time_that_passes_is_believed_however_long_nobody_asked() {
         let hands = ManualClock::new();
         let clock = Clock::from(&hands);
-        let mut believed = Believed::default();
+        let mut believed = Believed::from(&clock);
         for _ in 0..3 {
             assert_eq!(believed.now(&clock), clock.wall());
             hands.advance(400 * 24 * HOUR);
@@ -73,10 +96,27 @@ mod tests {
     fn a_clock_that_is_set_years_ahead_is_believed_after_a_day_and_not_before() {
         let hands = ManualClock::new();
         let clock = Clock::from(&hands);
-        let mut believed = Believed::default();
-        let start = believed.now(&clock);
+        let mut believed = Believed::from(&clock);
+        let start = clock.wall();
         hands.jump_wall(YEAR_MICROS);
         for hours in 0..24 {
+            assert_eq!(believed.now(&clock), later(start, hours * HOUR), "{hours}");
+            hands.advance(HOUR);
+        }
+        assert_eq!(believed.now(&clock), clock.wall());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ahead_once_more_has_to_stay_there_for_a_day_as_well() {
+        let hands = ManualClock::new();
+        let clock = Clock::from(&hands);
+        let mut believed = Believed::from(&clock);
+        let start = clock.wall();
+        hands.jump_wall(2 * 3_600_000_000);
+        assert_eq!(believed.now(&clock), start);
+        hands.advance(23 * HOUR);
+        hands.jump_wall(YEAR_MICROS);
+        for hours in 23..47 {
             assert_eq!(believed.now(&clock), later(start, hours * HOUR), "{hours}");
             hands.advance(HOUR);
         }
@@ -87,7 +127,7 @@ mod tests {
     fn a_clock_that_is_put_right_was_never_ahead() {
         let hands = ManualClock::new();
         let clock = Clock::from(&hands);
-        let mut believed = Believed::default();
+        let mut believed = Believed::from(&clock);
         for _ in 0..3 {
             let right = believed.now(&clock);
             hands.jump_wall(YEAR_MICROS);
@@ -102,8 +142,7 @@ mod tests {
     fn small_steps_ahead_and_any_step_back_are_believed_at_once() {
         let hands = ManualClock::new();
         let clock = Clock::from(&hands);
-        let mut believed = Believed::default();
-        believed.now(&clock);
+        let mut believed = Believed::from(&clock);
         for step in [1, 3_600_000_000, -1, -YEAR_MICROS] {
             hands.jump_wall(step);
             assert_eq!(believed.now(&clock), clock.wall(), "{step}");

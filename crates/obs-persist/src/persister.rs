@@ -13,6 +13,7 @@ use obs_core::{Clock, Page, Sink, StoreMetrics, StoreState};
 use tokio::{runtime, sync::Mutex};
 
 use crate::{
+    believed::Believed,
     config::{ConfigError, PersistConfig},
     platform,
     report::{FlushReport, ShutdownReport},
@@ -106,8 +107,8 @@ impl Persister {
     }
 
     /// [`start`](Self::start) with a calendar of your own, for tests in which days pass: the wall
-    /// clock of `calendar` decides when the store is maintained and what is old there. Deadlines
-    /// stay with the time of the system.
+    /// clock of `calendar` decides when the store is maintained and what is old there (in a file of SQLite only
+    /// as far as the machine's own clocks agree). Deadlines stay with the time of the system.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
@@ -140,7 +141,8 @@ impl Persister {
         let (started, start) = mpsc::sync_channel(1);
         let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
         let (retention, quarantine) = (config.retention(), config.quarantine().map(Arc::new));
-        let duties = Duties { timeouts, retention, quarantine, calendar };
+        let believed = Arc::new(std::sync::Mutex::new(Believed::from(&calendar)));
+        let duties = Duties { timeouts, retention, quarantine, calendar, believed };
         let clerk =
             Clerk { shared: Arc::clone(&shared), store: Arc::new(Mutex::new(store)), duties };
         let clerk = thread::Builder::new()

@@ -370,12 +370,13 @@ impl Quarantine {
         Ok(dropped)
     }
 
-    /// Sets a record aside; when this returns, its file survives the process and the machine.
+    /// Sets a record aside; when this returns, its file survives the process and the machine. What is old is said by the
+    /// second time.
     pub(crate) fn put(
         &self,
         record: &RunRecord,
         error: &str,
-        now: Timestamp,
+        (now, believed): (Timestamp, Timestamp),
     ) -> Result<(), QuarantineError> {
         let run_id = record.run_id;
         let bytes = file::encode(record, clip(error), now)
@@ -385,7 +386,7 @@ impl Quarantine {
             return Err(QuarantineError::TooLarge { run_id, bytes: size });
         }
         folder::make(&self.folder)?;
-        self.make_room(run_id, size, now)?;
+        self.make_room(run_id, size, believed)?;
         let (path, retrying) = (self.path(run_id), self.retry_path(run_id));
         if retrying.exists() {
             // It was on its way back: it comes to one place first, and is replaced there.

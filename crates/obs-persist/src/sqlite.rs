@@ -64,14 +64,15 @@ pub(crate) struct SqliteStore {
 
 impl SqliteStore {
     pub(crate) fn new(path: &str, migrations: Migrations) -> Self {
+        let clock = Clock::default();
         Self {
             path: path.to_owned(),
             migrations,
-            clock: Clock::default(),
+            believed: Believed::from(&clock),
+            clock,
             connection: None,
             ballast: Ballast::of(path),
             retention: None,
-            believed: Believed::default(),
         }
     }
 

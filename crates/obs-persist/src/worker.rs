@@ -5,9 +5,12 @@ mod deliver;
 mod forget;
 mod retried;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use obs_core::{Clock, RunRecord, Tick};
+use obs_core::{Clock, RunRecord, Tick, Timestamp};
 use tokio::sync::Mutex;
 
 use self::deliver::{Batch, Setback};
@@ -46,6 +49,15 @@ pub(crate) struct Duties {
     pub(crate) quarantine: Option<Arc<Quarantine>>,
     /// Decides what day it is.
     pub(crate) calendar: Clock,
+    /// Decides what is old, and outlives a worker that panics: that is no reason to believe a clock.
+    pub(crate) believed: Arc<std::sync::Mutex<Believed>>,
+}
+
+impl Duties {
+    /// The time by which it may be said what is old.
+    pub(crate) fn believed(&self) -> Timestamp {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner).now(&self.calendar)
+    }
 }
 
 /// The store, which outlives a worker that panics.
@@ -116,8 +128,6 @@ struct Worker {
     looked_at: Option<Tick>,
     /// When it last looked for those that are too old.
     swept_at: Option<Tick>,
-    /// By which time that is said.
-    believed: Believed,
     /// When it last asked about dead processes.
     asked_at: Option<Tick>,
     /// What was last said in the log, if anything: up or down.
@@ -140,7 +150,6 @@ impl Worker {
             connected_at: None,
             looked_at: None,
             swept_at: None,
-            believed: Believed::default(),
             asked_at: None,
             said_up: None,
             said: Said::default(),

@@ -13,6 +13,7 @@
 #[path = "../../src"]
 mod tree {
     pub(crate) mod batch;
+    pub(crate) mod believed;
     pub(crate) mod bisect;
     pub(crate) mod canary;
     pub(crate) mod lanes;
@@ -41,8 +42,8 @@ use shuttle::{
 
 pub(crate) use outside::{erasure, platform, quarantine};
 pub(crate) use tree::{
-    batch, bisect, canary, lanes, maintenance, report, retry, said, shared, store, stored, waiters,
-    worker,
+    batch, believed, bisect, canary, lanes, maintenance, report, retry, said, shared, store,
+    stored, waiters, worker,
 };
 
 /// How many schedules of each kind, unless told.

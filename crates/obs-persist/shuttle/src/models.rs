@@ -17,6 +17,7 @@ use shuttle::{future, rand::Rng, thread};
 use uuid::Uuid;
 
 use crate::{
+    believed::Believed,
     config::{PersistConfig, RETENTION},
     quarantine::Quarantine,
     shared::{Room, Shared},
@@ -188,6 +189,7 @@ impl Rig {
             retention: RETENTION,
             // With a folder the worker looks there now and then, which could hide a lost wake-up.
             quarantine: (mood == Mood::Troubled).then(|| Arc::new(Quarantine::default())),
+            believed: Arc::new(std::sync::Mutex::new(Believed::from(&clock))),
             calendar: clock,
         };
         let kept = Arc::clone(&shared);
@@ -424,7 +426,10 @@ fn doubted() {
     assert_eq!(report.left, 0, "{report:?}");
     let (ledger, _) = rig.end();
     let ok = &ledger.ok;
-    assert!(matches!((ok.adopted, dropped(ok, DropReason::Crash)), (0, 0) | (2, 1 | 2)), "{ledger}");
+    assert!(
+        matches!((ok.adopted, dropped(ok, DropReason::Crash)), (0, 0) | (2, 1 | 2)),
+        "{ledger}"
+    );
     assert_eq!(under_way(), 0, "the page is blank at the end");
 }
 

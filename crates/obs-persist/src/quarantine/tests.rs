@@ -47,7 +47,7 @@ fn failed(message: &str) -> RunRecord {
 fn what_is_set_aside_can_be_listed_and_read_back_whole() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let failed = failed("a\0b");
-    quarantine.put(&failed, "invalid byte sequence", NOW).unwrap();
+    quarantine.put(&failed, "invalid byte sequence", (NOW, NOW)).unwrap();
     let entries = quarantine.list().unwrap();
     let bytes = fs::metadata(quarantine.path(failed.run_id)).unwrap().len();
     let entry = Entry {
@@ -66,8 +66,8 @@ fn what_is_set_aside_can_be_listed_and_read_back_whole() {
 fn setting_a_record_aside_twice_is_the_same_as_once() {
     let Rig { quarantine, .. } = rig(Limits { records: 1, ..Limits::USUAL });
     let failed = failed("x");
-    quarantine.put(&failed, "first", NOW).unwrap();
-    quarantine.put(&failed, "second", NOW).unwrap();
+    quarantine.put(&failed, "first", (NOW, NOW)).unwrap();
+    quarantine.put(&failed, "second", (NOW, NOW)).unwrap();
     assert_eq!(names(&quarantine), [format!("{}.json", failed.run_id)]);
     assert_eq!(quarantine.list().unwrap()[0].error, "second");
 }
@@ -76,11 +76,11 @@ fn setting_a_record_aside_twice_is_the_same_as_once() {
 fn a_half_written_file_of_a_process_that_died_is_no_record_and_in_nobodys_way() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let failed = failed("x");
-    quarantine.put(&record("other", "1"), "", NOW).unwrap();
+    quarantine.put(&record("other", "1"), "", (NOW, NOW)).unwrap();
     let half = quarantine.path(failed.run_id).with_extension("new");
     fs::write(&half, b"{\"version\":1,\"cl").unwrap();
     assert_eq!(quarantine.list().unwrap().len(), 1);
-    quarantine.put(&failed, "", NOW).unwrap();
+    quarantine.put(&failed, "", (NOW, NOW)).unwrap();
     assert_eq!(quarantine.list().unwrap().len(), 2);
     assert!(!half.exists());
 }
@@ -90,12 +90,12 @@ fn a_record_on_its_way_back_is_in_one_place_and_comes_back_to_one_place() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let failed = failed("x");
     let id = failed.run_id;
-    quarantine.put(&failed, "", NOW).unwrap();
+    quarantine.put(&failed, "", (NOW, NOW)).unwrap();
     quarantine.retry(id).unwrap();
     assert_eq!(names(&quarantine), [format!("retry/{id}.json")]);
     assert!(quarantine.show(id).unwrap().entry.retrying);
     quarantine.retry(id).unwrap();
-    quarantine.put(&failed, "again", NOW).unwrap();
+    quarantine.put(&failed, "again", (NOW, NOW)).unwrap();
     assert_eq!(names(&quarantine), [format!("{id}.json")]);
     assert!(!quarantine.show(id).unwrap().entry.retrying);
 }
@@ -105,7 +105,7 @@ fn a_record_that_is_dropped_is_gone_wherever_it_was() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let (held, retried) = (failed("x"), failed("y"));
     for one in [&held, &retried] {
-        quarantine.put(one, "", NOW).unwrap();
+        quarantine.put(one, "", (NOW, NOW)).unwrap();
     }
     quarantine.retry(retried.run_id).unwrap();
     for one in [&held, &retried] {
@@ -123,7 +123,7 @@ fn erasing_a_subject_takes_its_records_and_no_others() {
     let (theirs, retried) = (failed("x"), failed("y"));
     let others = record("bonus", "1");
     for one in [&theirs, &retried, &others] {
-        quarantine.put(one, "", NOW).unwrap();
+        quarantine.put(one, "", (NOW, NOW)).unwrap();
     }
     quarantine.retry(retried.run_id).unwrap();
     assert_eq!(quarantine.drop_subject("user-7").unwrap(), 2);
@@ -135,19 +135,19 @@ fn a_full_folder_refuses_by_count_and_by_bytes_until_something_is_old_enough_to_
     let day = Duration::from_secs(86_400);
     let Rig { quarantine, .. } = rig(Limits { records: 2, bytes: 1 << 20, age: day });
     for _ in 0..2 {
-        quarantine.put(&failed("x"), "", NOW).unwrap();
+        quarantine.put(&failed("x"), "", (NOW, NOW)).unwrap();
     }
     let later = |after: Duration| {
         Timestamp::from_micros(NOW.as_micros() + i64::try_from(after.as_micros()).unwrap())
     };
-    let full = quarantine.put(&failed("x"), "", later(day)).unwrap_err();
+    let full = quarantine.put(&failed("x"), "", (later(day), later(day))).unwrap_err();
     assert!(matches!(full, QuarantineError::Full { .. }), "{full}");
     assert_eq!(full.reason(), DropReason::SpoolFull);
-    quarantine.put(&failed("x"), "", later(day + HOUR)).unwrap();
+    quarantine.put(&failed("x"), "", (later(day + HOUR), later(day + HOUR))).unwrap();
     assert_eq!(quarantine.list().unwrap().len(), 1, "the old ones are gone");
 
     let Rig { quarantine, .. } = rig(Limits { records: 100, bytes: 4_000, age: day });
-    let refused = (0..100).find(|_| quarantine.put(&failed("x"), "", NOW).is_err()).unwrap();
+    let refused = (0..100).find(|_| quarantine.put(&failed("x"), "", (NOW, NOW)).is_err()).unwrap();
     assert!(refused >= 2, "{refused}");
     let bytes: u64 = quarantine.list().unwrap().iter().map(|entry| entry.bytes).sum();
     assert!(bytes <= 4_000 && bytes > 2_000, "{bytes}");
@@ -158,7 +158,7 @@ fn a_record_larger_than_a_file_may_be_is_refused_with_its_own_reason() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let mut large = failed("x");
     large.trace = Some(obs_core::Json::parse(&format!("\"{}\"", "x".repeat(5 << 20))).unwrap());
-    let error = quarantine.put(&large, "", NOW).unwrap_err();
+    let error = quarantine.put(&large, "", (NOW, NOW)).unwrap_err();
     assert_eq!(error.reason(), DropReason::TooLarge);
     assert_eq!(names(&quarantine), [""; 0]);
 }
@@ -167,7 +167,7 @@ fn a_record_larger_than_a_file_may_be_is_refused_with_its_own_reason() {
 fn damaged_and_foreign_files_are_listed_or_passed_over_but_never_believed() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let good = failed("x");
-    quarantine.put(&good, "", NOW).unwrap();
+    quarantine.put(&good, "", (NOW, NOW)).unwrap();
     let newer = Uuid::from_u128(1);
     let text = fs::read_to_string(quarantine.path(good.run_id)).unwrap();
     fs::write(quarantine.path(newer), text.replace("\"version\":1", "\"version\":2")).unwrap();
@@ -195,7 +195,7 @@ fn age(path: &Path, written: Timestamp) {
 #[test]
 fn what_cannot_be_read_and_what_a_dead_process_left_half_written_gets_old_as_well() {
     let Rig { quarantine, .. } = rig(Limits::USUAL);
-    quarantine.put(&failed("x"), "", NOW).unwrap();
+    quarantine.put(&failed("x"), "", (NOW, NOW)).unwrap();
     let ago = |by: Duration| {
         Timestamp::from_micros(NOW.as_micros() - i64::try_from(by.as_micros()).unwrap())
     };
@@ -230,20 +230,20 @@ fn folder_and_files_are_for_their_owner_only_and_an_open_folder_is_refused() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let failed = failed("x");
-    quarantine.put(&failed, "", NOW).unwrap();
+    quarantine.put(&failed, "", (NOW, NOW)).unwrap();
     quarantine.retry(failed.run_id).unwrap();
     assert_eq!(mode(quarantine.folder()), 0o700);
     assert_eq!(mode(&quarantine.folder().join(RETRY)), 0o700);
     assert_eq!(mode(&quarantine.retry_path(failed.run_id)), 0o600);
 
     fs::set_permissions(quarantine.folder(), fs::Permissions::from_mode(0o750)).unwrap();
-    let error = quarantine.put(&failed, "", NOW).unwrap_err();
+    let error = quarantine.put(&failed, "", (NOW, NOW)).unwrap_err();
     assert!(matches!(error, QuarantineError::Unsafe { .. }), "{error}");
 
     let Rig { quarantine: linked, .. } = rig(Limits::USUAL);
     fs::create_dir_all(linked.folder().parent().unwrap()).unwrap();
     std::os::unix::fs::symlink(quarantine.folder(), linked.folder()).unwrap();
-    assert!(matches!(linked.put(&failed, "", NOW), Err(QuarantineError::Unsafe { .. })));
+    assert!(matches!(linked.put(&failed, "", (NOW, NOW)), Err(QuarantineError::Unsafe { .. })));
 }
 
 /// In a process of its own, because descriptors are short in the whole process.
@@ -270,7 +270,7 @@ fn one_descriptor() {
 
     let Rig { quarantine, .. } = rig(Limits::USUAL);
     let (first, second) = (failed("a"), failed("b"));
-    quarantine.put(&first, "no", NOW).unwrap();
+    quarantine.put(&first, "no", (NOW, NOW)).unwrap();
     let before = getrlimit(Resource::Nofile);
     let limited = |free: u64| {
         let next = fs::File::open("/dev/null").unwrap().as_raw_fd();
@@ -279,12 +279,12 @@ fn one_descriptor() {
     };
     for (free, is_there) in [(0, false), (1, true)] {
         limited(free);
-        let error = quarantine.put(&second, "no", NOW).unwrap_err();
+        let error = quarantine.put(&second, "no", (NOW, NOW)).unwrap_err();
         setrlimit(Resource::Nofile, before).unwrap();
         assert!(error.may_pass(), "{error}");
         assert_eq!(quarantine.holds(second.run_id), is_there, "{free}: {error}");
     }
     assert_eq!(quarantine.list().unwrap().len(), 2);
-    quarantine.put(&second, "no", NOW).unwrap();
+    quarantine.put(&second, "no", (NOW, NOW)).unwrap();
     assert_eq!(quarantine.list().unwrap().len(), 2, "once each");
 }

@@ -177,11 +177,11 @@ impl Worker {
             self.set_aside.lost(&self.name, &reason, "there is no folder for a quarantine");
             return Some(Fate::Lost(DropReason::Encode));
         };
-        let now = self.believed.now(&self.duties.calendar);
+        let (now, believed) = (self.duties.calendar.wall(), self.duties.believed());
         let records = Arc::clone(&batch.records);
         let (place, error) = (Arc::clone(&quarantine), reason.clone());
         let filed = spawn_blocking(move || {
-            let put = place.put(&records[at], &error, now);
+            let put = place.put(&records[at], &error, (now, believed));
             // All that may be missing is that its name is on the disk.
             (put.is_ok() || place.holds(records[at].run_id), put)
         });

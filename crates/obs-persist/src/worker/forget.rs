@@ -17,7 +17,7 @@ impl Worker {
             return;
         }
         self.swept_at = Some(now);
-        let now = self.believed.now(&self.duties.calendar);
+        let now = self.duties.believed();
         match spawn_blocking(move || quarantine.sweep(now)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(records)) => {

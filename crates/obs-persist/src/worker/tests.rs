@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use super::{Duties, Restarts, Timeouts, supervise};
 use crate::{
+    believed::Believed,
     config::{PersistConfig, SpoolDir},
     shared::{Abandoned, Shared},
     spool::{self, Spool},
@@ -121,8 +122,9 @@ async fn an_hour() {
     let store = Tally(Arc::new(StdMutex::new(counts)));
     let boxed: Box<dyn Store> = Box::new(store.clone());
     let timeouts = Timeouts { prepare: config.prepare_timeout, write: config.write_timeout };
-    let duties =
-        Duties { timeouts, retention: config.retention(), quarantine: None, calendar: clock };
+    let (retention, quarantine) = (config.retention(), None);
+    let believed = Arc::new(StdMutex::new(Believed::from(&clock)));
+    let duties = Duties { timeouts, retention, quarantine, calendar: clock, believed };
     let worker = tokio::spawn(supervise(Arc::clone(&shared), Arc::new(Mutex::new(boxed)), duties));
     let test = testing::TestObs::new();
     let second = async || {

@@ -155,30 +155,40 @@ fn a_full_quarantine_loses_further_records_and_counts_them_as_such() {
     assert_eq!((ledger.ok.quarantined, ledger.ok.dropped.of(DropReason::SpoolFull)), (3, 2));
 }
 
-#[test]
-fn a_record_that_was_set_aside_goes_after_a_week_and_not_because_a_clock_jumped() {
-    const DAY: Duration = Duration::from_hours(24);
-    let jump = i64::try_from((400 * DAY).as_micros()).unwrap();
+/// The same, where days pass when a test says so.
+fn with_calendar(hands: &ManualClock) -> (TempDir, Quarantine, Live) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("quarantine");
     let store = MemoryStore::new();
     store.set_poison(Some("poison"));
     let mut config = PersistConfig::default();
     config.quarantine_dir = Some(dir.clone());
-    let hands = ManualClock::new();
-    let (metrics, calendar) = (StoreMetrics::default(), Clock::from(&hands));
+    let (metrics, calendar) = (StoreMetrics::default(), Clock::from(hands));
     let persister =
         Persister::start_with_calendar(config, Box::new(store), metrics, calendar).unwrap();
     let live = Live { test: TestObs::new(), sink: persister.sink(), persister };
+    (folder, Quarantine::at(dir), live)
+}
+
+/// Between two flushes the worker looks whether something is too old.
+fn look(live: &Live) {
+    for _ in 0..2 {
+        live.submit(record("bonus", "1"));
+        live.flush();
+    }
+}
+
+#[test]
+fn a_record_that_was_set_aside_goes_after_a_week_and_not_because_a_clock_jumped() {
+    const DAY: Duration = Duration::from_hours(24);
+    let jump = i64::try_from((400 * DAY).as_micros()).unwrap();
+    let hands = ManualClock::new();
+    let (_folder, quarantine, live) = with_calendar(&hands);
     live.submit(record("poison", "1"));
     assert_eq!(live.persister.flush_blocking(LONG).quarantined, 1);
-    // Between two flushes the worker looks whether something is too old.
     let left = || {
-        for _ in 0..2 {
-            live.submit(record("bonus", "1"));
-            live.flush();
-        }
-        Quarantine::at(&dir).list().unwrap().len()
+        look(&live);
+        quarantine.list().unwrap().len()
     };
     hands.jump_wall(jump);
     hands.advance(DAY / 2);
@@ -188,6 +198,22 @@ fn a_record_that_was_set_aside_goes_after_a_week_and_not_because_a_clock_jumped(
     assert_eq!(left(), 1);
     hands.advance(DAY);
     assert_eq!(left(), 0);
+}
+
+#[test]
+fn a_record_that_is_set_aside_after_a_clock_was_put_right_stays_for_a_week_from_then() {
+    const DAY: Duration = Duration::from_hours(24);
+    let hands = ManualClock::new();
+    let (_folder, quarantine, live) = with_calendar(&hands);
+    // It had been behind.
+    hands.jump_wall(i64::try_from((10 * DAY).as_micros()).unwrap());
+    live.submit(record("poison", "1"));
+    assert_eq!(live.persister.flush_blocking(LONG).quarantined, 1);
+    let since = quarantine.list().unwrap()[0].since;
+    assert_eq!(since, Some(Clock::from(&hands).wall()));
+    hands.advance(DAY);
+    look(&live);
+    assert_eq!(quarantine.list().unwrap().len(), 1);
 }
 
 #[test]
