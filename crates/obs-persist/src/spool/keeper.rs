@@ -6,8 +6,9 @@
 
 use std::{
     io,
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, MutexGuard, PoisonError, TryLockError, atomic::Ordering},
     task::{Context, Poll, Waker},
+    thread,
     time::Duration,
 };
 
@@ -52,11 +53,30 @@ pub(crate) enum Tended {
     Stopped,
 }
 
+/// The keeper's last act, however it ends: nobody is to wait for it any more.
+struct Ended<'l>(&'l Log);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.kept = false;
+        if thread::panicking() {
+            // Wakers are foreign code, which may panic, too: whoever comes next wakes them.
+            drop(state);
+            self.0.synced.notify_all();
+        } else {
+            self.0.wake(state);
+        }
+        self.0.give_up_left();
+    }
+}
+
 impl Log {
     /// Keeps the log until it is closed; for a thread of its own, which [`expect_keeper`] announced.
     ///
     /// [`expect_keeper`]: Self::expect_keeper
     pub(crate) fn keep(&self) {
+        let _ended = Ended(self);
         loop {
             match self.tend() {
                 Tended::Something => {}
@@ -64,10 +84,6 @@ impl Log {
                 Tended::Stopped => break,
             }
         }
-        let mut state = self.lock();
-        state.kept = false;
-        self.wake(state);
-        self.give_up_left();
     }
 
     /// From now on somebody else does what takes time.
@@ -142,9 +158,10 @@ impl Log {
         self.limits.fsync != Fsync::Never || state.failures > 0
     }
 
-    fn prepare(&self) {
+    pub(super) fn prepare(&self) {
         let state = self.lock();
-        if state.making || state.next.is_some() {
+        // Decided again: somebody may have taken the last room meanwhile, and others were refused then.
+        if state.making || state.next.is_some() || !self.has_budget(&state) {
             return;
         }
         let (mut state, made) = self.make_one(state);
@@ -449,7 +466,9 @@ impl Log {
     /// done, and whoever begins a sync later than this sees that it is given up.
     fn give_up_left(&self) {
         let mut state = self.lock();
-        let is_free = !state.kept && self.syncing.try_lock().is_ok();
+        // A waker, or whoever takes log lines, may have panicked under it.
+        let is_syncing = matches!(self.syncing.try_lock(), Err(TryLockError::WouldBlock));
+        let is_free = !state.kept && !is_syncing;
         let Some(home) = state.home.take_if(|_| is_free) else { return };
         state.left = true;
         drop(state);

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Wake, Waker},
     thread,
 };
 
@@ -239,6 +240,31 @@ fn a_sync_that_outlasts_its_spool_keeps_the_directory_until_what_it_failed_at_is
     let [heir] = &*heirs(&root) else { panic!("nobody is there any more") };
     assert_eq!(records_of(heir), 1);
     assert!(!path_of(&heir.directory, slot.segment()).exists(), "it may not be durable there");
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("the task of somebody else");
+    }
+}
+
+#[test]
+fn a_keeper_that_panics_in_foreign_code_keeps_no_directory() {
+    let (folder, slowness, spool) = slow();
+    let held_up = slowness.held_up.lock().unwrap();
+    spool.write(&error()).unwrap();
+    let mut durable = spool.durable();
+    let waker = Waker::from(Arc::new(Panics));
+    assert!(durable.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(held_up);
+    let keeper = spool.keeper.lock().unwrap().take().unwrap();
+    assert!(keeper.join().is_err());
+    // Whatever it says, it is an answer.
+    block_on(durable);
+    spool.leave();
+    assert_eq!(records_of(&heirs(&folder.path().join("spool"))[0]), 1);
 }
 
 #[test]

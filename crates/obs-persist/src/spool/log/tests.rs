@@ -280,6 +280,16 @@ fn who_has_no_room_while_a_segment_is_being_made_waits_for_that_one() {
 }
 
 #[test]
+fn the_keeper_makes_none_for_which_the_last_room_was_taken_since_it_decided_to() {
+    let disk = SimDisk::new(1);
+    let (_, log) = Meanwhile::log(&disk);
+    // One to a segment, and room for four.
+    assert!((0..4).all(|id| log.append(&mut frame_of(id, &[7; 2_500])).is_ok()));
+    log.prepare();
+    assert_eq!(disk.used(), 4 * SEGMENT as u64);
+}
+
+#[test]
 fn nobody_else_waits_while_a_thread_makes_the_segment_that_it_needs() {
     let disk = SimDisk::new(1);
     let (meanwhile, log) = Meanwhile::log(&disk);
