@@ -12,7 +12,7 @@ and before the thread's next run begins:
 
 SEQ counts from 0 over all threads; every --error-every-th run is an error. CLASS is ok or error; ACK is
 disk, os, memory or refused. The descriptor is written as it was given: a file, which is appended to, a pipe
-or a socket.
+or a Unix socket (of another a thread's line may end within one of another thread).
 
 Each row's subject is `user-N` (N is SEQ modulo 100), its correlation id is SEQ, its input has about
 --row-bytes. Open runs of --inflight-at-end are printed as `open ID`, and have no line.

@@ -38,6 +38,10 @@ pub(super) struct Begin {
 /// first again; `begin` is the place that worked, then.
 pub(super) async fn connect(target: &Target, begin: &mut Begin) -> Result<Connection, StoreError> {
     let mut order = Order::of(&target.config);
+    if order.is_random() {
+        // Each has its turn by that, and what was next is somewhere else by now.
+        *begin = Begin::default();
+    }
     let hosts = places::hosts(&target.config, &mut order);
     let mut failures = Vec::new();
     for (at, host) in hosts.iter().enumerate().skip(begin.host) {

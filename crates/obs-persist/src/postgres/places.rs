@@ -19,6 +19,9 @@ use tokio_postgres::{
 use super::target::PORT;
 use crate::{retry::Jitter, store::StoreError};
 
+/// How long looking a name up may take at least: resolvers wait 5 s for a nameserver before they ask the next.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(12);
+
 /// Addresses of one name that are tried: more than fit into an answer of usual size.
 const ADDRESSES_MAX: usize = 32;
 
@@ -38,6 +41,10 @@ impl Order {
     pub(super) fn of(config: &Config) -> Self {
         let is_random = config.get_load_balance_hosts() == LoadBalanceHosts::Random;
         Self(is_random.then(Jitter::from_system))
+    }
+
+    pub(super) const fn is_random(&self) -> bool {
+        self.0.is_some()
     }
 
     fn arrange(&mut self, places: &mut [Place]) {
@@ -68,7 +75,7 @@ impl Place {
     /// Each address that this host has, at least one.
     ///
     /// # Errors
-    /// When there is none, or it takes longer than `limit` to find out.
+    /// When there is none, or it takes longer than `limit` and [`LOOKUP_TIMEOUT`] to find out.
     pub(super) async fn addresses(
         &self,
         limit: Duration,
@@ -77,6 +84,7 @@ impl Place {
         let (None, Some(Host::Tcp(name))) = (self.address, &self.host) else {
             return Ok(vec![self.clone()]);
         };
+        let limit = limit.max(LOOKUP_TIMEOUT);
         let found = match timeout(limit, lookup_host((name.as_str(), self.port))).await {
             Ok(Ok(found)) => self.each(found, order),
             Ok(Err(source)) => return Err(unknown(name, source)),

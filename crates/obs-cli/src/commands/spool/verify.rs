@@ -16,20 +16,25 @@ use crate::{error::Failure, output::Output};
 
 pub(super) fn verify(folder: &Path, output: &mut Output) -> Result<(), Failure> {
     let mut looked_at = Vec::new();
+    let mut found = Found::default();
     for epoch in epochs(folder).map_err(|error| Failure::inspect(&error))? {
         let mut segments = Vec::new();
-        each_segment(&epoch, |segment| {
+        let read = each_segment(&epoch, |segment| {
             segments.push(Segment::new(&epoch, segment));
             Ok(())
-        })?;
+        });
         // After the segments: whoever takes them over removes the page before the first of them.
-        let page = Page::of(&epoch, &segments)?;
+        let page = read.and_then(|()| Page::of(&epoch, &segments));
+        // What cannot be read says nothing, and is no reason to say nothing of the others.
+        let page = page.unwrap_or_else(|failure| {
+            found.unread.get_or_insert(failure);
+            Page::Silent
+        });
         page.excuse(&epoch, &mut segments);
         looked_at.push((epoch, segments, page));
     }
     let blank = looked_at.iter().filter(|(.., page)| matches!(page, Page::Blank));
     let mut uncounted = blank.map(|(_, segments, _)| records(segments)).sum();
-    let mut found = Found::default();
     for (epoch, segments, page) in looked_at {
         for segment in &segments {
             found.add(segment);
@@ -56,6 +61,8 @@ struct Found {
     damaged: usize,
     pages: usize,
     missing: u64,
+    /// Why something could not be read.
+    unread: Option<Failure>,
 }
 
 impl Found {
@@ -64,29 +71,33 @@ impl Found {
         self.damaged += usize::from(!segment.ok);
     }
 
-    fn verdict(&self) -> Result<(), Failure> {
-        let Self { segments, damaged, pages, missing } = self;
+    fn verdict(self) -> Result<(), Failure> {
+        let Self { segments, damaged, pages, missing, unread } = self;
         let mut problems = Vec::new();
-        if *damaged > 0 {
+        if damaged > 0 {
             problems.push(format!(
                 "{damaged} of {segments} segments are damaged: their whole records are stored by the next program with \
                  obs, which keeps the file in `bad`"
             ));
         }
-        if *missing > 0 {
+        if missing > 0 {
             problems.push(format!(
                 "{missing} errors that dead processes left are missing: put the files back if there is a copy of them, \
                  before the next program with obs starts; it stores what is there and counts what is not as \
                  `dropped (crash)`"
             ));
         }
-        if *pages > 0 {
+        if pages > 0 {
             problems.push(format!(
                 "{pages} ledgers of dead processes are damaged, so what is missing beside them cannot be told: put \
                  them back if there is a copy; the next program with obs stores the records all the same"
             ));
         }
-        if problems.is_empty() { Ok(()) } else { Err(Failure::Bad(problems.join("; "))) }
+        if problems.is_empty() {
+            return unread.map_or(Ok(()), Err);
+        }
+        problems.extend(unread.map(|failure| failure.line()));
+        Err(Failure::Bad(problems.join("; ")))
     }
 }
 

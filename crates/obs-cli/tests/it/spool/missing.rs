@@ -191,3 +191,26 @@ fn a_ledger_that_is_damaged_beside_records_is_said() {
     assert!(said.err.contains("1 ledgers of dead processes are damaged"), "{said:?}");
     assert!(said.out.contains("its ledger is damaged: the page has 12 words"), "{said:?}");
 }
+
+#[test]
+fn what_cannot_be_read_does_not_hide_what_is_missing_elsewhere() {
+    let operator = left();
+    let path = first_segment(&operator);
+    zero(&path, place(&operator, 49));
+    // Before and behind it in the list: a directory in the place of a segment is no file that can be read.
+    let folder = directory(&operator).parent().unwrap().to_owned();
+    for first in ["0", "f"] {
+        let other = folder.join(format!("{}-0000-7000-8000-000000000001", first.repeat(8)));
+        fs::create_dir_all(other.join("00000001.seg")).unwrap();
+        File::create(other.join("lock")).unwrap();
+    }
+    let said = operator.call(&["spool", "verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("1 of 50 unsettled errors are missing"), "{said:?}");
+    let told = ["1 errors that dead processes left are missing", "cannot read", "00000001.seg"];
+    assert!(told.iter().all(|part| said.err.contains(part)), "{said:?}");
+    // What is whole says nothing about what cannot be read.
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let said = operator.call(&["spool", "verify"]);
+    assert!(said.code == 3 && said.err.contains("cannot read"), "{said:?}");
+}

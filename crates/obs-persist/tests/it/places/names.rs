@@ -57,7 +57,7 @@ fn an_address_of_a_name_that_says_nothing_does_not_keep_the_next_one_from_being_
     let silent = [Silent::at("127.0.0.1", port), Silent::at("127.0.0.3", port)];
     let proxy = Proxy::at(&format!("127.0.0.2:{port}"), &server);
     let url = format!(
-        "postgres://obs@db.test:{port}/{}?sslmode=disable&connect_timeout=1",
+        "postgres://obs@db.test:{port}/{}?sslmode=disable&connect_timeout=2",
         database_name(&server)
     );
     let test = support::child("places::names::child");
