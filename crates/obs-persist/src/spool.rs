@@ -48,7 +48,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, RwLock},
     task::{Context, Poll},
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -106,7 +106,6 @@ pub(crate) struct Spool {
     // `None` once it is left. Whoever writes holds it, so that nothing is written to a directory that
     // somebody else may already have taken over; the log has it for as long as its keeper may write.
     home: RwLock<Option<Home>>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
     /// Dead spools that could not be read.
     held: Mutex<Held>,
     /// Where errors go that come after that.
@@ -188,13 +187,10 @@ impl Spool {
         log.expect_keeper();
         let kept = Arc::clone(&log);
         let keeper = thread::Builder::new().name("obs-spool".to_owned()).spawn(move || kept.keep());
-        let keeper = match keeper {
-            Ok(keeper) => keeper,
-            Err(error) => {
-                home.give_up();
-                return Err(OpenError::Thread(error));
-            }
-        };
+        if let Err(error) = keeper {
+            home.give_up();
+            return Err(OpenError::Thread(error));
+        }
         Ok(Self {
             log,
             root: home.root.clone(),
@@ -203,7 +199,6 @@ impl Spool {
             runs_page,
             batch_page,
             home: RwLock::new(Some(home)),
-            keeper: Mutex::new(Some(keeper)),
             held: Mutex::default(),
             successor: Successor::new(),
             config: config.clone(),
@@ -384,15 +379,13 @@ impl Spool {
     }
 
     /// Syncs and frees what it can. Records can still be written, and are safe against the end of the
-    /// process.
+    /// process. The worker and whoever lets go of everything may both wait for that.
     pub(crate) fn close(&self) {
         self.log.close();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(keeper) = keeper else { return };
         let clock = Clock::default();
         let start = clock.now();
         // A disk that does not answer must not hold up the end of the process.
-        while !keeper.is_finished() && clock.now().since(start) < END_PATIENCE {
+        while self.log.is_kept() && clock.now().since(start) < END_PATIENCE {
             thread::park_timeout(Duration::from_millis(1));
         }
     }

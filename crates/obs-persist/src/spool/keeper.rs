@@ -60,6 +60,8 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.kept = false;
+        // Under the same hold: whoever leaves later than this does it by themselves, and sees it done.
+        let left = self.0.take_left(&mut state);
         if thread::panicking() {
             // Wakers are foreign code, which may panic, too: whoever comes next wakes them.
             drop(state);
@@ -67,7 +69,7 @@ impl Drop for Ended<'_> {
         } else {
             self.0.wake(state);
         }
-        self.0.give_up_left();
+        self.0.give_up(left);
     }
 }
 
@@ -84,6 +86,11 @@ impl Log {
                 Tended::Stopped => break,
             }
         }
+    }
+
+    /// Whether the keeper is still at it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.lock().kept
     }
 
     /// From now on somebody else does what takes time.
@@ -465,13 +472,21 @@ impl Log {
     /// Gives up the directory that was left, if nobody is at anything there. Whoever was tries again when they are
     /// done, and whoever begins a sync later than this sees that it is given up.
     fn give_up_left(&self) {
-        let mut state = self.lock();
+        let left = self.take_left(&mut self.lock());
+        self.give_up(left);
+    }
+
+    fn take_left(&self, state: &mut State) -> Option<Home> {
         // A waker, or whoever takes log lines, may have panicked under it.
         let is_syncing = matches!(self.syncing.try_lock(), Err(TryLockError::WouldBlock));
         let is_free = !state.kept && !is_syncing;
-        let Some(home) = state.home.take_if(|_| is_free) else { return };
+        let home = state.home.take_if(|_| is_free)?;
         state.left = true;
-        drop(state);
+        Some(home)
+    }
+
+    fn give_up(&self, left: Option<Home>) {
+        let Some(home) = left else { return };
         self.empty();
         home.leave();
     }

@@ -9,6 +9,7 @@ use std::{
     },
     task::{Context, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use futures_executor::block_on;
@@ -228,15 +229,16 @@ fn a_sync_that_outlasts_its_spool_keeps_the_directory_until_what_it_failed_at_is
     let held_up = slowness.held_up.lock().unwrap();
     let (slot, _) = spool.write(&error()).unwrap();
     wait_for_a_sync(&slowness);
-    // The worker's last act was in vain: it has given up waiting.
-    let keeper = spool.keeper.lock().unwrap().take().unwrap();
+    // It waits for the keeper, and gives up waiting.
     spool.leave();
     assert!(heirs(&root).is_empty(), "somebody may still write there");
     drop(spool);
     assert!(heirs(&root).is_empty());
 
     drop(held_up);
-    keeper.join().unwrap();
+    while heirs(&root).is_empty() {
+        thread::yield_now();
+    }
     let [heir] = &*heirs(&root) else { panic!("nobody is there any more") };
     assert_eq!(records_of(heir), 1);
     assert!(!path_of(&heir.directory, slot.segment()).exists(), "it may not be durable there");
@@ -259,12 +261,35 @@ fn a_keeper_that_panics_in_foreign_code_keeps_no_directory() {
     let waker = Waker::from(Arc::new(Panics));
     assert!(durable.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(held_up);
-    let keeper = spool.keeper.lock().unwrap().take().unwrap();
-    assert!(keeper.join().is_err());
+    while spool.log.is_kept() {
+        thread::yield_now();
+    }
     // Whatever it says, it is an answer.
     block_on(durable);
     spool.leave();
     assert_eq!(records_of(&heirs(&folder.path().join("spool"))[0]), 1);
+}
+
+#[test]
+fn whoever_leaves_waits_for_the_keeper_though_the_worker_does_so_already() {
+    let (folder, slowness, spool) = slow();
+    let held_up = slowness.held_up.lock().unwrap();
+    spool.write(&error()).unwrap();
+    wait_for_a_sync(&slowness);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| spool.close());
+        let last = scope.spawn(|| spool.leave());
+        // Longer than either takes to begin.
+        thread::park_timeout(Duration::from_millis(100));
+        assert!(!worker.is_finished() && !last.is_finished());
+        drop(held_up);
+        last.join().unwrap();
+        assert_eq!(
+            heirs(&folder.path().join("spool")).len(),
+            1,
+            "the next one need not look twice"
+        );
+    });
 }
 
 #[test]
